@@ -1,0 +1,128 @@
+/* Launches and plans. A plan says what runs and why; asking for one and launching are the same call. */
+#ifndef SPEARFISH_PLAN_H
+#define SPEARFISH_PLAN_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include "spearfish/device.h"
+#include "spearfish/export.h"
+#include "spearfish/quant.h"
+#include "spearfish/tensor.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+typedef enum spf_determinism {
+  SPF_ROW_INVARIANT = 0, /* a row's bits depend on that row only */
+  SPF_RUN_TO_RUN = 1,    /* same call, same bits */
+  SPF_NONDETERMINISTIC = 2
+} spf_determinism;
+
+/* The answer of the planner. Opaque; owned by the caller. */
+typedef struct spf_plan spf_plan;
+
+typedef struct spf_plan_info {
+  uint32_t struct_size;      /* in: sizeof(spf_plan_info) */
+  const char* op;
+  const char* kernel;        /* "norm/sm75_rows"; "" if nothing can run */
+  const char* instance;      /* "T=bf16,vec=8" */
+  const char* layout;        /* weight layout that the kernel reads; "" if the op has no packed weight */
+  const char* activation;    /* "as given" or "s8 per token" */
+  const char* determinism;   /* "row-invariant", "run-to-run", "nondeterministic" */
+  size_t workspace_bytes;
+  double cost_us;            /* the policy's estimate */
+  int32_t rejected_count;
+} spf_plan_info;
+
+typedef struct spf_plan_rejection {
+  uint32_t struct_size;      /* in: sizeof(spf_plan_rejection) */
+  const char* kernel;
+  const char* code;          /* "not_built", "feature", "target", "type", "shape", "layout", "view", "forbidden", "not_required", "slower", "determinism", "activation" */
+  const char* reason;
+} spf_plan_rejection;
+
+/* What a caller may demand of the choice. Names match "kernel", "family/kernel" or "family/kernel/instance". */
+typedef struct spf_plan_options {
+  uint32_t struct_size;      /* in: sizeof(spf_plan_options) */
+  const char* require_kernel; /* NULL = free choice. Unmet is SPF_REQUIREMENT_UNMET, never a swap */
+  const char* const* forbid; /* forbid_count names */
+  int32_t forbid_count;
+  int32_t allow_activation_8bit;  /* 1: kernels may quantize activations to 8 bits (linear). Default 0 */
+  int32_t allow_nondeterministic; /* 1: kernels may use atomics. Default 0 */
+} spf_plan_options;
+
+enum {
+  SPF_LAUNCH_PDL = 1 << 0,       /* CUDA: programmatic dependent launch: may start before the previous kernel of the stream ends */
+  SPF_LAUNCH_PLAN_ONLY = 1 << 1  /* validate and plan, store *plan, run nothing; data pointers may be NULL */
+};
+
+/* How a call runs. Zero-initialize, set struct_size. */
+typedef struct spf_launch {
+  uint32_t struct_size;      /* in: sizeof(spf_launch) */
+  uint32_t flags;            /* SPF_LAUNCH_* */
+  spf_device device;
+  void* stream;              /* cudaStream_t; NULL = default stream. Unused on the CPU */
+  void* workspace;           /* caller-owned, 256-byte aligned; may be NULL if the plan needs none */
+  size_t workspace_bytes;
+  const spf_plan_options* options; /* NULL = defaults */
+  const spf_device_facts* facts;   /* plan-only calls: plan for this device instead of probing `device` */
+  spf_plan** plan;           /* if not NULL, receives the plan, also when nothing can run (then with every refusal). Free it */
+} spf_launch;
+
+/* A zero launch on a device. */
+SPF_API spf_status spf_launch_init(spf_launch* launch, spf_device device);
+
+SPF_API spf_status spf_plan_describe(const spf_plan* plan, spf_plan_info* info);
+SPF_API spf_status spf_plan_rejected(const spf_plan* plan, int32_t index, spf_plan_rejection* rejection);
+SPF_API void spf_plan_free(spf_plan* plan);
+
+/* --- every op, by name: the typed functions under ops/ are thin wrappers of this ------------------------------- */
+
+typedef enum spf_operand_role { SPF_ROLE_IN = 0, SPF_ROLE_OUT = 1, SPF_ROLE_INOUT = 2 } spf_operand_role;
+typedef enum spf_view_rule { SPF_VIEW_ROWS = 0, SPF_VIEW_ANY = 1, SPF_VIEW_CONTIGUOUS = 2 } spf_view_rule;
+
+typedef struct spf_operand_info {
+  uint32_t struct_size;
+  const char* name;
+  spf_operand_role role;
+  int32_t optional;
+  spf_view_rule view;
+  int32_t type_variable;     /* operands with the same number have the same type */
+  uint32_t types;            /* bit (1 << spf_scalar_type) for each accepted type */
+  const char* shape;         /* "*,2*D": '*' is any number of leading dimensions, other names are bound by extent */
+} spf_operand_info;
+
+typedef struct spf_param_info {
+  uint32_t struct_size;
+  const char* name;
+  const char* kind;          /* "f64", "i64", "bool" */
+  double fallback, min, max;
+} spf_param_info;
+
+typedef struct spf_op_info {
+  uint32_t struct_size;
+  const char* name;
+  const char* family;
+  const char* summary;
+  int32_t operand_count;
+  int32_t param_count;
+  int32_t takes_packed_weight;
+} spf_op_info;
+
+/* The i-th op, in manifest order; SPF_NOT_FOUND past the last. */
+SPF_API spf_status spf_op_describe(int32_t index, spf_op_info* info);
+SPF_API spf_status spf_op_operand(const char* op, int32_t index, spf_operand_info* info);
+SPF_API spf_status spf_op_param(const char* op, int32_t index, spf_param_info* info);
+
+/* Runs (or plans) an op. operands: one per schema operand, NULL where optional and absent. params: one double per schema
+ * parameter, or params = NULL for the defaults. weight: for ops that take a packed weight, else NULL. */
+SPF_API spf_status spf_op_call(const char* op, const spf_tensor* const* operands, int32_t operand_count,
+                               const double* params, int32_t param_count, const spf_packed_weight* weight,
+                               const spf_launch* launch);
+
+#ifdef __cplusplus
+}
+#endif
+#endif

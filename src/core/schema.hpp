@@ -1,0 +1,71 @@
+// What an op takes, as data. kernelgen writes one OpSchema per [[op]] of a manifest; validation, planning, the generic C
+// entry points, tests and docs read it.
+#pragma once
+
+#include <cstdint>
+
+#include "spearfish/types.h"
+
+namespace spf {
+
+inline constexpr int kMaxOperands = 12;
+inline constexpr int kMaxParams = 12;
+inline constexpr int kMaxDims = 6;    // of one operand
+inline constexpr int kMaxSymbols = 8; // distinct dimension symbols of one op
+
+constexpr uint32_t type_bit(spf_scalar_type t) { return 1u << static_cast<uint32_t>(t); }
+
+enum class Role : uint8_t { kIn, kOut, kInOut };
+
+// Which views an operand may be.
+enum class ViewRule : uint8_t {
+  kRows,        // last dimension contiguous, every other stride free (inputs: 0 broadcasts; outputs: no overlap)
+  kAny,         // every stride free
+  kContiguous,  // C order, no gaps
+};
+
+// One dimension of an operand: extent = factor * symbol, or any number of leading dimensions ("*").
+// symbol is an index into OpSchema::symbols, -1 for a constant extent = factor.
+struct DimSchema {
+  int8_t symbol;
+  int32_t factor;
+  bool leading; // "*": zero or more dimensions whose product binds the symbol "*"
+};
+
+struct OperandSchema {
+  const char* name;
+  Role role;
+  bool optional;
+  ViewRule view;
+  int8_t type_variable; // index into OpSchema::type_variables
+  int8_t dim_count;
+  DimSchema dims[kMaxDims];
+};
+
+struct TypeVariable {
+  const char* name;
+  uint32_t types; // type_bit() mask of what the op accepts
+};
+
+enum class ParamKind : uint8_t { kF64, kI64, kBool };
+
+struct ParamSchema {
+  const char* name;
+  ParamKind kind;
+  double fallback; // default
+  double min, max; // inclusive; +-infinity when unbounded
+};
+
+struct OpSchema {
+  const char* name;
+  const char* family;
+  const char* summary;
+  bool packed_weight; // takes an spf_packed_weight besides the operands (linear)
+  int8_t operand_count, param_count, type_variable_count, symbol_count;
+  OperandSchema operands[kMaxOperands];
+  ParamSchema params[kMaxParams];
+  TypeVariable type_variables[kMaxOperands];
+  const char* symbols[kMaxSymbols]; // "*" is always symbol 0 when it occurs
+};
+
+}  // namespace spf

@@ -1,0 +1,87 @@
+// The dispatch table: what kernelgen writes, and what the planner, the CLI and the tests read. Plain constant data, one
+// explicit table, no registration at start-up.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <span>
+
+#include "arch/target.hpp"
+#include "core/call.hpp"
+#include "core/schema.hpp"
+
+namespace spf {
+
+enum class Determinism : uint8_t {
+  kRowInvariant,  // a row's bits depend on that row only: the same alone, in a batch, at any position
+  kRunToRun,      // same call, same bits
+  kNone,          // atomics: only on request
+};
+
+enum class Activation : uint8_t { kAsGiven, kQuantizedS8 };  // what the kernel turns activations into
+
+// One value of one axis, e.g. {"T", "bf16"} or {"tile_m", "16", 16}.
+struct AxisValue {
+  const char* axis;
+  const char* text;
+  int64_t number; // integer value; spf_scalar_type for type axes; 0/1 for booleans
+};
+
+// How a target of this build is served by an instance.
+struct TargetCoverage {
+  arch::Target target;      // the requested target
+  arch::Answer answer;      // native, family, compatible, ptx or excluded
+  arch::Target code;        // the target whose machine code or PTX serves it; unset if excluded
+  const char* reason;       // why excluded; "" otherwise
+};
+
+using LaunchFn = spf_status (*)(const Call&, const LaunchContext&);
+
+struct InstanceRow {
+  const char* name;                    // "T=bf16,vec=8"; "" for a kernel without axes
+  std::span<const AxisValue> axes;
+  LaunchFn launch;                     // nullptr if not in this build
+};
+
+// What a policy says of (problem, device): a refusal, or the instance to run with its cost.
+struct PolicyResult {
+  bool accepted = false;
+  int instance = -1;
+  double cost = 0;                     // estimated microseconds; lower wins, ties go to manifest order
+  size_t workspace_bytes = 0;
+  const char* code = "";               // refusal: "shape", "type", "feature", "layout", ...
+  const char* reason = "";             // refusal: one clause, static text
+};
+
+using PolicyFn = PolicyResult (*)(const Problem&, const spf_device_facts&, std::span<const InstanceRow>);
+
+struct KernelRow {
+  const char* family;
+  const char* op;
+  const char* name;                    // "sm75_rows"
+  const char* file;                    // source, relative to the family's folder
+  spf_device_kind device;              // SPF_CPU, SPF_CUDA, SPF_HIP
+  bool is_reference;
+  bool required;                       // every requested target of its device kind must be covered
+  std::span<const char* const> needs;  // features
+  std::span<const char* const> layouts;
+  Determinism determinism;
+  Activation activation;
+  PolicyFn policy;
+  std::span<const InstanceRow> instances;
+  std::span<const TargetCoverage> coverage;   // for the targets this build was asked for (CPU rows included)
+  std::span<const char* const> tested;        // where conformance passed on hardware: device names
+  std::span<const char* const> tuned;         // where the policy was measured
+};
+
+struct ManifestTable {
+  std::span<const OpSchema> ops;
+  std::span<const KernelRow> kernels;         // manifest order: best first, reference last within an op
+  const char* targets;                        // canonical requested list, e.g. "9.0a"
+  const char* toolkit;                        // "13.0", "" without CUDA
+};
+
+// Written by kernelgen into the build folder.
+extern const ManifestTable kManifest;
+
+}  // namespace spf
