@@ -1,0 +1,6 @@
+# Warnings for our own code; third-party headers are SYSTEM includes.
+add_library(spearfish_warnings INTERFACE)
+target_compile_options(spearfish_warnings INTERFACE
+  "$<$<COMPILE_LANGUAGE:C,CXX>:-Wall;-Wextra;-Wshadow;-Wcast-qual>"
+  "$<$<COMPILE_LANGUAGE:CXX>:-Wnon-virtual-dtor>"
+  "$<$<AND:$<COMPILE_LANGUAGE:C,CXX>,$<BOOL:${SPEARFISH_WERROR}>>:-Werror>")
