@@ -30,6 +30,11 @@ struct Problem {
   // Extent of a symbol by name; 0 if the op has no such symbol.
   int64_t extent(const char* symbol) const;
   spf_scalar_type type(const char* variable) const;
+  double param(const char* name) const;
+  // Facts about an operand by name; false if it is absent.
+  bool has(const char* operand) const;
+  bool is_contiguous(const char* operand) const;
+  bool is_aligned16(const char* operand) const;
 };
 
 // A call: the problem, and where its data lies.
@@ -39,7 +44,7 @@ struct Call {
   const spf_packed_weight* weight = nullptr;
 
   const spf_tensor* operand(const char* name) const; // nullptr if absent
-  double param(const char* name) const;
+  double param(const char* name) const { return problem.param(name); }
 };
 
 // Where and how a kernel runs. Nothing in it is owned.

@@ -66,6 +66,8 @@ struct OpSchema {
   ParamSchema params[kMaxParams];
   TypeVariable type_variables[kMaxOperands];
   const char* symbols[kMaxSymbols]; // "*" is always symbol 0 when it occurs
+
+  int operand_index(const char* operand) const; // -1 if the op has no such operand
 };
 
 }  // namespace spf

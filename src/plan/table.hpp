@@ -69,7 +69,8 @@ struct KernelRow {
   Activation activation;
   PolicyFn policy;
   std::span<const InstanceRow> instances;
-  std::span<const TargetCoverage> coverage;   // for the targets this build was asked for (CPU rows included)
+  std::span<const TargetCoverage> coverage;   // for the targets this build was asked for
+  std::span<const TargetCoverage> potential;  // for every target of arch.toml with the newest toolkit: plans on pretend devices
   std::span<const char* const> tested;        // where conformance passed on hardware: device names
   std::span<const char* const> tuned;         // where the policy was measured
 };

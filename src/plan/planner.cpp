@@ -1,0 +1,213 @@
+#include "plan/planner.hpp"
+
+#include <cstdio>
+#include <cstring>
+#include <string_view>
+
+#include "core/status.hpp"
+
+namespace spf {
+namespace {
+
+struct CpuFeature {
+  const char* name;
+  uint32_t bit;
+};
+
+constexpr CpuFeature kCpuFeatures[] = {
+    {"avx2", SPF_CPU_AVX2},
+    {"avx512", SPF_CPU_AVX512},
+    {"avx512_vnni", SPF_CPU_AVX512_VNNI},
+    {"avx512_bf16", SPF_CPU_AVX512_BF16},
+    {"amx_int8", SPF_CPU_AMX_INT8},
+    {"amx_bf16", SPF_CPU_AMX_BF16},
+};
+
+// A feature that this CPU lacks, or nullptr.
+const char* missing_cpu_feature(const KernelRow& kernel, const spf_device_facts& facts) {
+  for (const char* need : kernel.needs) {
+    bool have = std::string_view(need) == "x86-64";
+    for (const CpuFeature& f : kCpuFeatures)
+      if (std::string_view(need) == f.name) have = (facts.cpu_features & f.bit) != 0;
+    if (!have) return need;
+  }
+  return nullptr;
+}
+
+int order(arch::Target t) { return t.major * 100 + t.minor; }
+
+bool covers(const TargetCoverage& coverage, arch::Target device) {
+  switch (coverage.answer) {
+    case arch::Answer::kExcluded: return false;
+    case arch::Answer::kPtx: return coverage.code.kind == device.kind && order(coverage.code) <= order(device);
+    default: return arch::serves(coverage.code, device);
+  }
+}
+
+std::string join(std::span<const char* const> items) {
+  std::string out;
+  for (const char* item : items) out += (out.empty() ? "" : ", ") + std::string(item);
+  return out;
+}
+
+struct Refusal {
+  const char* code = nullptr; // nullptr: no refusal
+  std::string reason;
+};
+
+// Can this kernel's code run on the device at all? For a device given by name the question is what the kernel could be
+// built for; for a real one, what this build holds.
+Refusal device_refusal(const KernelRow& kernel, const spf_device_facts& facts, const ManifestTable& table) {
+  if (kernel.device == SPF_CPU) {
+    if (const char* need = missing_cpu_feature(kernel, facts)) return {"feature", std::string("needs ") + need};
+    return {};
+  }
+  const arch::Target device = target_of(facts);
+  const auto covered_by = [&](std::span<const TargetCoverage> rows) {
+    for (const TargetCoverage& row : rows)
+      if (covers(row, device)) return true;
+    return false;
+  };
+  const bool possible = covered_by(kernel.potential);
+  if (facts.is_pretend != 0) {
+    if (possible) return {};
+    return {"target", kernel.needs.empty() ? "not made for this target" : "needs " + join(kernel.needs)};
+  }
+  if (covered_by(kernel.coverage)) return {};
+  if (!possible) return {"target", kernel.needs.empty() ? "not made for this target" : "needs " + join(kernel.needs)};
+  return {"not_built", "this build holds code for: " + std::string(*table.targets ? table.targets : "no GPU") +
+                           "; add the target with -DSPEARFISH_CUDA=ON -DSPEARFISH_CUDA_ARCHS"};
+}
+
+bool forbidden(const KernelRow& kernel, const InstanceRow* instance, const Demands& demands) {
+  for (int i = 0; i < demands.forbid_count; ++i)
+    if (name_matches(kernel, instance, demands.forbid[i])) return true;
+  return false;
+}
+
+// Everything that is decided before the policy is asked.
+Refusal static_refusal(const KernelRow& kernel, const Problem& problem, const spf_device_facts& facts,
+                       const Demands& demands, const ManifestTable& table) {
+  if (forbidden(kernel, nullptr, demands)) return {"forbidden", "forbidden by the caller"};
+  if (Refusal r = device_refusal(kernel, facts, table); r.code != nullptr) return r;
+  if (kernel.determinism == Determinism::kNone && !problem.allow_nondeterministic)
+    return {"determinism", "uses atomics; allow_nondeterministic is 0"};
+  if (kernel.activation == Activation::kQuantizedS8 && !problem.allow_activation_8bit)
+    return {"activation", "quantizes activations to 8 bits; allow_activation_8bit is 0"};
+  if (problem.op->packed_weight && *problem.layout != '\0') {
+    bool reads = false;
+    for (const char* layout : kernel.layouts) reads |= std::string_view(layout) == problem.layout;
+    if (!reads) return {"layout", "reads " + join(kernel.layouts) + ", not " + problem.layout};
+  }
+  return {};
+}
+
+// A pattern with an instance part fixes the instance: the policy sees only that one.
+Refusal ask_policy(const KernelRow& kernel, const Problem& problem, const spf_device_facts& facts, const Demands& demands,
+                   PolicyResult* result) {
+  std::span<const InstanceRow> instances = kernel.instances;
+  size_t base = 0;
+  if (demands.require != nullptr && !name_matches(kernel, nullptr, demands.require)) {
+    while (base < instances.size() && !name_matches(kernel, &instances[base], demands.require)) ++base;
+    instances = instances.subspan(base, 1);
+  }
+  *result = kernel.policy(problem, facts, instances);
+  if (!result->accepted) return {result->code, result->reason};
+  result->instance += static_cast<int>(base);
+  const InstanceRow& instance = kernel.instances[static_cast<size_t>(result->instance)];
+  if (forbidden(kernel, &instance, demands)) return {"forbidden", "its instance " + std::string(instance.name) + " is forbidden by the caller"};
+  if (instance.launch == nullptr && facts.is_pretend == 0) return {"not_built", "its instance " + std::string(instance.name) + " is not in this build"};
+  return {};
+}
+
+bool required(const KernelRow& kernel, const Demands& demands) {
+  if (demands.require == nullptr || name_matches(kernel, nullptr, demands.require)) return true;
+  for (const InstanceRow& instance : kernel.instances)
+    if (name_matches(kernel, &instance, demands.require)) return true;
+  return false;
+}
+
+spf_status report_failure(const Problem& problem, const spf_device_facts& facts, const Demands& demands,
+                          const ManifestTable& table, const Plan& plan) {
+  const char* op = problem.op->name;
+  if (demands.require != nullptr || demands.forbid_count > 0) {
+    for (const Rejection& r : plan.rejections)
+      if (demands.require != nullptr && required(*r.kernel, demands))
+        return fail(SPF_REQUIREMENT_UNMET, op, "plan", "require_kernel", demands.require, full_name(*r.kernel) + " cannot run: " + r.reason);
+    if (demands.require != nullptr) {
+      std::string known;
+      for (const Rejection& r : plan.rejections) known += (known.empty() ? "" : ", ") + full_name(*r.kernel);
+      return fail(SPF_REQUIREMENT_UNMET, op, "plan", "require_kernel", demands.require, "a kernel of this op and device: " + known);
+    }
+    return fail(SPF_REQUIREMENT_UNMET, op, "plan", "forbid", demands.forbid[0], "a list that leaves a kernel that can run");
+  }
+  bool not_built = false;
+  std::string reasons;
+  for (const Rejection& r : plan.rejections) {
+    not_built |= std::string_view(r.code) == "not_built";
+    reasons += (reasons.empty() ? "" : "; ") + full_name(*r.kernel) + ": " + r.reason;
+  }
+  if (plan.rejections.empty()) reasons = "no kernel of this op exists for this kind of device";
+  const std::string targets = *table.targets ? table.targets : "CPU only";
+  if (not_built)
+    return fail(SPF_NOT_BUILT, op, "plan", "device", facts.name, "targets in this build: " + targets + " (" + reasons + ")");
+  return fail(SPF_UNSUPPORTED, op, "plan", "device", facts.name, "a problem that some kernel serves (" + reasons + ")");
+}
+
+}  // namespace
+
+std::string full_name(const KernelRow& kernel) { return std::string(kernel.family) + "/" + kernel.name; }
+
+bool name_matches(const KernelRow& kernel, const InstanceRow* instance, const char* pattern) {
+  const std::string_view want = pattern;
+  if (instance == nullptr) return want == kernel.name || want == full_name(kernel);
+  return want == full_name(kernel) + "/" + instance->name;
+}
+
+arch::Target target_of(const spf_device_facts& facts) {
+  arch::Target t;
+  t.kind = facts.kind == SPF_CUDA ? arch::Target::Kind::kCuda : facts.kind == SPF_HIP ? arch::Target::Kind::kHip : arch::Target::Kind::kCpu;
+  t.major = static_cast<int16_t>(facts.compute_capability / 10);
+  t.minor = static_cast<int16_t>(facts.compute_capability % 10);
+  return t;
+}
+
+spf_status choose(const Problem& problem, const spf_device_facts& facts, const Demands& demands,
+                  const ManifestTable& table, bool explain, Plan* plan) {
+  *plan = Plan{};
+  const auto reject = [&](const KernelRow& kernel, const char* code, std::string reason) {
+    plan->rejections.push_back({&kernel, code, std::move(reason)});
+  };
+  for (const KernelRow& kernel : table.kernels) {
+    if (kernel.device != facts.kind || std::strcmp(kernel.op, problem.op->name) != 0) continue;
+    if (!required(kernel, demands)) {
+      if (explain) reject(kernel, "not_required", std::string("the caller requires ") + demands.require);
+      continue;
+    }
+    PolicyResult result;
+    Refusal refusal = static_refusal(kernel, problem, facts, demands, table);
+    if (refusal.code == nullptr) refusal = ask_policy(kernel, problem, facts, demands, &result);
+    if (refusal.code != nullptr) {
+      if (explain) reject(kernel, refusal.code, std::move(refusal.reason));
+      continue;
+    }
+    const bool wins = plan->kernel == nullptr || result.cost < plan->choice.cost;
+    const KernelRow* loser = wins ? plan->kernel : &kernel;
+    const double loser_cost = wins ? plan->choice.cost : result.cost;
+    if (wins) {
+      plan->kernel = &kernel;
+      plan->choice = result;
+    }
+    if (explain && loser != nullptr) {
+      char text[96];
+      std::snprintf(text, sizeof text, "estimated %.4g us; the chosen one is estimated faster", loser_cost);
+      reject(*loser, "slower", text);
+    }
+  }
+  if (plan->kernel != nullptr) return SPF_OK;
+  // Nothing can run: the reasons are needed now, whatever was asked for.
+  if (!explain) return choose(problem, facts, demands, table, true, plan);
+  return report_failure(problem, facts, demands, table, *plan);
+}
+
+}  // namespace spf
