@@ -1,0 +1,44 @@
+// What policies are written with. Host only, pure.
+#pragma once
+
+#include <cstdint>
+#include <span>
+#include <string_view>
+
+#include "plan/table.hpp"
+
+namespace spf::policy {
+
+inline PolicyResult accept(int instance, double cost_us) {
+  PolicyResult result;
+  result.accepted = true;
+  result.instance = instance;
+  result.cost = cost_us;
+  return result;
+}
+
+inline PolicyResult refuse(const char* code, const char* reason) {
+  PolicyResult result;
+  result.code = code;
+  result.reason = reason;
+  return result;
+}
+
+// The value of an instance's axis; -1 if it has no such axis.
+inline int64_t axis(const InstanceRow& instance, std::string_view name) {
+  for (const AxisValue& value : instance.axes)
+    if (name == value.axis) return value.number;
+  return -1;
+}
+
+// Bytes of one f32, f16 or bf16 element.
+inline int64_t element_bytes(spf_scalar_type type) { return type == SPF_F32 ? 4 : 2; }
+
+// CPU threads that a problem of `bytes` keeps busy: a thread is worth waking for 32 KiB or more.
+inline double useful_threads(const spf_device_facts& facts, double bytes) {
+  const double threads = facts.sm_count > 0 ? facts.sm_count : 1;
+  const double pieces = bytes / 32768.0;
+  return pieces < 1 ? 1 : pieces < threads ? pieces : threads;
+}
+
+} // namespace spf::policy

@@ -1,0 +1,25 @@
+#include "spearfish/ops/norm.h"
+
+extern "C" {
+
+spf_status spf_rms_norm(const spf_tensor* x, const spf_tensor* weight, const spf_tensor* out, double epsilon,
+                        int32_t weight_plus_one, const spf_launch* launch) {
+  const spf_tensor* operands[] = {x, weight, out};
+  const double params[] = {epsilon, static_cast<double>(weight_plus_one)};
+  return spf_op_call("rms_norm", operands, 3, params, 2, nullptr, launch);
+}
+
+spf_status spf_fused_add_rms_norm(const spf_tensor* x, const spf_tensor* residual, const spf_tensor* weight,
+                                  double epsilon, int32_t weight_plus_one, const spf_launch* launch) {
+  const spf_tensor* operands[] = {x, residual, weight};
+  const double params[] = {epsilon, static_cast<double>(weight_plus_one)};
+  return spf_op_call("fused_add_rms_norm", operands, 3, params, 2, nullptr, launch);
+}
+
+spf_status spf_layer_norm(const spf_tensor* x, const spf_tensor* weight, const spf_tensor* bias, const spf_tensor* out,
+                          double epsilon, const spf_launch* launch) {
+  const spf_tensor* operands[] = {x, weight, bias, out};
+  return spf_op_call("layer_norm", operands, 4, &epsilon, 1, nullptr, launch);
+}
+
+} // extern "C"
