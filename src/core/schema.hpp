@@ -40,6 +40,7 @@ struct OperandSchema {
   int8_t type_variable; // index into OpSchema::type_variables
   int8_t dim_count;
   DimSchema dims[kMaxDims];
+  const char* shape_text; // as the manifest writes it: "*,2*D"
 };
 
 struct TypeVariable {

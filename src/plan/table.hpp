@@ -75,9 +75,20 @@ struct KernelRow {
   std::span<const char* const> tuned;         // where the policy was measured
 };
 
+// A GPU that one may plan for without having it: a [[device]] row of arch.toml. The first row of a target stands for it.
+struct DeviceRow {
+  const char* name;                  // "h200", lower case
+  arch::Target target;
+  int sm_count;
+  int64_t shared_memory_per_block;   // bytes, opt-in maximum
+  int64_t l2_bytes;
+  int64_t memory_bytes;
+};
+
 struct ManifestTable {
   std::span<const OpSchema> ops;
   std::span<const KernelRow> kernels;         // manifest order: best first, reference last within an op
+  std::span<const DeviceRow> devices;
   const char* targets;                        // canonical requested list, e.g. "9.0a"
   const char* toolkit;                        // "13.0", "" without CUDA
 };
