@@ -90,6 +90,7 @@ typedef struct spf_operand_info {
   int32_t optional;
   spf_view_rule view;
   int32_t type_variable;     /* operands with the same number have the same type */
+  const char* type_name;     /* the manifest's name of that variable, "T" */
   uint32_t types;            /* bit (1 << spf_scalar_type) for each accepted type */
   const char* shape;         /* "*,2*D": '*' is any number of leading dimensions, other names are bound by extent */
 } spf_operand_info;
@@ -115,6 +116,23 @@ typedef struct spf_op_info {
 SPF_API spf_status spf_op_describe(int32_t index, spf_op_info* info);
 SPF_API spf_status spf_op_operand(const char* op, int32_t index, spf_operand_info* info);
 SPF_API spf_status spf_op_param(const char* op, int32_t index, spf_param_info* info);
+
+/* One implementation of an op, whether or not this machine or this build can run it. */
+typedef struct spf_kernel_info {
+  uint32_t struct_size;      /* in: sizeof(spf_kernel_info) */
+  const char* name;          /* "norm/sm75_rows" */
+  spf_device_kind device;
+  int32_t is_reference;
+  const char* determinism;   /* "row-invariant", "run-to-run", "nondeterministic" */
+  int32_t instance_count;    /* at least 1 */
+} spf_kernel_info;
+
+/* The i-th kernel of an op, in manifest order; SPF_NOT_FOUND past the last. */
+SPF_API spf_status spf_op_kernel(const char* op, int32_t index, spf_kernel_info* info);
+
+/* The name of a kernel's instance, "T=bf16,vec=8"; "" for a kernel without axes. "kernel/instance" is what
+ * spf_plan_options.require_kernel takes to force exactly this instance. */
+SPF_API spf_status spf_op_kernel_instance(const char* op, int32_t kernel, int32_t instance, const char** name);
 
 /* Runs (or plans) an op. operands: one per schema operand, NULL where optional and absent. params: one double per schema
  * parameter, or params = NULL for the defaults. weight: for ops that take a packed weight, else NULL. */

@@ -162,7 +162,7 @@ spf_status spf_op_operand(const char* name, int32_t index, spf_operand_info* inf
       return fail(SPF_NOT_FOUND, "op_operand", "validate", "index", std::to_string(index), "0 to " + std::to_string(op->operand_count - 1));
     const OperandSchema& o = op->operands[index];
     *info = {info->struct_size, o.name, static_cast<spf_operand_role>(o.role), o.optional ? 1 : 0, static_cast<spf_view_rule>(o.view),
-             o.type_variable, op->type_variables[o.type_variable].types, o.shape_text};
+             o.type_variable, op->type_variables[o.type_variable].name, op->type_variables[o.type_variable].types, o.shape_text};
     return SPF_OK;
   });
 }

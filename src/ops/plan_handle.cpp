@@ -2,17 +2,13 @@
 
 #include "core/status.hpp"
 
-namespace {
-
-const char* text_of(spf::Determinism d) {
+const char* spf::ops::determinism_text(Determinism d) {
   switch (d) {
-    case spf::Determinism::kRowInvariant: return "row-invariant";
-    case spf::Determinism::kRunToRun: return "run-to-run";
+    case Determinism::kRowInvariant: return "row-invariant";
+    case Determinism::kRunToRun: return "run-to-run";
     default: return "nondeterministic";
   }
 }
-
-}  // namespace
 
 spf_plan::spf_plan(const spf::Problem& problem, const spf::Plan& plan) : op(problem.op->name), layout(problem.layout) {
   for (const spf::Rejection& r : plan.rejections) rejected.push_back({spf::full_name(*r.kernel), r.code, r.reason});
@@ -22,7 +18,7 @@ spf_plan::spf_plan(const spf::Problem& problem, const spf::Plan& plan) : op(prob
   // While the weight is not packed yet, the plan says in which layout the chosen kernel wants it.
   if (layout.empty() && !plan.kernel->layouts.empty()) layout = plan.kernel->layouts.front();
   activation = plan.kernel->activation == spf::Activation::kQuantizedS8 ? "s8 per token" : "as given";
-  determinism = text_of(plan.kernel->determinism);
+  determinism = spf::ops::determinism_text(plan.kernel->determinism);
   workspace_bytes = plan.choice.workspace_bytes;
   cost_us = plan.choice.cost;
 }

@@ -17,3 +17,9 @@ struct spf_plan {
   };
   std::vector<Rejected> rejected;
 };
+
+namespace spf::ops {
+
+const char* determinism_text(Determinism d); // as spf_plan_info spells it
+
+}  // namespace spf::ops

@@ -77,10 +77,10 @@ class Validator {
     const spf_packed_weight& w = *raw_.weight;
     if (spf_status s = check_struct_size(&w, sizeof(spf_packed_weight), schema_.name, "weight"); s != SPF_OK) return s;
     if (w.n < 0 || w.k < 0) return bad(SPF_INVALID_SHAPE, "weight", list_text(std::array{w.n, w.k}.data(), 2), "extents of 0 or more");
+    if ((reinterpret_cast<uintptr_t>(w.data) & 255u) != 0)
+      return bad(SPF_INVALID_ALIGNMENT, "weight.data", "not aligned", "a multiple of 256 bytes");
     if (!raw_.plan_only) {
       if (w.data == nullptr && w.bytes != 0) return bad(SPF_INVALID_ARGUMENT, "weight.data", "NULL", "the bytes that spf_pack wrote");
-      if ((reinterpret_cast<uintptr_t>(w.data) & 255u) != 0)
-        return bad(SPF_INVALID_ALIGNMENT, "weight.data", "not aligned", "a multiple of 256 bytes");
       if (*w.layout == '\0') return bad(SPF_INVALID_ARGUMENT, "weight.layout", "''", "a layout name written by spf_pack");
     }
     if (w.device.kind != raw_.device.kind || w.device.index != raw_.device.index)
@@ -228,7 +228,6 @@ class Validator {
 
   // What is written must not be read or written through another operand, unless an input and an output are the very same view.
   spf_status overlaps() const {
-    if (raw_.plan_only) return SPF_OK;
     for (int w = 0; w < schema_.operand_count; ++w) {
       if (schema_.operands[w].role == Role::kIn || (call_.problem.present >> w & 1u) == 0) continue;
       for (int r = 0; r < schema_.operand_count; ++r) {
@@ -242,7 +241,9 @@ class Validator {
     return SPF_OK;
   }
 
+  // A plan-only call may leave pointers out; those that it gives are judged as a launch would judge them.
   static bool conflict(const spf_tensor& written, const spf_tensor& other, bool other_is_input) {
+    if (written.data == nullptr || other.data == nullptr) return false;
     const ByteRange a = byte_range(written), b = byte_range(other);
     if (a.begin == a.end || b.begin == b.end || a.end <= b.begin || b.end <= a.begin) return false;
     if (same_view(written, other)) return !other_is_input;

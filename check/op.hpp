@@ -1,0 +1,77 @@
+// The ops of the library as the public schema tells them: what the conformance engine, the bench and the test drivers
+// build problems from. Nothing here knows an op by name.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "spearfish/plan.h"
+
+namespace spf::check {
+
+// One dimension of an operand: extent = factor * symbol, a constant (symbol empty), or "*": any leading dimensions.
+struct Dim {
+  std::string symbol;
+  int64_t factor = 1;
+  bool leading = false;
+};
+
+struct Operand {
+  std::string name;
+  spf_operand_role role;
+  bool optional;
+  spf_view_rule view;
+  std::string type_variable;  // operands with the same variable share a type
+  std::vector<spf_scalar_type> types;
+  std::vector<Dim> dims;
+
+  bool is_output() const { return role != SPF_ROLE_IN; }
+  bool has_leading() const { return !dims.empty() && dims.front().leading; }
+};
+
+struct Param {
+  std::string name;
+  std::string kind;  // "f64", "i64", "bool"
+  double fallback, min, max;
+};
+
+struct Op {
+  std::string name, family;
+  bool packed_weight;
+  std::vector<Operand> operands;
+  std::vector<Param> params;
+
+  int operand_index(const std::string& operand) const;  // -1 if there is none
+  int param_index(const std::string& param) const;
+  bool has_leading() const;
+  std::vector<std::string> symbols() const;         // without "*", in order of appearance; N and K of a packed weight too
+  std::vector<std::string> type_variables() const;  // in order of appearance
+};
+
+// Every op of the library, read once.
+const std::vector<Op>& ops();
+
+// nullptr if there is none.
+const Op* find_op(const std::string& name);
+
+std::string type_name(spf_scalar_type type);
+int64_t type_bytes(spf_scalar_type type);  // of one unpacked element
+
+// "x,2*D" -> dims. Throws std::runtime_error on text that is no shape.
+std::vector<Dim> parse_shape(const std::string& text);
+
+// One kernel of the library, as the coverage table names it.
+struct Kernel {
+  std::string name;  // "norm/sm75_rows"
+  std::vector<std::string> instances;
+  bool is_reference;
+
+  // What spf_plan_options.require_kernel takes for one instance.
+  std::string pattern(const std::string& instance) const { return instance.empty() ? name : name + "/" + instance; }
+};
+
+// The kernels of an op for a kind of device, manifest order.
+std::vector<Kernel> kernels_of(const std::string& op, spf_device_kind kind);
+
+}  // namespace spf::check
