@@ -1,0 +1,56 @@
+// One command of `spearfish`. A command lives in its own file, <name>_command.cpp, and is listed once in main.cpp.
+#pragma once
+
+#include <memory>
+#include <stdexcept>
+#include <string>
+
+#include <CLI/CLI.hpp>
+
+namespace spearfish::cli {
+
+// Exit codes, as --help states them.
+enum Exit : int {
+  kOk = 0,
+  kFailure = 1,  // something that should work does not
+  kUsage = 2,    // the command line itself is wrong
+  kNoKernel = 3, // a plan was asked for, and nothing can run
+};
+
+// The command line is wrong: one sentence for stderr, exit code kUsage.
+class UsageError : public std::runtime_error {
+ public:
+  using std::runtime_error::runtime_error;
+};
+
+// The work failed for a reason of its own: one sentence for stderr, exit code kFailure.
+class CommandError : public std::runtime_error {
+ public:
+  using std::runtime_error::runtime_error;
+};
+
+class Command {
+ public:
+  Command() = default;
+  Command(const Command&) = delete;
+  Command& operator=(const Command&) = delete;
+  virtual ~Command() = default;
+
+  // Declares options and positionals. Called once; what it binds must live as long as the command. The footer of `app`
+  // holds at least one example line.
+  virtual void define(CLI::App& app) = 0;
+
+  // Runs after a successful parse and returns the exit code. May throw UsageError, CommandError or spearfish::Error.
+  virtual int run() = 0;
+};
+
+// A row of the table in main.cpp.
+struct CommandRow {
+  const char* name;
+  const char* summary;
+  std::unique_ptr<Command> (*make)();
+};
+
+std::unique_ptr<Command> make_plan_command();
+
+} // namespace spearfish::cli

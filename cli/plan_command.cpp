@@ -1,0 +1,213 @@
+// `spearfish plan`: which kernel would run, and why no other.
+#include <optional>
+
+#include <fmt/format.h>
+#include <nlohmann/json.hpp>
+
+#include "command.hpp"
+#include "problem.hpp"
+#include "spearfish/spearfish.hpp"
+#include "terminal.hpp"
+
+namespace spearfish::cli {
+namespace {
+
+using Json = nlohmann::ordered_json;
+
+// Statuses that answer the question "which kernel?" with "none".
+bool means_no_kernel(spf_status status) {
+  switch (status) {
+    case SPF_UNSUPPORTED:
+    case SPF_NOT_BUILT:
+    case SPF_REQUIREMENT_UNMET:
+    case SPF_INVALID_DEVICE:
+    case SPF_INVALID_TYPE:
+      return true;
+    default:
+      return false;
+  }
+}
+
+// What was asked, in words and as JSON, and what came out.
+struct Answer {
+  std::string device, problem;
+  Plan plan;
+  std::optional<Error> error;
+};
+
+Json to_json(const std::string& op, const Answer& answer) {
+  Json out = {{"op", op},
+              {"device", answer.device},
+              {"problem", answer.problem},
+              {"chosen", nullptr},
+              {"rejected", Json::array()}};
+  if (answer.plan)
+    out["chosen"] = {{"kernel", answer.plan.kernel()},           {"instance", answer.plan.instance()},
+                     {"layout", answer.plan.layout()},           {"workspace_bytes", answer.plan.workspace_bytes()},
+                     {"determinism", answer.plan.determinism()}, {"activation", answer.plan.activation()},
+                     {"cost_us", answer.plan.cost_us()}};
+  if (!answer.plan.empty())
+    for (const Plan::Rejection& r : answer.plan.rejected())
+      out["rejected"].push_back({{"kernel", r.kernel}, {"code", r.code}, {"reason", r.reason}});
+  if (answer.error)
+    out["error"] = {{"status", answer.error->status_name()},
+                    {"field", answer.error->field()},
+                    {"value", answer.error->value()},
+                    {"allowed", answer.error->allowed()},
+                    {"message", answer.error->what()}};
+  return out;
+}
+
+void print_text(const std::string& op, const Answer& answer) {
+  fmt::print("{} on {}: {}\n\n", paint(Colour::kBold, op), answer.device, answer.problem);
+  if (answer.plan) {
+    const Plan& plan = answer.plan;
+    fmt::print("  kernel       {}\n", paint(Colour::kGood, plan.kernel()));
+    if (!plan.instance().empty()) fmt::print("  instance     {}\n", plan.instance());
+    if (!plan.layout().empty()) fmt::print("  layout       {}\n", plan.layout());
+    fmt::print("  workspace    {}\n", bytes_text(static_cast<double>(plan.workspace_bytes())));
+    fmt::print("  determinism  {}\n", plan.determinism());
+    fmt::print("  activation   {}\n", plan.activation());
+    fmt::print("  estimate     {:.3g} us\n", plan.cost_us());
+  } else {
+    fmt::print("  kernel       {}\n", paint(Colour::kBad, "none"));
+  }
+  if (answer.plan.empty() || answer.plan.rejected().empty()) return;
+  Table table({{"  passed over"}, {"code"}, {"reason"}});
+  for (const Plan::Rejection& r : answer.plan.rejected())
+    table.add({"  " + r.kernel, {r.code, Colour::kWarn}, r.reason});
+  fmt::print("\n{}", table.text());
+}
+
+class PlanCommand : public Command {
+ public:
+  void define(CLI::App& app) override {
+    app.add_option("op", op_, "The op, e.g. linear, rms_norm, silu_and_mul")->required();
+    app.add_option("--device", device_, "cpu, cuda:0, or one that is not here: cpu:avx2, sm_90, 9.0, h200, ...")
+        ->capture_default_str();
+    app.add_option("--m", m_, "linear: rows of activations")->group("linear")->check(CLI::NonNegativeNumber);
+    app.add_option("--n", n_, "linear: output features")->group("linear")->check(CLI::NonNegativeNumber);
+    app.add_option("--k", k_, "linear: reduction")->group("linear")->check(CLI::NonNegativeNumber);
+    app.add_option("--weight", weight_, "linear: weight format, e.g. int4-g128, fp8, nvfp4, q4_k")->group("linear");
+    app.add_option("--group", group_, "linear: values along K that share a scale; -1 = all of K")->group("linear");
+    app.add_option("--act", act_, "linear: bf16, f16, f32, e4m3 or s8 (default bf16)")->group("linear");
+    app.add_flag("--allow-8bit-activation", allow_8bit_, "linear: kernels may quantize activations to 8 bits")
+        ->group("linear");
+    app.add_option("--dims", dims_, "Extents by dimension, e.g. --dims '*=8x16' H=4096")->expected(1, -1);
+    app.add_option("--type", type_, "Scalar type of the operands (default bf16)");
+    app.add_option("--param", params_, "A parameter, NAME=VALUE")->expected(1, -1);
+    app.add_option("--without", absent_, "An optional operand to leave out")->expected(1, -1);
+    app.add_option("--require", require_,
+                   "kernel=NAME: this kernel or none. NAME is kernel, family/kernel or family/kernel/instance");
+    app.add_option("--forbid", forbid_, "Kernels that must not run")->expected(1, -1);
+    app.add_flag("--allow-nondeterministic", allow_nondeterministic_, "Kernels may use atomics");
+    app.add_flag("--json", json_, "JSON instead of text");
+    app.footer(
+        "Exit codes: 0 a kernel runs, 2 wrong usage, 3 no kernel can run.\n"
+        "Examples: spearfish plan linear --m 8 --n 4096 --k 14336 --weight int4-g128 --device h200\n"
+        "          spearfish plan rms_norm --dims '*=64' H=4096 --type f16 --json");
+  }
+
+  int run() override {
+    const OpInfo op = find_op(op_);
+    Answer answer;
+    answer.device = device_;
+    try {
+      plan(op, &answer);
+    } catch (const Error& e) {
+      if (!means_no_kernel(e.status())) throw UsageError(e.what());
+      answer.error = e;
+    }
+    if (json_)
+      fmt::print("{}\n", to_json(op.name, answer).dump(2));
+    else
+      print_text(op.name, answer);
+    if (answer.plan) return kOk;
+    if (answer.error) fmt::print(stderr, "spearfish: {}\n", answer.error->what());
+    return kNoKernel;
+  }
+
+ private:
+  // Fills extents and the weight from --m, --n, --k and --weight.
+  void add_linear(const OpInfo& op, Extents* extents, std::optional<WeightFormat>* weight) const {
+    for (const auto& [flag, value] : {std::pair{"--m", m_}, {"--n", n_}, {"--k", k_}})
+      if (!value) throw UsageError(fmt::format("{} needs {}", op.name, flag));
+    if (weight_.empty()) throw UsageError(fmt::format("{} needs --weight FORMAT", op.name));
+    *weight = weight_format(weight_, group_ ? &*group_ : nullptr);
+    for (const auto& [symbol, value] : {std::pair{"*", *m_}, {"M", *m_}, {"N", *n_}, {"K", *k_}})
+      for (const std::string& known : symbols_of(op))
+        if (known == symbol) extents->emplace(symbol, std::vector<int64_t>{value});
+  }
+
+  void plan(const OpInfo& op, Answer* answer) {
+    Extents extents = parse_extents(dims_);
+    std::optional<WeightFormat> weight;
+    std::vector<std::string> absent = absent_;
+    if (op.takes_packed_weight) {
+      add_linear(op, &extents, &weight);
+      // Linear layers mostly have no bias; optional operands join with --dims only for the other ops.
+      for (const OperandInfo& operand : op.operands)
+        if (operand.optional) absent.push_back(operand.name);
+    } else if (m_ || n_ || k_ || !weight_.empty() || group_ || !act_.empty()) {
+      throw UsageError(fmt::format(
+          "--m, --n, --k, --weight, --group and --act are for ops with a packed weight; {} takes --dims and --type",
+          op.name));
+    }
+    std::vector<std::string> types;
+    for (const OperandInfo& operand : op.operands)
+      for (ScalarType type : operand.types) types.push_back(name(type));
+    if (op.takes_packed_weight) types.insert(types.end(), {"bf16", "f16", "f32", "e4m3", "s8"});
+    if (!act_.empty() && !type_.empty()) throw UsageError("--act and --type say the same; give one");
+    const std::string type = !act_.empty() ? act_ : !type_.empty() ? type_ : "bf16";
+    const ScalarType scalar = scalar_type_named(type, types);
+    const std::vector<double> params = parse_params(op, params_);
+
+    answer->problem = describe_problem(extents, type, weight);
+    const DeviceFacts facts = device_facts(device_);
+    const Device device(spf_device{facts.kind, 0});
+    Launch launch(device);
+    if (!require_.empty()) launch.require(required_name());
+    for (const std::string& name : forbid_) launch.forbid(name);
+    launch.allow_activation_8bit(allow_8bit_)
+        .allow_nondeterministic(allow_nondeterministic_)
+        .plan_only(answer->plan, facts);
+    const auto operands = operands_without_data(op, extents, scalar, absent, device);
+    if (!weight) {
+      call(op.name, operands, params, launch);
+      return;
+    }
+    const spf_packed_weight unpacked = unpacked_weight(weight->scheme, *n_, *k_, device);
+    call(op.name, operands, params, launch, &unpacked);
+  }
+
+  std::string required_name() const {
+    const size_t equals = require_.find('=');
+    // An instance holds '=' too: "linear/sm80_mma/act=bf16".
+    if (equals == std::string::npos || require_.find('/') < equals) return require_;
+    if (require_.substr(0, equals) != "kernel")
+      throw UsageError(fmt::format("--require is '{}'; allowed: kernel=NAME", require_));
+    return require_.substr(equals + 1);
+  }
+
+  static std::string describe_problem(const Extents& extents, const std::string& type,
+                                      const std::optional<WeightFormat>& weight) {
+    std::string out;
+    for (const auto& [symbol, values] : extents) {
+      std::string text;
+      for (int64_t v : values) text += (text.empty() ? "" : "x") + std::to_string(v);
+      out += fmt::format("{}={} ", weight && symbol == "*" ? "M" : symbol, text.empty() ? "[]" : text);
+    }
+    return out + type + (weight ? " x " + weight->name : "");
+  }
+
+  std::string op_, device_ = "cpu", weight_, act_, type_, require_;
+  std::optional<int64_t> m_, n_, k_, group_;
+  std::vector<std::string> dims_, params_, absent_, forbid_;
+  bool allow_8bit_ = false, allow_nondeterministic_ = false, json_ = false;
+};
+
+} // namespace
+
+std::unique_ptr<Command> make_plan_command() { return std::make_unique<PlanCommand>(); }
+
+} // namespace spearfish::cli

@@ -1,0 +1,15 @@
+/* The whole C interface. */
+#ifndef SPEARFISH_SPEARFISH_H
+#define SPEARFISH_SPEARFISH_H
+
+#include "spearfish/device.h"
+#include "spearfish/ops/activation.h"
+#include "spearfish/ops/norm.h"
+#include "spearfish/plan.h"
+#include "spearfish/quant.h"
+#include "spearfish/status.h"
+#include "spearfish/tensor.h"
+#include "spearfish/types.h"
+#include "spearfish/version.h"
+
+#endif
