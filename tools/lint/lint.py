@@ -54,7 +54,7 @@ SYSTEM_HEADERS_OF = {  # header prefix -> the only rooms that may include it
     "gmock/": ["tests"],
     "benchmark/": ["bench"],
     "hwy/": ["kernels", "src/pack"],
-    "dlpack/": ["src/core", "tests", "bindings"],
+    "dlpack/": ["src/core", "src/ops", "tests", "bindings"],
     "iostream": ["cli", "tools", "tests", "bench", "model", "examples"],
 }
 

@@ -1,0 +1,47 @@
+# The two commands are `make run` and `make test`; the rest is for working on Spearfish. Builds live in build/<preset>.
+JOBS ?= $(shell nproc)
+export JOBS
+
+.PHONY: run test test-asan test-gpu fuzz lint format setup install clean help
+
+run: ## install what is missing, build, and run every weight format through its kernel on this machine
+	@scripts/setup run
+	@scripts/build cpu spearfish_cli
+	@build/cpu/cli/spearfish demo $(ARGS)
+
+test: ## install what is missing, build, test, lint; with an nvcc also the CUDA build for Hopper
+	@scripts/setup run test
+	@scripts/test cpu cuda lint budgets
+
+test-asan: ## the tests under AddressSanitizer and UndefinedBehaviorSanitizer
+	@scripts/setup run test
+	@scripts/test asan
+
+test-gpu: ## all tests of a CUDA build for the GPUs of this machine
+	@scripts/setup run test
+	@scripts/test gpu
+
+fuzz: ## every fuzzer for FUZZ_SECONDS, 60 if unset
+	@scripts/setup run test
+	@scripts/test fuzz
+
+lint: ## format, layers, names, lengths, words; clang-tidy over changed files (ALL=1: over all)
+	@scripts/setup run test
+	@scripts/lint $(if $(ALL),--all)
+
+format: ## rewrite all sources in the house format
+	@scripts/lint --fix-format
+
+setup: ## install all that `make test` needs
+	@scripts/setup run test
+
+install: ## install to PREFIX, /usr/local if unset
+	@scripts/setup run
+	@scripts/build cpu
+	@cmake --install build/cpu --prefix $(or $(PREFIX),/usr/local)
+
+clean: ## remove all builds
+	@rm -rf build
+
+help: ## this list
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1\t\2/p' $(MAKEFILE_LIST) | expand -t 12
