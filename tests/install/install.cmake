@@ -1,0 +1,22 @@
+# Installs BINARY into an empty PREFIX and checks that what a user needs is there, and that no path of this build is.
+file(REMOVE_RECURSE ${PREFIX})
+execute_process(COMMAND ${CMAKE_COMMAND} --install ${BINARY} --prefix ${PREFIX} OUTPUT_QUIET COMMAND_ERROR_IS_FATAL ANY)
+file(GLOB_RECURSE files RELATIVE ${PREFIX} ${PREFIX}/*)
+foreach(wanted "/libspearfish\\.so$" "/libspearfish\\.a$" "^include/spearfish/plan\\.h$" "^include/spearfish/ops/norm\\.h$"
+    "/cmake/spearfish/spearfishConfig\\.cmake$" "/cmake/spearfish/spearfishConfigVersion\\.cmake$" "/pkgconfig/spearfish\\.pc$"
+    "^bin/spearfish$" "/LICENSE$")
+  set(found ${files})
+  list(FILTER found INCLUDE REGEX "${wanted}")
+  if(NOT found)
+    message(FATAL_ERROR "nothing installed that matches ${wanted}; installed: ${files}")
+  endif()
+endforeach()
+foreach(file ${files})
+  if(file MATCHES "\\.(cmake|pc|h|hpp)$")
+    file(READ ${PREFIX}/${file} text)
+    string(FIND "${text}" "${BINARY}" position)
+    if(NOT position EQUAL -1)
+      message(FATAL_ERROR "${file} names the build folder")
+    endif()
+  endif()
+endforeach()
