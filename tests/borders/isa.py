@@ -29,7 +29,7 @@ def library_objects(build, source):
         path = pathlib.Path(entry["directory"], name)
         file = pathlib.Path(entry["file"])
         inside = [root for root in (source / "src", source / "kernels", build / "gen") if file.is_relative_to(root)]
-        if not inside or not re.search(r"CMakeFiles/spearfish[^/]*\.dir/", str(path)) or "spearfish_cli" in str(path):
+        if not inside or not re.search(r"CMakeFiles/(spearfish_objects|spf_)[^/]*\.dir/", str(path)):
             continue
         flags = " ".join(words).replace("-Xcompiler=", "").replace(",", " ").split()
         objects[path] = tuple(sorted({w for w in flags if ISA_OPTION.match(w)}))

@@ -33,12 +33,13 @@ ARROWS = {
     # A kernel reads packed bytes, so it may know how a layout lies; it may not pack, plan or launch for itself.
     "kernels": ["kernels/common", "src/core", "include", "src/plan/table.hpp", "src/pack/layout.hpp", "src/runtime/launch.hpp"],
     "tools/kernelgen": ["src/arch", "src/core", "include"],
-    "cli": ["include", "src/arch"],
+    "check": ["include"],
+    "cli": ["include", "check", "src/arch"],
     "bindings": ["include"],
     "model": ["include"],
     "examples": ["include"],
-    "bench": ["include", "src", "kernels", "tests/support"],
-    "tests": ["include", "src", "kernels", "tools/kernelgen", "model", "cli", "bench"],
+    "bench": ["include", "check"],
+    "tests": ["include", "src", "kernels", "check", "tools/kernelgen", "model", "cli", "bench"],
 }
 INCLUDE_ROOTS = ["", "include", "src", "tests", "tools"]  # what -I names, relative to the root
 SYSTEM_HEADERS_OF = {  # header prefix -> the only rooms that may include it
@@ -46,16 +47,16 @@ SYSTEM_HEADERS_OF = {  # header prefix -> the only rooms that may include it
     "cutlass/": ["kernels"],
     "cute/": ["kernels"],
     "torch/": ["bindings"],
-    "toml++/": ["tools/kernelgen", "src/arch", "tests", "bench"],
+    "toml++/": ["tools/kernelgen", "src/arch", "check", "tests", "bench"],
     "CLI/": ["cli", "tools"],
-    "fmt/": ["cli", "tools", "tests", "bench", "model"],
-    "nlohmann/": ["cli", "tools", "tests", "bench", "model"],
+    "fmt/": ["check", "cli", "tools", "tests", "bench", "model"],
+    "nlohmann/": ["check", "cli", "tools", "tests", "bench", "model"],
     "gtest/": ["tests"],
     "gmock/": ["tests"],
     "benchmark/": ["bench"],
     "hwy/": ["kernels", "src/pack"],
     "dlpack/": ["src/core", "src/ops", "tests", "bindings"],
-    "iostream": ["cli", "tools", "tests", "bench", "model", "examples"],
+    "iostream": ["check", "cli", "tools", "tests", "bench", "model", "examples"],
 }
 
 CODE = {".c", ".h", ".cpp", ".hpp", ".cu", ".cuh"}
@@ -173,7 +174,7 @@ class Linter:
                 self.report(name, 1, "names", f"family '{family}' is not lower_case")
             seen = set()
             for kernel in read_kernels(self.text(name)):
-                label, op = kernel.get("name", ""), kernel.get("op", "")
+                label, op = kernel.get("name", ""), str(kernel.get("op") or kernel.get("ops") or "")
                 if not KERNEL_NAME.match(label):
                     self.report(name, 1, "names",
                                 f"kernel '{label}': names are <target-or-isa>_<method>, e.g. sm80_mma, cpu_avx2, or reference")
