@@ -1,5 +1,6 @@
 #include "plan/planner.hpp"
 
+#include <algorithm>
 #include <cstdio>
 #include <cstring>
 #include <string_view>
@@ -102,21 +103,49 @@ Refusal static_refusal(const KernelRow& kernel, const Problem& problem, const sp
   return {};
 }
 
-// A pattern with an instance part fixes the instance: the policy sees only that one.
+// The instances that the policy may choose among: those that the caller leaves and this build holds.
+struct Choices {
+  std::vector<InstanceRow> rows;
+  std::vector<int> indices; // where each stands in the kernel's list
+  Refusal refusal;          // set if there is none
+};
+
+Choices allowed_instances(const KernelRow& kernel, bool any_instance, const spf_device_facts& facts, const Demands& demands) {
+  Choices out;
+  bool missing = false;
+  for (size_t i = 0; i < kernel.instances.size(); ++i) {
+    const InstanceRow& instance = kernel.instances[i];
+    if (!any_instance && !name_matches(kernel, &instance, demands.require)) continue;
+    if (forbidden(kernel, &instance, demands)) continue;
+    if (instance.launch == nullptr && facts.is_pretend == 0) {
+      missing = true;
+      continue;
+    }
+    out.rows.push_back(instance);
+    out.indices.push_back(static_cast<int>(i));
+  }
+  if (out.rows.empty())
+    out.refusal = missing ? Refusal{"not_built", "none of its instances that may run is in this build"}
+                          : Refusal{"forbidden", "every instance is forbidden by the caller"};
+  return out;
+}
+
+bool all_built(const KernelRow& kernel) {
+  return std::all_of(kernel.instances.begin(), kernel.instances.end(), [](const InstanceRow& i) { return i.launch != nullptr; });
+}
+
 Refusal ask_policy(const KernelRow& kernel, const Problem& problem, const spf_device_facts& facts, const Demands& demands,
                    PolicyResult* result) {
-  std::span<const InstanceRow> instances = kernel.instances;
-  size_t base = 0;
-  if (demands.require != nullptr && !name_matches(kernel, nullptr, demands.require)) {
-    while (base < instances.size() && !name_matches(kernel, &instances[base], demands.require)) ++base;
-    instances = instances.subspan(base, 1);
+  const bool any_instance = demands.require == nullptr || name_matches(kernel, nullptr, demands.require);
+  if (any_instance && demands.forbid_count == 0 && (facts.is_pretend != 0 || all_built(kernel))) {
+    *result = kernel.policy(problem, facts, kernel.instances);
+  } else {
+    const Choices choices = allowed_instances(kernel, any_instance, facts, demands);
+    if (choices.rows.empty()) return choices.refusal;
+    *result = kernel.policy(problem, facts, choices.rows);
+    if (result->accepted) result->instance = choices.indices[static_cast<size_t>(result->instance)];
   }
-  *result = kernel.policy(problem, facts, instances);
   if (!result->accepted) return {result->code, result->reason};
-  result->instance += static_cast<int>(base);
-  const InstanceRow& instance = kernel.instances[static_cast<size_t>(result->instance)];
-  if (forbidden(kernel, &instance, demands)) return {"forbidden", "its instance " + std::string(instance.name) + " is forbidden by the caller"};
-  if (instance.launch == nullptr && facts.is_pretend == 0) return {"not_built", "its instance " + std::string(instance.name) + " is not in this build"};
   return {};
 }
 
@@ -130,7 +159,9 @@ bool required(const KernelRow& kernel, const Demands& demands) {
 spf_status report_failure(const Problem& problem, const spf_device_facts& facts, const Demands& demands,
                           const ManifestTable& table, const Plan& plan) {
   const char* op = problem.op->name;
-  if (demands.require != nullptr || demands.forbid_count > 0) {
+  const bool forbids = std::any_of(plan.rejections.begin(), plan.rejections.end(),
+                                   [](const Rejection& r) { return std::string_view(r.code) == "forbidden"; });
+  if (demands.require != nullptr || forbids) {
     for (const Rejection& r : plan.rejections)
       if (demands.require != nullptr && required(*r.kernel, demands))
         return fail(SPF_REQUIREMENT_UNMET, op, "plan", "require_kernel", demands.require, full_name(*r.kernel) + " cannot run: " + r.reason);
@@ -149,9 +180,10 @@ spf_status report_failure(const Problem& problem, const spf_device_facts& facts,
   }
   if (plan.rejections.empty()) reasons = "no kernel of this op exists for this kind of device";
   const std::string targets = *table.targets ? table.targets : "CPU only";
+  const std::string device(facts.name, strnlen(facts.name, sizeof facts.name));
   if (not_built)
-    return fail(SPF_NOT_BUILT, op, "plan", "device", facts.name, "targets in this build: " + targets + " (" + reasons + ")");
-  return fail(SPF_UNSUPPORTED, op, "plan", "device", facts.name, "a problem that some kernel serves (" + reasons + ")");
+    return fail(SPF_NOT_BUILT, op, "plan", "device", device, "targets in this build: " + targets + " (" + reasons + ")");
+  return fail(SPF_UNSUPPORTED, op, "plan", "device", device, "a problem that some kernel serves (" + reasons + ")");
 }
 
 }  // namespace
