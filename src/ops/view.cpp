@@ -45,9 +45,12 @@ bool is_aligned16(const spf_tensor& t) {
 // Dimensions from the innermost outwards must each step over everything inside them.
 bool self_overlaps(const spf_tensor& t) {
   int order[SPF_MAX_RANK], count = 0;
-  for (int i = 0; i < t.rank; ++i)
-    if (t.shape[i] > 1) order[count++] = i;
-  std::sort(order, order + count, [&](int a, int b) { return t.stride[a] < t.stride[b]; });
+  for (int i = 0; i < t.rank; ++i) { // insertion by stride
+    if (t.shape[i] <= 1) continue;
+    int at = count++;
+    for (; at > 0 && t.stride[order[at - 1]] > t.stride[i]; --at) order[at] = order[at - 1];
+    order[at] = i;
+  }
   int64_t reach = 0;
   for (int i = 0; i < count; ++i) {
     if (t.stride[order[i]] <= reach) return true;

@@ -1,0 +1,472 @@
+#include "manifest.hpp"
+
+#include <algorithm>
+#include <cmath>
+#include <set>
+
+#include "arch/parse.hpp"
+#include "axes.hpp"
+#include "core/schema.hpp"
+#include "spearfish/types.h"
+
+namespace spf::kernelgen {
+namespace {
+
+using Kind = arch::Target::Kind;
+
+constexpr ScalarTypeName kScalarTypes[] = {
+    {"f32", "SPF_F32", SPF_F32},
+    {"f16", "SPF_F16", SPF_F16},
+    {"bf16", "SPF_BF16", SPF_BF16},
+    {"e4m3", "SPF_E4M3", SPF_E4M3},
+    {"e5m2", "SPF_E5M2", SPF_E5M2},
+    {"e8m0", "SPF_E8M0", SPF_E8M0},
+    {"e2m1", "SPF_E2M1", SPF_E2M1},
+    {"s8", "SPF_S8", SPF_S8},
+    {"u8", "SPF_U8", SPF_U8},
+    {"s4", "SPF_S4", SPF_S4},
+    {"u4", "SPF_U4", SPF_U4},
+    {"u4b8", "SPF_U4B8", SPF_U4B8},
+    {"u8b128", "SPF_U8B128", SPF_U8B128},
+    {"i32", "SPF_I32", SPF_I32},
+    {"i64", "SPF_I64", SPF_I64},
+    {"bool", "SPF_BOOL", SPF_BOOL},
+};
+static_assert(std::size(kScalarTypes) == SPF_TYPE_COUNT - 1);
+
+std::vector<std::string> scalar_type_names() {
+  std::vector<std::string> out;
+  for (const ScalarTypeName& t : kScalarTypes) out.push_back(t.name);
+  return out;
+}
+
+bool identifier(std::string_view text) {
+  if (text.empty() || (text[0] >= '0' && text[0] <= '9')) return false;
+  return std::ranges::all_of(text, [](char c) {
+    return c == '_' || (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9');
+  });
+}
+
+std::string trim(std::string_view text) {
+  const size_t a = text.find_first_not_of(' ');
+  if (a == std::string_view::npos) return {};
+  return std::string(text.substr(a, text.find_last_not_of(' ') - a + 1));
+}
+
+class Loader {
+ public:
+  Loader(const ManifestFile& where, ArchFile& arch, Diagnostics& diagnostics, Manifests& out)
+      : where_(where), arch_(arch), diagnostics_(diagnostics), out_(out) {}
+
+  void load(const toml::table& root) {
+    Reader top(root, where_.shown, "", diagnostics_);
+    top.allow({"family", "op", "kernel"});
+    family_ = top.string("family", where_.family.empty() ? std::nullopt : std::optional<std::string>(where_.family));
+    if (!identifier(family_)) {
+      if (!family_.empty()) top.complain_at("family", "a family's name must be a C identifier");
+      return;
+    }
+    for (const toml::table* t : top.tables("op")) op(*t);
+    for (const toml::table* t : top.tables("kernel")) kernel(*t);
+  }
+
+ private:
+  std::string one_of(Reader& reader, const char* key, const std::string& fallback,
+                     const std::vector<std::string>& known) {
+    const std::string value = reader.string(key, fallback);
+    if (std::ranges::find(known, value) != known.end()) return value;
+    reader.complain_at(key, unknown_name(key, value, known));
+    return fallback;
+  }
+
+  std::string name_of(Reader& reader) {
+    const std::string name = reader.string("name");
+    if (!identifier(name) && reader.has("name")) reader.complain_at("name", "the name must be a C identifier");
+    return name;
+  }
+
+  void check_limit(Reader& reader, const char* what, size_t count, size_t limit) {
+    if (count > limit)
+      reader.complain("has " + std::to_string(count) + " " + what + "; at most " + std::to_string(limit) +
+                      " are allowed");
+  }
+
+  // --- ops ---------------------------------------------------------------------------------------------------------
+
+  void op(const toml::table& t) {
+    Reader reader(t, where_.shown, "op", diagnostics_);
+    reader.allow({"name", "summary", "types", "operands", "params", "packed_weight"});
+    Op out;
+    out.family = family_;
+    out.name = name_of(reader);
+    reader.relabel("op \"" + out.name + "\"");
+    out.summary = reader.string("summary");
+    out.packed_weight = reader.boolean("packed_weight", false);
+    if (const toml::table* types = reader.table("types")) {
+      Reader list(*types, where_.shown, reader.label() + ", types", diagnostics_);
+      for (const auto& [name, node] : Reader::in_order(*types)) {
+        TypeVariable v{name, list.strings(name)};
+        for (const std::string& type : v.types)
+          if (!find_scalar_type(type)) list.complain(unknown_name("scalar type", type, scalar_type_names()), node);
+        if (v.types.empty()) list.complain("\"" + name + "\" accepts no type", node);
+        out.types.push_back(std::move(v));
+      }
+    }
+    for (const toml::table* o : reader.tables("operands")) operand(*o, reader.label(), out);
+    for (const toml::table* p : reader.tables("params")) param(*p, reader.label(), out);
+    check_limit(reader, "operands", out.operands.size(), kMaxOperands);
+    check_limit(reader, "params", out.params.size(), kMaxParams);
+    check_limit(reader, "types", out.types.size(), kMaxOperands);
+    check_limit(reader, "dimension symbols", out.symbols.size(), kMaxSymbols);
+    out_.ops.push_back(std::move(out));
+  }
+
+  void operand(const toml::table& t, const std::string& label, Op& op) {
+    Reader reader(t, where_.shown, label + ", operand", diagnostics_);
+    reader.allow({"name", "role", "type", "shape", "view", "optional"});
+    Operand out;
+    out.name = name_of(reader);
+    reader.relabel(label + ", operand \"" + out.name + "\"");
+    out.role = one_of(reader, "role", "in", {"in", "out", "inout"});
+    out.view = one_of(reader, "view", "rows", {"rows", "any", "contiguous"});
+    out.optional = reader.boolean("optional", false);
+    out.type = reader.string("type");
+    if (std::ranges::none_of(op.types, [&](const TypeVariable& v) { return v.name == out.type; })) {
+      // A fixed scalar type is a variable of that one type.
+      if (find_scalar_type(out.type)) {
+        op.types.push_back({out.type, {out.type}});
+      } else if (reader.has("type")) {
+        std::vector<std::string> known;
+        for (const TypeVariable& v : op.types) known.push_back(v.name);
+        for (const std::string& s : scalar_type_names()) known.push_back(s);
+        reader.complain_at("type", unknown_name("type", out.type, known));
+      }
+    }
+    for (const Operand& o : op.operands)
+      if (o.name == out.name) reader.complain("there are two operands of this name");
+    out.shape = reader.string("shape");
+    read_shape(reader, out.shape, out, op);
+    op.operands.push_back(std::move(out));
+  }
+
+  // "*,2*D": comma-separated; '*' once and first; a factor, a symbol, or both.
+  void read_shape(Reader& reader, const std::string& text, Operand& out, Op& op) {
+    const auto bad = [&](const std::string& why) {
+      reader.complain_at("shape", "shape \"" + text.substr(0, 60) + "\": " + why);
+    };
+    size_t begin = 0;
+    while (begin <= text.size() && !text.empty()) {
+      const size_t end = std::min(text.find(',', begin), text.size());
+      const std::string part = trim(std::string_view(text).substr(begin, end - begin));
+      begin = end + 1;
+      Dim dim;
+      std::string symbol = part;
+      if (part == "*") {
+        dim.leading = true;
+        if (!out.dims.empty()) return bad("'*' may only come first");
+      } else {
+        if (const size_t digits = part.find_first_not_of("0123456789"); digits != 0) {
+          const std::string factor = part.substr(0, std::min(digits, part.size()));
+          if (factor.empty() || factor.size() > 9) return bad("an extent is a number, a symbol, or number*symbol");
+          dim.factor = std::stoi(factor);
+          if (dim.factor == 0) return bad("an extent cannot be 0");
+          symbol = digits == std::string::npos ? "" : trim(part.substr(digits));
+          if (!symbol.empty() && symbol[0] != '*') return bad("an extent is a number, a symbol, or number*symbol");
+          if (!symbol.empty()) symbol = trim(symbol.substr(1));
+          if (symbol.empty() && digits != std::string::npos)
+            return bad("an extent is a number, a symbol, or number*symbol");
+        }
+        if (!symbol.empty() && !identifier(symbol)) return bad("\"" + symbol + "\" is not a dimension symbol");
+        dim.symbol = symbol;
+      }
+      const std::string key = dim.leading ? "*" : dim.symbol;
+      if (!key.empty() && std::ranges::find(op.symbols, key) == op.symbols.end()) {
+        if (dim.leading) // always symbol 0
+          op.symbols.insert(op.symbols.begin(), key);
+        else
+          op.symbols.push_back(key);
+      }
+      out.dims.push_back(dim);
+    }
+    if (out.dims.size() > static_cast<size_t>(kMaxDims))
+      bad("at most " + std::to_string(kMaxDims) + " dimensions are allowed");
+  }
+
+  void param(const toml::table& t, const std::string& label, Op& op) {
+    Reader reader(t, where_.shown, label + ", param", diagnostics_);
+    reader.allow({"name", "kind", "default", "min", "max", "note"});
+    Param out;
+    out.name = name_of(reader);
+    reader.relabel(label + ", param \"" + out.name + "\"");
+    out.kind = one_of(reader, "kind", "f64", {"f64", "i64", "bool"});
+    out.fallback = reader.number("default");
+    if (out.kind == "bool") {
+      out.min = 0;
+      out.max = 1;
+    }
+    out.min = reader.number("min", out.min);
+    out.max = reader.number("max", out.max);
+    if (!(out.min <= out.fallback && out.fallback <= out.max))
+      reader.complain("the default must lie between min and max");
+    for (const Param& p : op.params)
+      if (p.name == out.name) reader.complain("there are two params of this name");
+    op.params.push_back(std::move(out));
+  }
+
+  // --- kernels -----------------------------------------------------------------------------------------------------
+
+  void kernel(const toml::table& t) {
+    Reader reader(t, where_.shown, "kernel", diagnostics_);
+    reader.allow({"op",         "ops",     "name",  "file",     "device",          "needs",      "targets",
+                  "cuda_min",   "layouts", "ptx",   "required", "determinism",     "activation", "policy",
+                  "launch",     "tested",  "tuned", "unless",   "compile_seconds", "axes",       "skip",
+                  "target_axes"});
+    Kernel out;
+    out.family = family_;
+    out.manifest = where_.shown;
+    out.line = reader.line();
+    out.name = name_of(reader);
+    reader.relabel("kernel \"" + out.name + "\"");
+    out.is_reference = out.name == "reference";
+    if (!out.is_reference && !out.name.empty() && out.name.find('_') == std::string::npos)
+      reader.complain_at("name", "a kernel is called <target-or-isa>_<method>, or reference");
+    out.ops = reader.strings("ops");
+    if (reader.has("op")) out.ops.insert(out.ops.begin(), reader.string("op"));
+    if (out.ops.empty()) reader.complain("names no op: give \"op\" or \"ops\"");
+    file_and_device(reader, out);
+    requirements(reader, out);
+    out.layouts = reader.strings("layouts");
+    out.required = reader.boolean("required", false);
+    out.determinism = one_of(reader, "determinism", "row-invariant", {"row-invariant", "run-to-run", "none"});
+    out.activation = one_of(reader, "activation", "as-given", {"as-given", "quantized-s8"});
+    out.policy = reader.string("policy", "");
+    out.tested = reader.strings("tested");
+    out.tuned = reader.strings("tuned");
+    out.compile_seconds = reader.number("compile_seconds", 1.0);
+    if (!(out.compile_seconds > 0 && out.compile_seconds <= 3600))
+      reader.complain_at("compile_seconds", "\"compile_seconds\" must be above 0 and at most 3600");
+    axes_and_rules(reader, out);
+    out.launch = reader.string("launch");
+    launch(reader, out);
+    if (out.policy.empty() && !out.axes.empty())
+      reader.complain("has axes and no \"policy\"; a policy must choose among its instances");
+    if (!out.policy.empty() && !identifier(out.policy))
+      reader.complain_at("policy", "\"policy\" must be the name of a function in namespace spf::" + family_);
+    if (!out.policy.empty()) policy_header(reader);
+    out_.kernels.push_back(std::move(out));
+  }
+
+  void file_and_device(Reader& reader, Kernel& out) {
+    out.file = reader.string("file");
+    out.in_tree = where_.in_tree;
+    out.include = where_.prefix + out.file;
+    const std::string extension = std::filesystem::path(out.file).extension().string();
+    const bool cuda = extension == ".cuh" || extension == ".cu";
+    const bool cpu = extension == ".hpp" || extension == ".cpp";
+    if (!cuda && !cpu && extension != ".hip" && reader.has("file"))
+      reader.complain_at("file", "\"file\" must end in .cuh or .cu (CUDA), .hpp or .cpp (CPU), or .hip");
+    if (out.file.find("..") != std::string::npos || out.file.find_first_of("\"\\\n;$") != std::string::npos)
+      reader.complain_at("file", "\"file\" must be a plain name relative to the manifest");
+    else if (where_.check_files && !out.file.empty() && !std::filesystem::exists(where_.folder / out.file))
+      reader.complain_at("file", "the file \"" + out.file + "\" does not exist beside the manifest");
+    const std::string device = one_of(reader, "device",
+                                      cuda                  ? "cuda"
+                                      : extension == ".hip" ? "hip"
+                                                            : "cpu",
+                                      {"cuda", "cpu", "hip"});
+    out.kind = device == "cuda" ? Kind::kCuda : device == "cpu" ? Kind::kCpu : Kind::kHip;
+    out.facts.kind = out.kind;
+  }
+
+  void requirements(Reader& reader, Kernel& out) {
+    std::vector<std::string> needs;
+    for (const std::string& f : reader.strings("needs")) {
+      if (std::ranges::find(arch_.features, f) == arch_.features.end())
+        reader.complain_at("needs", unknown_name("feature", f, arch_.features));
+      else
+        needs.push_back(f);
+    }
+    out.facts.needs = arch_.pool.add(needs);
+    std::vector<arch::Target> targets = target_list(reader, "targets");
+    if (reader.has("targets") && targets.empty())
+      reader.complain_at("targets", "an empty list of targets; leave the key out to go by features");
+    for (const arch::Target& target : targets)
+      if (target.kind != out.kind)
+        reader.complain_at("targets", arch::to_string(arch_.table, target) + " is not a target of the kernel's device");
+    if (!needs.empty() && !targets.empty())
+      reader.complain("has both \"needs\" and \"targets\"; a list of targets stands instead of features");
+    if (out.kind == Kind::kCpu && targets.size() > 1)
+      reader.complain_at("targets", "a CPU kernel is compiled for one row; several are listed");
+    out.facts.targets = out_.target_lists.emplace_back(std::move(targets));
+    if (reader.has("cuda_min")) {
+      if (const auto v = arch::parse_version(reader.string("cuda_min")))
+        out.facts.cuda_min = *v;
+      else
+        reader.complain_at("cuda_min", "\"cuda_min\" must be a toolkit version such as \"12.8\"");
+      if (out.kind != Kind::kCuda) reader.complain_at("cuda_min", "\"cuda_min\" is for CUDA kernels");
+    }
+    out.facts.ptx = one_of(reader, "ptx", "no", {"no", "yes"}) == "yes";
+    out.facts.unless = arch_.pool.add(reader.strings("unless"));
+  }
+
+  std::vector<arch::Target> target_list(Reader& reader, const char* key) {
+    std::vector<arch::Target> out;
+    for (const std::string& word : reader.strings(key)) {
+      const arch::ParsedList parsed = arch::parse_target(word, arch_.context({}));
+      if (!parsed.error.empty())
+        reader.complain_at(key, parsed.error);
+      else
+        out.push_back(parsed.targets[0]);
+    }
+    return out;
+  }
+
+  Selector selector(Reader& reader) {
+    Selector out{target_list(reader, "targets"), target_list(reader, "except"), {}};
+    for (const std::string& f : reader.strings("lacking")) {
+      if (std::ranges::find(arch_.features, f) == arch_.features.end())
+        reader.complain_at("lacking", unknown_name("feature", f, arch_.features));
+      else
+        out.lacking.push_back(f);
+    }
+    return out;
+  }
+
+  void axes_and_rules(Reader& reader, Kernel& out) {
+    if (const toml::table* axes = reader.table("axes")) {
+      Reader list(*axes, where_.shown, reader.label() + ", axes", diagnostics_);
+      out.axes = read_axes(list);
+    }
+    std::vector<std::string> names;
+    for (const AxisEntry& e : out.axes)
+      for (const std::string& n : e.names) {
+        if (std::ranges::find(names, n) != names.end()) reader.complain("the axis \"" + n + "\" is set twice");
+        names.push_back(n);
+      }
+    for (const toml::table* t : reader.tables("target_axes")) {
+      Reader rule(*t, where_.shown, reader.label() + ", target_axes", diagnostics_);
+      rule.allow({"targets", "except", "lacking", "axes"});
+      TargetAxes entry{selector(rule), {}};
+      if (entry.where.everywhere()) rule.complain("selects no target: give \"targets\", \"except\" or \"lacking\"");
+      if (const toml::table* axes = rule.table("axes")) {
+        Reader list(*axes, where_.shown, rule.label(), diagnostics_);
+        entry.axes = read_axes(list);
+      }
+      for (const AxisEntry& e : entry.axes) {
+        const auto base = std::ranges::find(out.axes, e.key, &AxisEntry::key);
+        if (base == out.axes.end() || base->names != e.names)
+          rule.complain("\"" + e.key + "\" does not replace an axis of the kernel with the same columns");
+      }
+      std::erase_if(entry.axes, [&](const AxisEntry& e) {
+        const auto base = std::ranges::find(out.axes, e.key, &AxisEntry::key);
+        return base == out.axes.end() || base->names != e.names;
+      });
+      out.target_axes.push_back(std::move(entry));
+    }
+    for (const toml::table* t : reader.tables("skip")) {
+      Reader rule(*t, where_.shown, reader.label() + ", skip", diagnostics_);
+      rule.allow({"when", "why", "targets", "except", "lacking"});
+      SkipRule skip{{}, selector(rule), rule.string("why")};
+      if (rule.has("why") && skip.why.empty()) rule.complain_at("why", "\"why\" must give a reason");
+      if (const toml::table* when = rule.table("when")) {
+        Reader conditions(*when, where_.shown, rule.label(), diagnostics_);
+        skip.when = read_conditions(conditions, names);
+      }
+      if (skip.when.empty() && skip.where.everywhere())
+        rule.complain("skips everything: give \"when\" or a choice of targets");
+      out.skips.push_back(std::move(skip));
+    }
+    if (count_combinations(out) > kMaxCombinations)
+      reader.complain("the axes multiply into more than " + std::to_string(kMaxCombinations) + " combinations");
+  }
+
+  // "fn" or "fn<{T},{vec}>": every axis must occur, and nothing else.
+  void launch(Reader& reader, Kernel& out) {
+    if (out.launch.empty()) return;
+    const size_t open = out.launch.find('<');
+    if (!identifier(trim(std::string_view(out.launch).substr(0, open))) ||
+        (open != std::string::npos && out.launch.back() != '>'))
+      return reader.complain_at("launch", "\"launch\" must be a function of namespace spf::" + family_ +
+                                              ", plain or with template arguments");
+    if (out.launch.find_first_of("\"\\\n;") != std::string::npos)
+      return reader.complain_at("launch", "\"launch\" holds a character that no function's name has");
+    std::set<std::string> used;
+    for (size_t i = out.launch.find('{'); i != std::string::npos; i = out.launch.find('{', i + 1)) {
+      const size_t end = out.launch.find('}', i);
+      if (end == std::string::npos) return reader.complain_at("launch", "a '{' is never closed");
+      used.insert(out.launch.substr(i + 1, end - i - 1));
+    }
+    std::vector<std::string> known = {"op"};
+    for (const AxisEntry& e : out.axes) known.insert(known.end(), e.names.begin(), e.names.end());
+    for (const std::string& u : used)
+      if (std::ranges::find(known, u) == known.end())
+        reader.complain_at("launch", unknown_name("placeholder", u, known));
+    for (size_t i = 1; i < known.size(); ++i)
+      if (!used.contains(known[i]))
+        reader.complain_at("launch", "the axis \"" + known[i] + "\" does not occur in \"launch\"");
+    const std::string extension = std::filesystem::path(out.file).extension().string();
+    if (!used.empty() && (extension == ".cpp" || extension == ".cu"))
+      reader.complain_at("launch", "template arguments need a header (.cuh or .hpp), because instances include it");
+  }
+
+  void policy_header(Reader& reader) {
+    const std::string header = where_.prefix + "policy.hpp";
+    if (where_.check_files && !std::filesystem::exists(where_.folder / "policy.hpp"))
+      reader.complain_at("policy", "there is no policy.hpp beside the manifest");
+    else if (std::ranges::find(out_.policies, header) == out_.policies.end())
+      out_.policies.push_back(header);
+  }
+
+  const ManifestFile& where_;
+  ArchFile& arch_;
+  Diagnostics& diagnostics_;
+  Manifests& out_;
+  std::string family_;
+};
+
+} // namespace
+
+const ScalarTypeName* find_scalar_type(std::string_view name) {
+  for (const ScalarTypeName& t : kScalarTypes)
+    if (name == t.name) return &t;
+  return nullptr;
+}
+
+const Op* Manifests::find_op(const std::string& name) const {
+  const auto it = std::ranges::find(ops, name, &Op::name);
+  return it == ops.end() ? nullptr : &*it;
+}
+
+void load_manifest(const std::string& text, const ManifestFile& where, ArchFile& arch, Diagnostics& diagnostics,
+                   Manifests& out) {
+  if (const auto root = parse_toml(text, where.shown, diagnostics)) Loader(where, arch, diagnostics, out).load(*root);
+}
+
+void check_manifests(Manifests& manifests, Diagnostics& diagnostics) {
+  std::set<std::string> op_names, rows;
+  for (const Op& op : manifests.ops)
+    if (!op_names.insert(op.name).second) diagnostics.add("op \"" + op.name + "\" is defined twice");
+  const std::vector<std::string> known(op_names.begin(), op_names.end());
+  for (const Kernel& k : manifests.kernels) {
+    const auto complain = [&](const std::string& text) {
+      diagnostics.add(k.manifest, k.line, "kernel \"" + k.name + "\": " + text);
+    };
+    for (const std::string& op : k.ops) {
+      if (!op_names.contains(op)) complain(unknown_name("op", op, known));
+      if (!rows.insert(k.family + "/" + op + "/" + k.name).second)
+        complain("there are two rows of this name for op \"" + op + "\"");
+    }
+    for (const char* other : k.facts.unless) {
+      std::vector<std::string> peers;
+      for (const Kernel& p : manifests.kernels) {
+        const bool serves_all = std::ranges::all_of(
+            k.ops, [&](const std::string& op) { return std::ranges::find(p.ops, op) != p.ops.end(); });
+        if (p.family == k.family && p.name != k.name && p.facts.unless.empty() && serves_all) peers.push_back(p.name);
+      }
+      if (std::ranges::find(peers, other) == peers.end())
+        complain(unknown_name("\"unless\": a kernel that serves the same ops and yields to none,", other, peers));
+    }
+  }
+}
+
+} // namespace spf::kernelgen
