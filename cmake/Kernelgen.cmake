@@ -58,7 +58,7 @@ function(spearfish_print_coverage file)
 endfunction()
 
 function(spearfish_generate)
-  cmake_parse_arguments(PARSE_ARGV 0 arg "" "TOOLKIT;OUT" "ARCHS")
+  cmake_parse_arguments(PARSE_ARGV 0 arg "" "ARCHS;TOOLKIT;OUT" "")
   spearfish_build_kernelgen(kernelgen)
   file(GLOB manifests CONFIGURE_DEPENDS ${PROJECT_SOURCE_DIR}/kernels/*/kernels.toml)
   # Headers whose presence decides what the table includes, and sources that manifests name, are checked by kernelgen.

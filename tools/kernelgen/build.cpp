@@ -12,7 +12,7 @@ using arch::Target;
 using Kind = Target::Kind;
 
 // Seconds to start the compiler and read the headers, once a unit and target, besides its instances.
-constexpr double kUnitOverheadCuda = 3.0;
+constexpr double kUnitOverheadCuda = 1.5;
 constexpr double kUnitOverheadCpu = 1.0;
 
 std::vector<Target> with_cpu_rows(const arch::ArchTable& table, const std::vector<Target>& targets) {
@@ -166,7 +166,8 @@ class Layout {
     const double per_function = kernel.compile_seconds * static_cast<double>(code.size());
     const double fixed = overhead(kernel) * static_cast<double>(code.size());
     // As many units as keep each within the aim; equal costs spread evenly, in order.
-    const double room = std::max(request_.unit_seconds - fixed, per_function);
+    // With many targets the fixed part alone may pass the aim; then at least as much again goes into the instances.
+    const double room = std::max({request_.unit_seconds - fixed, fixed, per_function});
     const size_t per_unit = std::max<size_t>(1, static_cast<size_t>(room / per_function + 1e-9));
     const size_t count = (functions.size() + per_unit - 1) / per_unit;
     for (size_t u = 0; u < count; ++u) {
