@@ -3,7 +3,7 @@
 
 #include <gtest/gtest.h>
 
-#include "table.hpp"
+#include "hand_made_table.hpp"
 
 namespace spf::test {
 namespace {
