@@ -60,32 +60,35 @@ struct Kernel {
 inline InstanceRow instance(const char* name, int64_t cost, LaunchFn launch = launch_nothing) {
   static std::vector<std::unique_ptr<AxisValue>> kept;
   kept.push_back(std::make_unique<AxisValue>(AxisValue{"cost", name, cost}));
-  return {name, std::span<const AxisValue>(kept.back().get(), 1), launch};
+  return {name, std::span<const AxisValue>(kept.back().get(), 1), launch, {}};
 }
 
 class Table {
  public:
   explicit Table(std::vector<Kernel> kernels, bool packed_weight = false)
       : kernels_(std::move(kernels)), op_(make_op(packed_weight)) {
-    for (const Kernel& k : kernels_)
-      rows_.push_back({"family",
-                       k.op,
-                       k.name.c_str(),
-                       "x.cpp",
-                       k.device,
-                       false,
-                       false,
-                       k.needs,
-                       k.layouts,
-                       k.determinism,
-                       k.activation,
-                       cheapest_instance,
-                       k.instances,
-                       k.coverage,
-                       k.potential,
-                       {},
-                       {}});
-    table_ = {std::span<const OpSchema>(&op_, 1), rows_, {}, targets.c_str(), ""};
+    // Field by field: a row may grow, and what a test does not name stays zero.
+    for (const Kernel& k : kernels_) {
+      KernelRow row = {};
+      row.family = "family";
+      row.op = k.op;
+      row.name = k.name.c_str();
+      row.file = "x.cpp";
+      row.device = k.device;
+      row.needs = k.needs;
+      row.layouts = k.layouts;
+      row.determinism = k.determinism;
+      row.activation = k.activation;
+      row.policy = cheapest_instance;
+      row.instances = k.instances;
+      row.coverage = k.coverage;
+      row.potential = k.potential;
+      rows_.push_back(row);
+    }
+    table_.ops = std::span<const OpSchema>(&op_, 1);
+    table_.kernels = rows_;
+    table_.targets = targets.c_str();
+    table_.toolkit = "";
   }
   Table(const Table&) = delete;
 
@@ -118,7 +121,7 @@ class Table {
   std::vector<Kernel> kernels_;
   OpSchema op_;
   std::vector<KernelRow> rows_;
-  ManifestTable table_;
+  ManifestTable table_ = {};
 };
 
 inline spf_device_facts cpu(uint32_t features = 0) {
