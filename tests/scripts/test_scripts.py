@@ -1,0 +1,101 @@
+#!/usr/bin/env python3
+"""scripts/test_summary.py counts as a reader would, and the cost records of translation units are true."""
+import pathlib
+import subprocess
+import sys
+import tempfile
+import unittest
+
+SCRIPTS = pathlib.Path(__file__).resolve().parents[2] / "scripts"
+
+GTEST = """Running main()
+[==========] 3 tests from 1 test suite ran. (0 ms total)
+[  PASSED  ] {passed} tests.
+{rest}"""
+
+
+def entry(name, status, output="", message=None):
+    skipped = f'<skipped message="{message}"/>' if message else ""
+    return f'<testcase name="{name}" time="0.1" status="{status}">{skipped}<system-out>{output}</system-out></testcase>'
+
+
+class Summary(unittest.TestCase):
+    def summary(self, *entries, extra=()):
+        with tempfile.TemporaryDirectory() as folder:
+            path = pathlib.Path(folder, "results.xml")
+            path.write_text(f"<testsuite>{''.join(entries)}</testsuite>")
+            run = subprocess.run([sys.executable, SCRIPTS / "test_summary.py", path, *extra], capture_output=True, text=True, check=False)
+            return run.returncode, run.stdout.splitlines()
+
+    def closes(self, code, line, *entries, extra=()):
+        got, lines = self.summary(*entries, extra=extra)
+        self.assertEqual((got, lines[-1]), (code, line))
+
+    def test_counts_cases_of_googletest_and_entries_of_others(self):
+        skipped = "[  SKIPPED ] 1 test, listed below:\n[  SKIPPED ] A.s\n"
+        self.closes(0, "3 passed, 0 failed, 1 skipped",
+                    entry("a", "run", GTEST.format(passed=2, rest=skipped)), entry("b", "run", "hello"))
+
+    def test_all_cases_skipped_is_not_a_pass(self):
+        skipped = "[  SKIPPED ] 3 tests, listed below:\n"
+        self.closes(1, "0 passed, 0 failed, 3 skipped", entry("gpu", "run", GTEST.format(passed=0, rest=skipped)))
+
+    def test_failures(self):
+        failed = "[  FAILED  ] 1 test, listed below:\n[  FAILED  ] A.f\n"
+        self.closes(1, "2 passed, 1 failed, 0 skipped", entry("a", "fail", GTEST.format(passed=2, rest=failed)))
+        self.closes(1, "0 passed, 1 failed, 0 skipped", entry("crash", "fail", "[ RUN      ] A.crash\n"))
+        self.closes(1, "3 passed, 1 failed, 0 skipped", entry("at exit", "fail", GTEST.format(passed=3, rest="")))
+
+    def test_not_run(self):
+        ran = entry("a", "run")
+        self.closes(0, "1 passed, 0 failed, 1 skipped", ran, entry("b", "notrun", message="SKIP_RETURN_CODE=77"))
+        self.closes(0, "1 passed, 0 failed, 1 skipped", ran, entry("b", "disabled"))
+        self.closes(1, "1 passed, 1 failed, 0 skipped", ran, entry("b", "notrun", message="Unable to find executable"))
+        self.closes(1, "1 passed, 1 failed, 0 skipped", ran, entry("b", "notrun", message="Fixture dependency failed"))
+
+    def test_steps_and_lost_results(self):
+        self.closes(1, "1 passed, 1 failed, 1 skipped", entry("a", "run"), extra=["--failed=lint", "--skipped=CUDA build"])
+        self.closes(1, "1 passed, 1 failed, 0 skipped", entry("a", "run"), extra=["gone.xml"])
+
+
+class TranslationUnits(unittest.TestCase):
+    def setUp(self):
+        self.folder = tempfile.TemporaryDirectory()
+        self.root = pathlib.Path(self.folder.name)
+        (self.root / "CMakeFiles").mkdir()
+
+    def tearDown(self):
+        self.folder.cleanup()
+
+    def cost(self, text):
+        """Compiles through the launcher; (exit code, seconds, peak KiB)."""
+        (self.root / "unit.cpp").write_text(text)
+        out = self.root / "CMakeFiles" / "unit.cpp.o"
+        run = subprocess.run([SCRIPTS / "tu_cost", "c++", "-c", self.root / "unit.cpp", "-o", out], capture_output=True, check=False,
+                             env={"PATH": "/usr/bin:/bin", "HOME": str(self.root)})
+        record = pathlib.Path(str(out) + ".cost")
+        return (run.returncode, *(map(float, record.read_text().split()) if record.exists() else (None, None)))
+
+    def report(self, *options):
+        run = subprocess.run([SCRIPTS / "tu_report", *options, self.root], capture_output=True, text=True, check=False)
+        return run.returncode, run.stdout
+
+    @unittest.skipUnless(pathlib.Path("/usr/bin/time").exists(), "needs /usr/bin/time")
+    def test_records_and_budget(self):
+        self.assertNotEqual(self.cost("int f( {")[0], 0)
+        code, small_seconds, small_kib = self.cost("int f() { return 1; }")
+        self.assertEqual(code, 0)
+        self.assertGreater(small_kib, 1000)
+        code, seconds, kib = self.cost("#include <regex>\nstd::regex r(\"a+\");")
+        self.assertEqual(code, 0)
+        self.assertGreater(seconds, small_seconds)
+        self.assertGreater(kib, small_kib)
+        code, text = self.report()
+        self.assertEqual(code, 0, text)
+        self.assertIn("unit.cpp", text)
+        self.assertEqual(self.report("--seconds", "0")[0], 1)
+        self.assertEqual(self.report("--mib", "1")[0], 1)
+
+
+if __name__ == "__main__":
+    unittest.main()
