@@ -67,7 +67,7 @@ def includes_of(path):
     return found
 
 
-def check(unit, stamps):
+def check(unit, stamps, tidy):
     """(name, seconds, output) of a unit; output is empty if it is clean, seconds None if it had passed before."""
     name, directory, arguments = unit
     started = time.monotonic()
@@ -79,7 +79,7 @@ def check(unit, stamps):
         key = hashlib.sha256(text.stdout + b"\0" + config + b"\0" + " ".join(arguments).encode()).hexdigest()[:32]
         if (stamps / key).exists():
             return name, None, ""
-    run = subprocess.run(["clang-tidy-14", "--quiet", *source, "--", *[a for a in arguments if a not in source], "-Wno-unknown-warning-option"],
+    run = subprocess.run([tidy, "--quiet", *source, "--", *[a for a in arguments if a not in source], "-Wno-unknown-warning-option"],
                          cwd=directory, capture_output=True, text=True, check=False)
     findings = "\n".join(line for line in run.stdout.splitlines() if line.strip())
     if run.returncode == 0 and key:
@@ -94,8 +94,9 @@ def main():
     parser.add_argument("--all", action="store_true")
     parser.add_argument("changed", nargs="*")
     options = parser.parse_args()
-    if not shutil.which("clang-tidy-14"):
-        print("tidy: no clang-tidy-14; scripts/setup test installs it")
+    tidy = shutil.which("clang-tidy-14") or shutil.which("clang-tidy")
+    if not tidy:
+        print("tidy: no clang-tidy; scripts/setup test installs it")
         return 1
     cache = pathlib.Path(os.environ.get("XDG_CACHE_HOME") or pathlib.Path.home() / ".cache") / "spearfish" / "tidy"
     todo = list(units(options.build, None if options.all else set(options.changed)))
@@ -103,7 +104,7 @@ def main():
     bad = checked = 0
     started = time.monotonic()
     with concurrent.futures.ThreadPoolExecutor(jobs) as pool:
-        for name, seconds, findings in pool.map(lambda unit: check(unit, cache), todo):
+        for name, seconds, findings in pool.map(lambda unit: check(unit, cache, tidy), todo):
             checked += seconds is not None
             if findings:
                 bad += 1
