@@ -11,6 +11,7 @@
 #include "core/scalar.hpp"
 #include "core/status.hpp"
 #include "ops/view.hpp"
+#include "pack/layout.hpp"
 
 namespace spf::ops {
 namespace {
@@ -113,6 +114,8 @@ class Validator {
     }
     if (w.device.kind != raw_.device.kind || w.device.index != raw_.device.index)
       return bad(SPF_INVALID_DEVICE, "weight.device", device_text(w.device), device_text(raw_.device));
+    if (w.data != nullptr || !raw_.plan_only)
+      if (spf_status s = pack::check_packed(w, schema_.name); s != SPF_OK) return s;
     call_.weight = raw_.weight;
     call_.problem.scheme = w.scheme;
     call_.problem.layout = w.layout;
