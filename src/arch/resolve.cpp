@@ -94,7 +94,7 @@ Candidates feature_candidates(const ArchTable& table, const KernelFacts& kernel,
   return out;
 }
 
-// Order of preference among code that serves a request: nearest capability; then the suffix that was asked for; then
+// Order of preference among code that serves a request: nearest capability; then a suffix that was asked for; then
 // 'f' before 'a', because it serves more devices. Plain code comes last where a manifest lists suffixes beside it (they
 // are listed for a reason) and first where features decide (it serves most, and nothing more is needed).
 int preference(const KernelFacts& kernel, Target code, Target request) {
@@ -104,7 +104,7 @@ int preference(const KernelFacts& kernel, Target code, Target request) {
                                                : (code.suffix == Suffix::kNone     ? 0
                                                   : code.suffix == Suffix::kFamily ? 2
                                                                                    : 1);
-  return code.minor * 8 + (code.suffix == request.suffix ? 4 : 0) + by_suffix;
+  return code.minor * 8 + (request.suffix != Suffix::kNone && code.suffix == request.suffix ? 4 : 0) + by_suffix;
 }
 
 Answer classify(Target code, Target request) {

@@ -34,6 +34,9 @@ struct LeftTo {
   std::string_view kernel;
 };
 
+// Reason of a kernel whose axes leave nothing to compile on a target that it could otherwise serve.
+inline constexpr const char* kNoInstance = "no instance of it exists on this target";
+
 // Resolves one kernel. toolkit {0, 0}: no CUDA toolkit, which excludes every CUDA target.
 Resolution resolve(const ArchTable& table, const KernelFacts& kernel, std::span<const Target> requested,
                    Version toolkit, std::span<const LeftTo> left_to = {});

@@ -5,13 +5,12 @@
 #include <string>
 
 #include "core/status.hpp"
-#include "pack/cpu_n16.hpp"
 #include "pack/reference.hpp"
 
 namespace spf::pack {
 namespace {
 
-constexpr std::array kLayouts = {&kReferenceLayout, &kCpuN16Layout};
+constexpr std::array kLayouts = {&kReferenceLayout};
 
 std::string layout_names() {
   std::string names;

@@ -119,11 +119,11 @@ inline const TargetCoverage* find_coverage(std::span<const TargetCoverage> cover
   return ptx;
 }
 
-// Whether an instance exists in the code that serves a device.
+// Whether an instance exists in code of this capability, whatever its suffix.
 inline bool instance_exists(const InstanceRow& instance, arch::Target code) {
   if (instance.only.empty()) return true;
   for (const arch::Target& t : instance.only)
-    if (t.kind == code.kind && t.major == code.major && t.minor == code.minor && t.suffix == code.suffix) return true;
+    if (t.kind == code.kind && t.major == code.major && t.minor == code.minor) return true;
   return false;
 }
 

@@ -65,6 +65,19 @@ std::string code_label(const Target& t) {
   return t.ptx ? out + "p" : out;
 }
 
+// A kernel whose axes leave no instance on a target does not serve it, whatever its features say.
+void exclude_empty(arch::Resolution& resolution, const std::vector<Target>& potential_code,
+                   const std::vector<InstanceBuild>& instances) {
+  const auto empty = [&](const Target& code) {
+    const auto at = static_cast<size_t>(std::ranges::lower_bound(potential_code, capability_and_suffix(code)) -
+                                        potential_code.begin());
+    return std::ranges::none_of(instances, [&](const InstanceBuild& i) { return i.instance.on[at]; });
+  };
+  for (arch::Answered& a : resolution.answers)
+    if (a.answer != Answer::kExcluded && empty(a.code)) a = {a.target, Answer::kExcluded, {}, arch::kNoInstance};
+  std::erase_if(resolution.code, empty);
+}
+
 class Layout {
  public:
   Layout(const ArchFile& arch, const Request& request) : arch_(arch), request_(request) {}
@@ -275,6 +288,8 @@ Build make_build(const ArchFile& arch, const Manifests& manifests, const Request
     b.potential_code = united_code(now[i].code, ever[i].code);
     for (Instance& instance : expand(*kernels[i], arch.table, b.potential_code))
       b.instances.push_back({std::move(instance), {}});
+    exclude_empty(b.resolution, b.potential_code, b.instances);
+    exclude_empty(b.potential, b.potential_code, b.instances);
     layout.place(b);
     build.kernels.push_back(std::move(b));
   }
