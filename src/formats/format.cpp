@@ -109,21 +109,6 @@ struct ViewCheck {
   }
 };
 
-// Checks all views; fills the grids that are asked for.
-spf_status check_views(const spf_quantized_weight& w, const ViewSpecs& specs, const char* op, Grid* codes, Grid* scales,
-                       Grid* zeros, Grid* g_idx, Grid* global) {
-  const ViewCheck checks[] = {
-      {op, "codes", w.codes, specs.codes, codes},
-      {op, "scales", w.scales, specs.scales, scales},
-      {op, "zeros", w.zeros, specs.zeros, zeros},
-      {op, "g_idx", w.g_idx, specs.g_idx, g_idx},
-      {op, "global_scale", w.global_scale, specs.global_scale, global},
-  };
-  for (const ViewCheck& view : checks)
-    if (spf_status st = view.run()) return st;
-  return SPF_OK;
-}
-
 } // namespace
 
 SchemeRule& SchemeRule::type(const char* field, spf_scalar_type found, std::initializer_list<spf_scalar_type> allowed) {
@@ -190,21 +175,33 @@ spf_status check_extents(int64_t n, int64_t k, const char* op) {
   return SPF_OK;
 }
 
+spf_status bind(const spf_quantized_weight& w, const char* op, Grids* grids) {
+  const ViewSpecs specs = find_format(w.scheme.format)->views(extents_of(w.scheme, w.n, w.k));
+  const ViewCheck checks[] = {
+      {op, "codes", w.codes, specs.codes, &grids->codes},
+      {op, "scales", w.scales, specs.scales, &grids->scales},
+      {op, "zeros", w.zeros, specs.zeros, &grids->zeros},
+      {op, "g_idx", w.g_idx, specs.g_idx, &grids->g_idx},
+      {op, "global_scale", w.global_scale, specs.global_scale, &grids->global_scale},
+  };
+  for (const ViewCheck& view : checks)
+    if (spf_status st = view.run()) return st;
+  return SPF_OK;
+}
+
 spf_status check(const spf_quantized_weight& weight, const char* op) {
   if (spf_status st = check_struct_size(&weight, sizeof(spf_quantized_weight), op, "weight")) return st;
   if (spf_status st = check_scheme(weight.scheme, op)) return st;
   if (spf_status st = check_extents(weight.n, weight.k, op)) return st;
-  const Format* format = find_format(weight.scheme.format);
-  const Extents extents = extents_of(weight.scheme, weight.n, weight.k);
-  Grid codes, scales, zeros, g_idx, global;
-  if (spf_status st = check_views(weight, format->views(extents), op, &codes, &scales, &zeros, &g_idx, &global))
-    return st;
-  if (g_idx.data == nullptr) return SPF_OK;
+  Grids grids;
+  if (spf_status st = bind(weight, op, &grids)) return st;
+  const int64_t groups = extents_of(weight.scheme, weight.n, weight.k).groups;
+  if (grids.g_idx.data == nullptr) return SPF_OK;
   for (int64_t k = 0; k < weight.k; ++k) {
-    const int64_t group = static_cast<int32_t>(g_idx.get(k, 0));
-    if (group < 0 || group >= extents.groups)
+    const int64_t group = static_cast<int32_t>(grids.g_idx.get(k, 0));
+    if (group < 0 || group >= groups)
       return fail(SPF_CORRUPT_DATA, op, "validate", "g_idx[" + std::to_string(k) + "]", std::to_string(group),
-                  "0 to " + std::to_string(extents.groups - 1));
+                  "0 to " + std::to_string(groups - 1));
   }
   return SPF_OK;
 }
@@ -251,13 +248,12 @@ Decoder::Decoder(const spf_quantized_weight& weight)
     : weight_(weight),
       format_(find_format(weight.scheme.format)),
       extents_(extents_of(weight.scheme, weight.n, weight.k)) {
-  Grid global;
-  check_views(weight_, format_->views(extents_), "decode", &codes_, &scales_, &zeros_, &g_idx_, &global);
-  if (global.data != nullptr) global_scale_ = std::bit_cast<float>(global.get(0, 0));
+  bind(weight_, "decode", &grids_);
+  if (grids_.global_scale.data != nullptr) global_scale_ = std::bit_cast<float>(grids_.global_scale.get(0, 0));
 }
 
 void Decoder::decode_block(int64_t n, int64_t block, uint8_t* codes, float* scales, float* minima) const {
-  const auto* row = reinterpret_cast<const uint8_t*>(codes_.data + n * codes_.row_stride);
+  const auto* row = reinterpret_cast<const uint8_t*>(grids_.codes.data + n * grids_.codes.row_stride);
   format_->block->decode(row + block * format_->block->bytes, codes, scales, minima);
 }
 
@@ -268,10 +264,10 @@ uint32_t Decoder::code(int64_t n, int64_t k) const {
     decode_block(n, k / format_->block->values, codes, scales, minima);
     return codes[k % format_->block->values];
   }
-  if (format_->code_place == nullptr) return codes_.get(n, k);
+  if (format_->code_place == nullptr) return grids_.codes.get(n, k);
   const Place at = format_->code_place(extents_, n, k);
   const uint32_t mask = scalar_info(scheme().weight).bits == 4 ? 0xf : 0xff;
-  return (codes_.get(at.i, at.j) >> at.shift) & mask;
+  return (grids_.codes.get(at.i, at.j) >> at.shift) & mask;
 }
 
 float Decoder::scale(int64_t n, int64_t g) const {
@@ -284,7 +280,7 @@ float Decoder::scale(int64_t n, int64_t g) const {
   }
   if (format_->scale_place == nullptr) return 1.0f;
   const Place at = format_->scale_place(extents_, n, g);
-  return scale_value(scheme().scale, scales_.get(at.i, at.j));
+  return scale_value(scheme().scale, grids_.scales.get(at.i, at.j));
 }
 
 float Decoder::zero(int64_t n, int64_t g) const {
@@ -298,7 +294,7 @@ float Decoder::zero(int64_t n, int64_t g) const {
   }
   const Place at = format_->zero_place(extents_, n, g);
   const uint32_t mask = scalar_info(scheme().weight).bits == 4 ? 0xf : 0xff;
-  return static_cast<float>(((zeros_.get(at.i, at.j) >> at.shift) & mask) +
+  return static_cast<float>(((grids_.zeros.get(at.i, at.j) >> at.shift) & mask) +
                             static_cast<uint32_t>(format_->zero_offset));
 }
 
@@ -338,7 +334,7 @@ void Decoder::scales_row(int64_t n, float* scales, float* zeros) const {
 
 void Decoder::dequantize_row(int64_t n, float* values) const {
   if (is_plain()) {
-    for (int64_t k = 0; k < this->k(); ++k) values[k] = scale_value(scheme().weight, codes_.get(n, k));
+    for (int64_t k = 0; k < this->k(); ++k) values[k] = scale_value(scheme().weight, grids_.codes.get(n, k));
     return;
   }
   const CodeTable table(scheme().weight);

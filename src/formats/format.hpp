@@ -99,6 +99,14 @@ struct Grid {
   }
 };
 
+// The views of a weight as arrays.
+struct Grids {
+  Grid codes, scales, zeros, g_idx, global_scale; // data is nullptr where absent or empty
+};
+
+// Checks every view against what the format wants and fills in the arrays. The scheme and extents have been checked.
+spf_status bind(const spf_quantized_weight& weight, const char* op, Grids* grids);
+
 // Reads a weight that passed check(). Borrows the weight's memory, copies the struct. Cheap to make, safe to share
 // between threads.
 class Decoder {
@@ -114,7 +122,7 @@ class Decoder {
 
   // Group of column k: g_idx[k] with act order, else k / group_k.
   int64_t group(int64_t k) const {
-    if (g_idx_.data != nullptr) return static_cast<int32_t>(g_idx_.get(k, 0));
+    if (grids_.g_idx.data != nullptr) return static_cast<int32_t>(grids_.g_idx.get(k, 0));
     return weight_.scheme.group_k > 0 ? k / weight_.scheme.group_k : 0;
   }
 
@@ -141,7 +149,7 @@ class Decoder {
   spf_quantized_weight weight_;
   const Format* format_;
   Extents extents_;
-  Grid codes_, scales_, zeros_, g_idx_;
+  Grids grids_;
   float global_scale_ = 1.0f;
 };
 

@@ -83,12 +83,23 @@ spf_status launch_planned(const Call& call, const Plan& plan, const spf_device_f
   return status;
 }
 
+spf_status check_options(const char* op, const spf_plan_options& options) {
+  if (spf_status s = check_struct_size(&options, sizeof(spf_plan_options), op, "launch.options"); s != SPF_OK) return s;
+  if (options.forbid_count < 0)
+    return fail(SPF_INVALID_ARGUMENT, op, "validate", "launch.options.forbid_count", std::to_string(options.forbid_count), "0 or more");
+  if (options.forbid_count > 0 && options.forbid == nullptr)
+    return fail(SPF_INVALID_ARGUMENT, op, "validate", "launch.options.forbid", "NULL", "forbid_count names");
+  for (int32_t i = 0; i < options.forbid_count; ++i)
+    if (options.forbid[i] == nullptr)
+      return fail(SPF_INVALID_ARGUMENT, op, "validate", "launch.options.forbid[" + std::to_string(i) + "]", "NULL", "the name of a kernel");
+  return SPF_OK;
+}
+
 spf_status check_launch(const char* op, const spf_launch* launch) {
   if (spf_status s = check_struct_size(launch, sizeof(spf_launch), op, "launch"); s != SPF_OK) return s;
   if ((launch->flags & ~(SPF_LAUNCH_PDL | SPF_LAUNCH_PLAN_ONLY)) != 0)
     return fail(SPF_INVALID_ARGUMENT, op, "validate", "launch.flags", std::to_string(launch->flags), "SPF_LAUNCH_PDL, SPF_LAUNCH_PLAN_ONLY");
-  if (launch->options != nullptr) return check_struct_size(launch->options, sizeof(spf_plan_options), op, "launch.options");
-  return SPF_OK;
+  return launch->options != nullptr ? check_options(op, *launch->options) : SPF_OK;
 }
 
 spf_status call_op(const OpSchema& schema, const RawCall& raw, const spf_launch& launch) {
@@ -132,11 +143,15 @@ spf_status spf_op_call(const char* op, const spf_tensor* const* operands, int32_
     const OpSchema* schema = op ? find_op(op) : nullptr;
     if (schema == nullptr) return unknown_op(op);
     if (spf_status s = check_launch(op, launch); s != SPF_OK) return s;
-    if (operand_count < 0 || (operands == nullptr && operand_count > 0))
+    if (operand_count < 0)
+      return fail(SPF_INVALID_ARGUMENT, op, "validate", "operand_count", std::to_string(operand_count), std::to_string(schema->operand_count));
+    if (operands == nullptr && operand_count > 0)
       return fail(SPF_INVALID_ARGUMENT, op, "validate", "operands", "NULL", std::to_string(schema->operand_count) + " tensors");
+    if (params != nullptr && param_count != schema->param_count)
+      return fail(SPF_INVALID_ARGUMENT, op, "validate", "param_count", std::to_string(param_count), std::to_string(schema->param_count));
     RawCall raw;
     raw.operands = {operands, static_cast<size_t>(operand_count)};
-    if (params != nullptr && param_count > 0) raw.params = {params, static_cast<size_t>(param_count)};
+    if (params != nullptr) raw.params = {params, static_cast<size_t>(param_count)};
     raw.weight = weight;
     raw.device = launch->device;
     raw.plan_only = (launch->flags & SPF_LAUNCH_PLAN_ONLY) != 0;

@@ -44,6 +44,26 @@ spf_status check_extents(const char* op, int32_t rank, const int64_t* shape) {
   return SPF_OK;
 }
 
+spf_status check_type(const char* op, spf_scalar_type type) {
+  if (is_scalar_type(type)) return SPF_OK;
+  return fail(SPF_INVALID_TYPE, op, "validate", "type", std::to_string(static_cast<int>(type)), "a value of spf_scalar_type");
+}
+
+// Strides of 0 or more whose reach, in bytes, is a number.
+spf_status check_reach(const char* op, const spf_tensor& t) {
+  if (is_empty(t)) return SPF_OK;
+  int64_t elements = 1, bytes;
+  for (int i = 0; i < t.rank; ++i) {
+    const std::string field = "stride[" + std::to_string(i) + "]", value = std::to_string(t.stride[i]);
+    if (t.stride[i] < 0) return fail(SPF_INVALID_STRIDE, op, "validate", field, value, "0 or more");
+    int64_t reach;
+    if (__builtin_mul_overflow(t.shape[i] - 1, t.stride[i], &reach) || __builtin_add_overflow(elements, reach, &elements) ||
+        __builtin_mul_overflow(elements, element_bytes(t.type), &bytes))
+      return fail(SPF_INVALID_STRIDE, op, "validate", field, value, "a view of fewer than 2^63 bytes");
+  }
+  return SPF_OK;
+}
+
 void contiguous_strides(spf_tensor* t) {
   int64_t step = 1;
   for (int i = t->rank - 1; i >= 0; --i) {
@@ -71,8 +91,7 @@ extern "C" {
 spf_status spf_tensor_init(spf_tensor* tensor, void* data, spf_scalar_type type, int32_t rank, const int64_t* shape, spf_device device) {
   return guarded("tensor_init", [&]() -> spf_status {
     if (tensor == nullptr) return fail(SPF_INVALID_ARGUMENT, "tensor_init", "validate", "tensor", "NULL", "a pointer to a struct");
-    if (type <= SPF_TYPE_NONE || type >= SPF_TYPE_COUNT)
-      return fail(SPF_INVALID_TYPE, "tensor_init", "validate", "type", std::to_string(static_cast<int>(type)), "a value of spf_scalar_type");
+    if (spf_status s = check_type("tensor_init", type); s != SPF_OK) return s;
     if (spf_status s = check_extents("tensor_init", rank, shape); s != SPF_OK) return s;
     *tensor = spf_tensor{};
     tensor->struct_size = sizeof *tensor;
@@ -90,7 +109,9 @@ spf_status spf_tensor_extent_bytes(const spf_tensor* tensor, int64_t* bytes) {
   if (spf_status s = check_struct_size(tensor, sizeof(spf_tensor), "tensor_extent_bytes", "tensor"); s != SPF_OK) return s;
   if (bytes == nullptr) return fail(SPF_INVALID_ARGUMENT, "tensor_extent_bytes", "validate", "bytes", "NULL", "a pointer");
   return guarded("tensor_extent_bytes", [&]() -> spf_status {
+    if (spf_status s = check_type("tensor_extent_bytes", tensor->type); s != SPF_OK) return s;
     if (spf_status s = check_extents("tensor_extent_bytes", tensor->rank, tensor->shape); s != SPF_OK) return s;
+    if (spf_status s = check_reach("tensor_extent_bytes", *tensor); s != SPF_OK) return s;
     *bytes = span_bytes(*tensor);
     return SPF_OK;
   });
@@ -142,8 +163,13 @@ spf_status spf_tensor_to_dlpack(const spf_tensor* tensor, struct DLManagedTensor
         known = true;
       }
     if (!known) return fail(SPF_INVALID_TYPE, kOp, "validate", "type", tensor->type > 0 && tensor->type < SPF_TYPE_COUNT ? scalar_info(tensor->type).name : "unknown", "f32, f16, bf16, s8, u8, i32, i64");
+    bool known_device = false;
     for (const DlpackDevice& row : kDlpackDevices)
-      if (row.kind == tensor->device.kind) d.device = {row.type, tensor->device.index};
+      if (row.kind == tensor->device.kind) {
+        d.device = {row.type, tensor->device.index};
+        known_device = true;
+      }
+    if (!known_device) return fail(SPF_INVALID_DEVICE, kOp, "validate", "device.kind", std::to_string(tensor->device.kind), "SPF_CPU, SPF_CUDA, SPF_HIP");
     std::copy(tensor->shape, tensor->shape + tensor->rank, out->shape);
     std::copy(tensor->stride, tensor->stride + tensor->rank, out->stride);
     d.ndim = tensor->rank;

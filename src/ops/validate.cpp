@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <array>
 #include <cmath>
+#include <cstdio>
 #include <cstring>
 #include <limits>
 #include <string>
@@ -10,6 +11,7 @@
 #include "core/scalar.hpp"
 #include "core/status.hpp"
 #include "ops/view.hpp"
+#include "pack/layout.hpp"
 
 namespace spf::ops {
 namespace {
@@ -23,6 +25,31 @@ std::string type_names(uint32_t mask) {
   for (int t = 1; t < SPF_TYPE_COUNT; ++t)
     if (mask >> t & 1u) out += (out.empty() ? "" : ", ") + std::string(scalar_info(static_cast<spf_scalar_type>(t)).name);
   return out;
+}
+
+// The shortest text that keeps small values apart from 0.
+std::string number_text(double value) {
+  char text[32];
+  std::snprintf(text, sizeof text, "%.10g", value);
+  return text;
+}
+
+// What a parameter takes: "a number of 0 or more", "an integer from 0 to 8".
+std::string range_text(const ParamSchema& p) {
+  if (p.kind == ParamKind::kBool) return "0 or 1";
+  const std::string noun = p.kind == ParamKind::kI64 ? "an integer" : "a number";
+  const bool below = std::isfinite(p.min), above = std::isfinite(p.max);
+  if (below && above) return noun + " from " + number_text(p.min) + " to " + number_text(p.max);
+  if (below) return noun + " of " + number_text(p.min) + " or more";
+  if (above) return noun + " of " + number_text(p.max) + " or less";
+  return noun;
+}
+
+// In-place calls are for operands that the schema gives the same shape: each element is read before it is written.
+bool same_dims(const OperandSchema& a, const OperandSchema& b) {
+  return a.dim_count == b.dim_count && std::equal(a.dims, a.dims + a.dim_count, b.dims, [](const DimSchema& x, const DimSchema& y) {
+           return x.symbol == y.symbol && x.factor == y.factor && x.leading == y.leading;
+         });
 }
 
 std::string device_text(spf_device d) {
@@ -76,6 +103,8 @@ class Validator {
     if (raw_.weight == nullptr) return bad(SPF_INVALID_ARGUMENT, "weight", "NULL", "a packed weight");
     const spf_packed_weight& w = *raw_.weight;
     if (spf_status s = check_struct_size(&w, sizeof(spf_packed_weight), schema_.name, "weight"); s != SPF_OK) return s;
+    if (std::memchr(w.layout, '\0', sizeof w.layout) == nullptr)
+      return bad(SPF_INVALID_ARGUMENT, "weight.layout", std::to_string(sizeof w.layout) + " characters without an end", "a layout name written by spf_pack");
     if (w.n < 0 || w.k < 0) return bad(SPF_INVALID_SHAPE, "weight", list_text(std::array{w.n, w.k}.data(), 2), "extents of 0 or more");
     if ((reinterpret_cast<uintptr_t>(w.data) & 255u) != 0)
       return bad(SPF_INVALID_ALIGNMENT, "weight.data", "not aligned", "a multiple of 256 bytes");
@@ -85,6 +114,8 @@ class Validator {
     }
     if (w.device.kind != raw_.device.kind || w.device.index != raw_.device.index)
       return bad(SPF_INVALID_DEVICE, "weight.device", device_text(w.device), device_text(raw_.device));
+    if (w.data != nullptr || !raw_.plan_only)
+      if (spf_status s = pack::check_packed(w, schema_.name); s != SPF_OK) return s;
     call_.weight = raw_.weight;
     call_.problem.scheme = w.scheme;
     call_.problem.layout = w.layout;
@@ -219,36 +250,48 @@ class Validator {
       const double value = raw_.params.empty() ? p.fallback : raw_.params[i];
       const bool whole = p.kind == ParamKind::kF64 || value == std::floor(value);
       if (!(value >= p.min && value <= p.max) || !whole)
-        return bad(SPF_INVALID_ARGUMENT, p.name, std::to_string(value),
-                   (p.kind == ParamKind::kF64 ? "a number from " : "an integer from ") + std::to_string(p.min) + " to " + std::to_string(p.max));
+        return bad(SPF_INVALID_ARGUMENT, p.name, number_text(value), range_text(p));
       call_.problem.params[i] = value;
     }
     return SPF_OK;
   }
 
-  // What is written must not be read or written through another operand, unless an input and an output are the very same view.
+  // What is written must not be read or written through another operand, unless it is an in-place call: an input and an
+  // output of the same schema shape that are the very same view.
   spf_status overlaps() const {
     for (int w = 0; w < schema_.operand_count; ++w) {
       if (schema_.operands[w].role == Role::kIn || (call_.problem.present >> w & 1u) == 0) continue;
+      const spf_tensor& written = call_.operands[w];
+      if (call_.weight != nullptr && overlaps_weight(written)) return overlap(w, "weight", false);
       for (int r = 0; r < schema_.operand_count; ++r) {
         if (r == w || (call_.problem.present >> r & 1u) == 0) continue;
-        const bool reads_only = schema_.operands[r].role == Role::kIn;
-        if (!conflict(call_.operands[w], call_.operands[r], reads_only)) continue;
-        return bad(SPF_INVALID_ARGUMENT, schema_.operands[w].name, std::string("a view that overlaps ") + schema_.operands[r].name,
-                   reads_only ? "the very same view, or memory of its own" : "memory of its own");
+        const bool in_place = schema_.operands[r].role == Role::kIn && same_dims(schema_.operands[r], schema_.operands[w]);
+        if (in_place && same_view(written, call_.operands[r])) continue;
+        if (share_memory(written, call_.operands[r])) return overlap(w, schema_.operands[r].name, in_place);
       }
     }
     return SPF_OK;
   }
 
-  // A plan-only call may leave pointers out; those that it gives are judged as a launch would judge them.
-  static bool conflict(const spf_tensor& written, const spf_tensor& other, bool other_is_input) {
-    if (written.data == nullptr || other.data == nullptr) return false;
-    const ByteRange a = byte_range(written), b = byte_range(other);
-    if (a.begin == a.end || b.begin == b.end || a.end <= b.begin || b.end <= a.begin) return false;
-    if (same_view(written, other)) return !other_is_input;
-    return !are_column_slices(written, other);
+  spf_status overlap(int written, const char* other, bool in_place) const {
+    return bad(SPF_INVALID_ARGUMENT, schema_.operands[written].name, std::string("a view that overlaps ") + other,
+               in_place ? "the very same view, or memory of its own" : "memory of its own");
   }
+
+  // A plan-only call may leave pointers out; those that it gives are judged as a launch would judge them.
+  static bool share_memory(const spf_tensor& a, const spf_tensor& b) {
+    if (a.data == nullptr || b.data == nullptr) return false;
+    return touch(byte_range(a), byte_range(b)) && !are_disjoint_rows(a, b);
+  }
+
+  bool overlaps_weight(const spf_tensor& written) const {
+    const spf_packed_weight& w = *call_.weight;
+    if (written.data == nullptr || w.data == nullptr) return false;
+    const auto begin = reinterpret_cast<uintptr_t>(w.data);
+    return touch(byte_range(written), {begin, begin + w.bytes});
+  }
+
+  static bool touch(ByteRange a, ByteRange b) { return a.begin != a.end && b.begin != b.end && a.begin < b.end && b.begin < a.end; }
 
   const OpSchema& schema_;
   const RawCall& raw_;

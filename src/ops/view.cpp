@@ -27,6 +27,7 @@ ByteRange byte_range(const spf_tensor& t) {
 }
 
 bool is_contiguous(const spf_tensor& t) {
+  if (is_empty(t)) return true;
   int64_t expected = 1;
   for (int i = t.rank - 1; i >= 0; --i) {
     if (t.shape[i] > 1 && t.stride[i] != expected) return false;
@@ -59,22 +60,49 @@ bool self_overlaps(const spf_tensor& t) {
   return false;
 }
 
-bool are_column_slices(const spf_tensor& a, const spf_tensor& b) {
-  if (a.rank != b.rank || a.rank < 2) return false;
+namespace {
+
+// One leading dimension of two views with equal steps.
+struct Step {
+  int64_t bytes, extent;
+};
+
+// Does some row of b, `distance` bytes behind the first row of a, meet some row of a? steps[level..] are nested: each
+// larger than all that the later ones and a row reach, so only the two multiples around `distance` can bring rows together.
+bool rows_meet(const Step* steps, int count, int64_t distance, int64_t row_a, int64_t row_b) {
+  if (count == 0) return -row_b < distance && distance < row_a;
+  const int64_t size = steps->bytes, below = distance >= 0 ? distance / size : -((-distance + size - 1) / size);
+  for (int64_t k = below; k <= below + 1; ++k)
+    if (-steps->extent < k && k < steps->extent && rows_meet(steps + 1, count - 1, distance - k * size, row_a, row_b)) return true;
+  return false;
+}
+
+bool has_gapless_rows(const spf_tensor& t) { return t.shape[t.rank - 1] <= 1 || t.stride[t.rank - 1] == 1; }
+
+}  // namespace
+
+bool are_disjoint_rows(const spf_tensor& a, const spf_tensor& b) {
+  if (a.rank != b.rank || a.rank < 2 || !has_gapless_rows(a) || !has_gapless_rows(b)) return false;
   const int64_t size_a = element_bytes(a.type), size_b = element_bytes(b.type);
-  int64_t pitch = std::numeric_limits<int64_t>::max();
+  Step steps[SPF_MAX_RANK] = {}; // largest first
+  int count = 0;
   for (int i = 0; i + 1 < a.rank; ++i) {
-    const int64_t step = a.stride[i] * size_a;
-    if (a.shape[i] != b.shape[i] || step != b.stride[i] * size_b) return false;
-    if (a.shape[i] > 1) pitch = std::min(pitch, step);
+    if (a.shape[i] != b.shape[i]) return false;
+    if (a.shape[i] <= 1) continue;
+    const Step step = {a.stride[i] * size_a, a.shape[i]};
+    if (step.bytes != b.stride[i] * size_b) return false;
+    int at = count++;
+    for (; at > 0 && steps[at - 1].bytes < step.bytes; --at) steps[at] = steps[at - 1];
+    steps[at] = step;
   }
-  if (pitch <= 0) return false;
-  for (int i = 0; i + 1 < a.rank; ++i)
-    if (a.shape[i] > 1 && a.stride[i] * size_a % pitch != 0) return false;
-  const auto pa = reinterpret_cast<uintptr_t>(a.data), pb = reinterpret_cast<uintptr_t>(b.data);
-  const auto offset_a = static_cast<int64_t>(pa - std::min(pa, pb)), offset_b = static_cast<int64_t>(pb - std::min(pa, pb));
-  const int64_t end_a = offset_a + a.shape[a.rank - 1] * size_a, end_b = offset_b + b.shape[b.rank - 1] * size_b;
-  return (end_a <= offset_b || end_b <= offset_a) && std::max(end_a, end_b) <= pitch;
+  const int64_t row_a = a.shape[a.rank - 1] * size_a, row_b = b.shape[b.rank - 1] * size_b;
+  int64_t reach = std::max(row_a, row_b);
+  for (int i = count - 1; i >= 0; --i) {
+    if (steps[i].bytes < reach) return false;
+    reach += (steps[i].extent - 1) * steps[i].bytes;
+  }
+  const auto pa = reinterpret_cast<intptr_t>(a.data), pb = reinterpret_cast<intptr_t>(b.data);
+  return !rows_meet(steps, count, pb - pa, row_a, row_b);
 }
 
 bool same_view(const spf_tensor& a, const spf_tensor& b) {

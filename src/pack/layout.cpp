@@ -5,12 +5,13 @@
 #include <string>
 
 #include "core/status.hpp"
+#include "pack/cpu_n16.hpp"
 #include "pack/reference.hpp"
 
 namespace spf::pack {
 namespace {
 
-constexpr std::array kLayouts = {&kReferenceLayout};
+constexpr std::array kLayouts = {&kReferenceLayout, &kCpuN16Layout};
 
 std::string layout_names() {
   std::string names;

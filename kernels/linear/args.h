@@ -1,0 +1,91 @@
+// What a CPU kernel of `linear` is given: out[M,N] = x[M,K] W[N,K]^T + bias[N].
+//
+// Everything here has internal linkage. These headers are compiled once per instruction set, and an inline definition
+// shared between such files could end up, with AVX-512 in it, as the one copy that every caller runs.
+#pragma once
+
+#include <cstdint>
+
+#include "core/call.hpp"
+#include "core/cpu_packed.hpp"
+#include "kernels/linear/workspace.hpp"
+
+namespace spf::linear {
+
+// Rows of a view whose last dimension is contiguous; any number of leading dimensions.
+struct Rows {
+  char* data = nullptr;
+  spf_scalar_type type = SPF_F32;
+  int32_t leading = 0; // dimensions before the last
+  int64_t shape[SPF_MAX_RANK] = {};
+  int64_t stride_bytes[SPF_MAX_RANK] = {};
+};
+
+struct Args {
+  int64_t m = 0, n = 0, k = 0;
+  Rows x, out;
+  const char* bias = nullptr; // n elements of bias_type, or NULL
+  spf_scalar_type bias_type = SPF_F32;
+  CpuWeight weight;
+  int32_t threads = 1;
+  char* workspace = nullptr;
+};
+
+namespace {
+
+[[maybe_unused]] inline int64_t element_bytes(spf_scalar_type t) { return t == SPF_F32 ? 4 : 2; }
+
+[[maybe_unused]] inline Rows rows_of(const spf_tensor& t) {
+  Rows r;
+  r.data = static_cast<char*>(t.data);
+  r.type = t.type;
+  r.leading = t.rank - 1;
+  for (int32_t i = 0; i < r.leading; ++i) {
+    r.shape[i] = t.shape[i];
+    r.stride_bytes[i] = t.stride[i] * element_bytes(t.type);
+  }
+  return r;
+}
+
+// First element of row m, rows counted in C order over the leading dimensions.
+[[maybe_unused]] inline char* row_at(const Rows& r, int64_t m) {
+  int64_t offset = 0;
+  for (int32_t i = r.leading - 1; i > 0; --i) {
+    offset += m % r.shape[i] * r.stride_bytes[i];
+    m /= r.shape[i];
+  }
+  return r.data + offset + (r.leading > 0 ? m * r.stride_bytes[0] : 0);
+}
+
+[[maybe_unused]] inline Args args_of(const Call& call, const LaunchContext& ctx) {
+  Args a;
+  a.m = call.problem.extent("*");
+  a.n = call.problem.extent("N");
+  a.k = call.problem.extent("K");
+  a.x = rows_of(*call.operand("x"));
+  a.out = rows_of(*call.operand("out"));
+  if (const spf_tensor* bias = call.operand("bias")) {
+    a.bias = static_cast<const char*>(bias->data);
+    a.bias_type = bias->type;
+  }
+  a.weight = cpu_packed_open(*call.weight);
+  const int most = workspace_threads(*ctx.facts);
+  a.threads = ctx.threads < most ? ctx.threads : most;
+  a.workspace = static_cast<char*>(ctx.workspace);
+  return a;
+}
+
+constexpr int64_t round_up(int64_t value, int64_t step) { return (value + step - 1) / step * step; }
+constexpr int64_t smaller(int64_t a, int64_t b) { return a < b ? a : b; }
+
+// The part of [0, count) that one of `parts` workers owns, in whole multiples of `step`.
+struct Range {
+  int64_t begin, end;
+};
+[[maybe_unused]] inline Range share(int64_t count, int64_t step, int part, int parts) {
+  const int64_t steps = (count + step - 1) / step;
+  return {smaller(steps * part / parts * step, count), smaller(steps * (part + 1) / parts * step, count)};
+}
+
+} // namespace
+} // namespace spf::linear

@@ -1,0 +1,58 @@
+// Where a kernel's prepared activations lie in the caller's workspace. Policies size it, kernels use it; one function
+// serves both.
+#pragma once
+
+#include "core/cpu_packed.hpp"
+#include "spearfish/device.h"
+
+namespace spf::linear {
+namespace {
+
+// Activations as integers: per row and segment a step, and codes = round(x / step) of one or two signed bytes
+// ("planes": code = 256 * high + low), their sum, and the offset that takes the constant zero point out of a dot
+// product.
+struct IntegerWorkspace {
+  int64_t rows = 0;                                                            // prepared at a time
+  int64_t pitch = 0;                                                           // bytes of one plane of one row
+  int64_t codes = 0, steps = 0, sums = 0, offsets = 0, scratch = 0, bytes = 0; // byte offsets, total
+  int64_t thread_scratch = 0;                                                  // bytes of each thread's part of scratch
+};
+
+// Threads for which a workspace has room, and hence that a kernel uses at most.
+[[maybe_unused]] inline int workspace_threads(const spf_device_facts& facts) {
+  return facts.sm_count > 0 ? facts.sm_count : 1;
+}
+
+// rows: how many rows are prepared at a time; planes: bytes per code; scratch: bytes for each thread.
+[[maybe_unused]] inline IntegerWorkspace integer_workspace(const CpuPacked& p, int64_t rows, int planes,
+                                                           int64_t scratch, int threads) {
+  IntegerWorkspace w;
+  const auto align = [](int64_t bytes) { return (bytes + 255) / 256 * 256; };
+  w.rows = rows;
+  // Kernels may read whole 64-position steps past a segment's end (against zero weights).
+  w.pitch = align(p.padded_k + 64) + 64; // + 64: rows must not all start in the same cache set
+  w.codes = 0;
+  w.steps = align(rows * planes * w.pitch + 64);
+  w.sums = w.steps + align(rows * p.segments * 4);
+  w.offsets = w.sums + align(rows * p.segments * 4);
+  w.scratch = w.offsets + align(rows * p.segments * 4);
+  w.thread_scratch = align(scratch);
+  w.bytes = w.scratch + threads * w.thread_scratch;
+  return w;
+}
+
+// Rows that a kernel prepares at a time: as many as make the weights' second read cheap, as few as keep the workspace
+// small.
+[[maybe_unused]] constexpr int64_t avx512_int_rows(int64_t m) { return m >= 128 ? 128 : m < 1 ? 8 : (m + 7) / 8 * 8; }
+
+// AMX: rows prepared at a time; n16 blocks and column tiles that a thread works on at a time; bytes of its scratch.
+[[maybe_unused]] constexpr int64_t kAmxRows = 256, kAmxBlocks = 16, kAmxColumnTiles = 16;
+[[maybe_unused]] constexpr int64_t kAmxWeightBytes = 4 * kAmxColumnTiles * 1024, kAmxDotBytes = 4 * 1024;
+
+[[maybe_unused]] inline IntegerWorkspace amx_workspace(const CpuPacked& p, int64_t m, int planes, int threads) {
+  const int64_t rows = m >= kAmxRows ? kAmxRows : m < 1 ? 16 : (m + 15) / 16 * 16;
+  return integer_workspace(p, rows, planes, kAmxWeightBytes + kAmxDotBytes + rows * kAmxBlocks * 16 * 4, threads);
+}
+
+} // namespace
+} // namespace spf::linear
