@@ -78,25 +78,50 @@ inline PolicyResult amx_s16_policy(const Problem& problem, const spf_device_fact
   return amx_integer_policy(problem, facts, 2);
 }
 
-inline PolicyResult integer_policy(const Problem& problem, const spf_device_facts& facts, int planes,
-                                   const CpuRate& rate) {
+inline PolicyResult integer_policy(const Problem& problem, const spf_device_facts&, int planes, const CpuRate& rate,
+                                   int64_t (*rows_for)(int64_t)) {
   Shape s;
   PolicyResult result;
   if (!integer_shape(problem, &s, &result)) return result;
-  const int64_t rows = avx512_int_rows(s.m);
+  const int64_t rows = rows_for(s.m);
   result = policy::accept(0, cpu_cost(s, rate, rows));
-  result.workspace_bytes =
-      static_cast<size_t>(integer_workspace(s.weight, rows, planes, 0, workspace_threads(facts)).bytes);
+  result.workspace_bytes = static_cast<size_t>(integer_workspace(s.weight, rows, planes, 0, 0).bytes);
   return result;
 }
-
 inline PolicyResult avx512_s8_policy(const Problem& problem, const spf_device_facts& facts,
                                      std::span<const InstanceRow>) {
-  return integer_policy(problem, facts, 1, {470e3, 2.0, 1.0});
+  return integer_policy(problem, facts, 1, {470e3, 2.0, 1.0}, avx512_int_rows);
 }
 inline PolicyResult avx512_s16_policy(const Problem& problem, const spf_device_facts& facts,
                                       std::span<const InstanceRow>) {
-  return integer_policy(problem, facts, 2, {235e3, 2.5, 1.0});
+  return integer_policy(problem, facts, 2, {235e3, 2.5, 1.0}, avx512_int_rows);
+}
+inline PolicyResult avx2_s8_policy(const Problem& problem, const spf_device_facts& facts,
+                                   std::span<const InstanceRow>) {
+  return integer_policy(problem, facts, 2, {150e3, 4.0, 1.0}, avx2_int_rows);
+}
+inline PolicyResult avx2_s16_policy(const Problem& problem, const spf_device_facts& facts,
+                                    std::span<const InstanceRow>) {
+  return integer_policy(problem, facts, 2, {90e3, 4.0, 1.0}, avx2_int_rows);
+}
+
+inline PolicyResult float_policy(const Problem& problem, const CpuRate& rate) {
+  Shape s;
+  PolicyResult result;
+  if (!cpu_shape(problem, &s, &result)) return result;
+  const FloatWorkspace ws = float_workspace(s.weight, s.m);
+  result = policy::accept(0, cpu_cost(s, rate, ws.rows));
+  result.workspace_bytes = static_cast<size_t>(ws.bytes);
+  return result;
+}
+inline PolicyResult avx512_f32_policy(const Problem& problem, const spf_device_facts&, std::span<const InstanceRow>) {
+  return float_policy(problem, {80e3, 0, 20.0});
+}
+inline PolicyResult avx2_f32_policy(const Problem& problem, const spf_device_facts&, std::span<const InstanceRow>) {
+  return float_policy(problem, {40e3, 0, 40.0});
+}
+inline PolicyResult portable_f32_policy(const Problem& problem, const spf_device_facts&, std::span<const InstanceRow>) {
+  return float_policy(problem, {8e3, 0, 150.0});
 }
 
 // Scalar loops with double accumulation; one decoded row of W as workspace.

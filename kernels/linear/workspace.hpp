@@ -41,9 +41,25 @@ struct IntegerWorkspace {
   return w;
 }
 
+// Activations as f32, padded and permuted as the weight's columns are.
+struct FloatWorkspace {
+  int64_t rows = 0;  // prepared at a time
+  int64_t pitch = 0; // floats of one row
+  int64_t bytes = 0;
+};
+
+[[maybe_unused]] inline FloatWorkspace float_workspace(const CpuPacked& p, int64_t m) {
+  FloatWorkspace w;
+  w.rows = m >= 64 ? 64 : m < 1 ? 1 : m;
+  w.pitch = (p.padded_k + 15) / 16 * 16 + 16;
+  w.bytes = w.rows * w.pitch * 4;
+  return w;
+}
+
 // Rows that a kernel prepares at a time: as many as make the weights' second read cheap, as few as keep the workspace
 // small.
 [[maybe_unused]] constexpr int64_t avx512_int_rows(int64_t m) { return m >= 128 ? 128 : m < 1 ? 8 : (m + 7) / 8 * 8; }
+[[maybe_unused]] constexpr int64_t avx2_int_rows(int64_t m) { return m >= 64 ? 64 : m < 1 ? 1 : m; }
 
 // AMX: rows prepared at a time; n16 blocks and column tiles that a thread works on at a time; bytes of its scratch.
 [[maybe_unused]] constexpr int64_t kAmxRows = 256, kAmxBlocks = 16, kAmxColumnTiles = 16;
