@@ -51,6 +51,9 @@ struct CommandRow {
   std::unique_ptr<Command> (*make)();
 };
 
+std::unique_ptr<Command> make_coverage_command();
+std::unique_ptr<Command> make_demo_command();
+std::unique_ptr<Command> make_doctor_command();
 std::unique_ptr<Command> make_plan_command();
 
 } // namespace spearfish::cli

@@ -14,12 +14,15 @@ namespace {
 
 // Every command, in the order of --help.
 constexpr CommandRow kCommands[] = {
+    {"doctor", "What this machine and this build can run, and how to add what is missing", make_doctor_command},
     {"plan", "Which kernel serves a problem on a device, and why the others do not", make_plan_command},
+    {"coverage", "Which kernel is built, tested and tuned for which target", make_coverage_command},
+    {"demo", "A generated weight in every format, through the planned kernels", make_demo_command},
 };
 
 constexpr const char* kFooter =
     "Exit codes: 0 success, 1 failure, 2 wrong usage, 3 no kernel can run.\n"
-    "Example: spearfish plan linear --m 8 --n 4096 --k 14336 --weight int4-g128";
+    "Example: spearfish plan linear --m 8 --n 4096 --k 14336 --weight int4-g128\n";
 
 int fail(Exit code, std::string_view message) {
   fmt::print(stderr, "spearfish: {}\n", message);

@@ -68,7 +68,8 @@ void print_text(const std::string& op, const Answer& answer) {
     fmt::print("  workspace    {}\n", bytes_text(static_cast<double>(plan.workspace_bytes())));
     fmt::print("  determinism  {}\n", plan.determinism());
     fmt::print("  activation   {}\n", plan.activation());
-    fmt::print("  estimate     {:.3g} us\n", plan.cost_us());
+    fmt::print("  estimate     {} us\n",
+               plan.cost_us() < 100 ? fmt::format("{:.3g}", plan.cost_us()) : fmt::format("{:.0f}", plan.cost_us()));
   } else {
     fmt::print("  kernel       {}\n", paint(Colour::kBad, "none"));
   }
@@ -105,7 +106,7 @@ class PlanCommand : public Command {
     app.footer(
         "Exit codes: 0 a kernel runs, 2 wrong usage, 3 no kernel can run.\n"
         "Examples: spearfish plan linear --m 8 --n 4096 --k 14336 --weight int4-g128 --device h200\n"
-        "          spearfish plan rms_norm --dims '*=64' H=4096 --type f16 --json");
+        "          spearfish plan rms_norm --dims '*=64' H=4096 --type f16 --json\n");
   }
 
   int run() override {

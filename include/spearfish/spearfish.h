@@ -2,8 +2,10 @@
 #ifndef SPEARFISH_SPEARFISH_H
 #define SPEARFISH_SPEARFISH_H
 
+#include "spearfish/coverage.h"
 #include "spearfish/device.h"
 #include "spearfish/ops/activation.h"
+#include "spearfish/ops/linear.h"
 #include "spearfish/ops/norm.h"
 #include "spearfish/plan.h"
 #include "spearfish/quant.h"

@@ -11,8 +11,10 @@
 #pragma once
 
 #include "spearfish/cxx/activation.hpp"
+#include "spearfish/cxx/coverage.hpp"
 #include "spearfish/cxx/device.hpp"
 #include "spearfish/cxx/error.hpp"
+#include "spearfish/cxx/linear.hpp"
 #include "spearfish/cxx/norm.hpp"
 #include "spearfish/cxx/plan.hpp"
 #include "spearfish/cxx/quant.hpp"
