@@ -6,12 +6,19 @@
 
 #include "core/status.hpp"
 #include "pack/cpu_n16.hpp"
+#include "pack/marlin.hpp"
 #include "pack/reference.hpp"
 
 namespace spf::pack {
 namespace {
 
-constexpr std::array kLayouts = {&kReferenceLayout, &kCpuN16Layout};
+constexpr std::array kLayouts = {
+    &kReferenceLayout, //
+    &kCpuN16Layout,    //
+    &kMarlinLayout,    //
+    &kMarlinA8Layout,  //
+    &kMarlinA8E4m3Layout,
+};
 
 std::string layout_names() {
   std::string names;
