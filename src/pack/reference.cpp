@@ -1,5 +1,6 @@
 #include "pack/reference.hpp"
 
+#include <algorithm>
 #include <vector>
 
 namespace spf::pack {
@@ -46,7 +47,7 @@ spf_status pack_reference(const Decoder& weight, const spf_packed_weight& header
     }
     weight.codes_row(n, codes.data());
     if (bits == 8) {
-      std::memcpy(row, codes.data(), static_cast<size_t>(k_count));
+      std::copy(codes.begin(), codes.end(), row);
     } else {
       for (int64_t k = 0; k < k_count; ++k) row[k / 2] = static_cast<uint8_t>(row[k / 2] | (codes[k] << (4 * (k % 2))));
     }

@@ -4,6 +4,7 @@
 
 #include <gtest/gtest.h>
 
+#include "support/gguf_blocks.hpp"
 #include "support/weights.hpp"
 
 namespace {
@@ -91,6 +92,21 @@ TEST_P(Layouts, HeadersAreChecked) {
     refused([](auto& h) { h.data = nullptr; }, SPF_INVALID_ARGUMENT);
     refused([](auto& h) { h.data = static_cast<char*>(h.data) + 16; }, SPF_INVALID_ALIGNMENT);
     refused([](auto& h) { h.device.kind = SPF_CUDA; }, SPF_INVALID_DEVICE);
+  }
+}
+
+// The decode-only formats, from blocks that stand in tests/data.
+TEST(GgufBlocks, UnpackEqualsDequantizeForGgufBlocks) {
+  for (support::Fixture& f : support::load_fixtures()) {
+    const int64_t k = 2 * int64_t{f.values} - 5;
+    const spf_quantized_weight w = support::weight_over(f, f.blocks / 2, k, f.data);
+    const std::vector<float> want = support::dequantized(w);
+    for (const auto* row : accepting(w.scheme)) {
+      const Packed p = packed(w, row->name, 0xff);
+      std::vector<float> out(want.size(), -77.0f);
+      ASSERT_EQ(spf_unpack(&p.header, out.data()), SPF_OK);
+      ASSERT_EQ(std::memcmp(out.data(), want.data(), want.size() * sizeof(float)), 0) << row->name << " ggml " << f.id;
+    }
   }
 }
 
