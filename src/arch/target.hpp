@@ -20,7 +20,8 @@ struct Target {
   bool sass = true; // machine code; false for "90-virtual", which is PTX alone
 
   friend constexpr bool operator==(const Target&, const Target&) = default;
-  friend constexpr auto operator<=>(const Target&, const Target&) = default;
+  friend constexpr auto operator<=>(const Target&,
+                                    const Target&) = default; // NOLINT(modernize-use-nullptr): clang-tidy 14
 };
 
 // A CUDA toolkit release, or {0, 0} for none.
@@ -29,7 +30,7 @@ struct Version {
 
   constexpr bool known() const { return major != 0 || minor != 0; }
   friend constexpr bool operator==(const Version&, const Version&) = default;
-  friend constexpr auto operator<=>(const Version&, const Version&) = default;
+  friend constexpr auto operator<=>(const Version&, const Version&) = default; // NOLINT(modernize-use-nullptr)
 };
 
 // How a requested target is served by a kernel.

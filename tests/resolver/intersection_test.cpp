@@ -14,6 +14,8 @@ struct Row {
   const char* left = ""; // targets that another kernel of the op serves
 };
 
+void PrintTo(const Row& row, std::ostream* out) { *out << row.name; }
+
 class Intersection : public ::testing::TestWithParam<Row> {};
 
 TEST_P(Intersection, CompilesWhatAUserWouldWant) {
@@ -91,6 +93,8 @@ struct Supported {
   const char* target;
   const char* wanted;
 };
+
+void PrintTo(const Supported& row, std::ostream* out) { *out << row.name; }
 
 class SupportedList : public ::testing::TestWithParam<Supported> {};
 

@@ -20,6 +20,8 @@ struct Spelling {
   const char* canonical;
 };
 
+void PrintTo(const Spelling& row, std::ostream* out) { *out << row.name; }
+
 class Spellings : public ::testing::TestWithParam<Spelling> {};
 
 TEST_P(Spellings, IsRead) { EXPECT_EQ(parsed(GetParam().written), GetParam().canonical); }
@@ -89,6 +91,8 @@ struct Wrong {
   const char* written;
   std::vector<const char*> says;
 };
+
+void PrintTo(const Wrong& row, std::ostream* out) { *out << row.name; }
 
 class WrongSpellings : public ::testing::TestWithParam<Wrong> {};
 

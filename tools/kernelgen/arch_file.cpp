@@ -143,8 +143,6 @@ class Loader {
     row.name = out_.pool.add(name);
     row.generation = out_.pool.add(reader.string("generation", ""));
     row.features = out_.pool.add(features(reader, "features", base ? base->features : std::span<const char* const>{}));
-    row.family_features = out_.pool.add(
-        features(reader, "family_features", base ? base->family_features : std::span<const char* const>{}));
     row.specific_features = out_.pool.add(features(reader, "specific_features", {}));
     row.toolkit = version(reader, "toolkit", true);
     row.family_toolkit = version(reader, "family", false);
@@ -153,7 +151,11 @@ class Loader {
     row.registers_per_sm = static_cast<int32_t>(reader.integer_in("registers_per_sm", 1, 1 << 30));
     row.threads_per_sm = static_cast<int32_t>(reader.integer_in("threads_per_sm", 1, 1 << 30));
     row.has_kernels = true;
-    if (!row.family_features.empty() && !row.family_toolkit.known() && !row.specific_toolkit.known())
+    // A row without code of its own kind inherits none of these.
+    const bool has_suffix = row.family_toolkit.known() || row.specific_toolkit.known();
+    row.family_features = out_.pool.add(features(
+        reader, "family_features", base && has_suffix ? base->family_features : std::span<const char* const>{}));
+    if (!row.family_features.empty() && !has_suffix)
       reader.complain("family_features are of no use in a row that has neither 'f' nor 'a' code");
     if (!row.specific_features.empty() && !row.specific_toolkit.known())
       reader.complain("specific_features are of no use in a row that has no 'a' code (key \"specific\")");

@@ -31,7 +31,9 @@ constexpr const char* kValueRule = "must hold strings (no quotes, commas, slashe
 std::vector<std::vector<AxisValue>> multiply_row(Reader& reader,
                                                  const std::vector<std::pair<std::string, const toml::node*>>& cells) {
   std::vector<std::vector<AxisValue>> rows = {{}};
-  for (const auto& [name, node] : cells) {
+  for (const auto& cell : cells) {
+    const std::string& name = cell.first;
+    const toml::node* node = cell.second;
     std::vector<AxisValue> values;
     const auto add = [&](const toml::node& n) {
       AxisValue v;

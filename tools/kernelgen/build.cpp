@@ -24,6 +24,7 @@ std::vector<Target> with_cpu_rows(const arch::ArchTable& table, const std::vecto
 
 std::vector<Target> every_row(const arch::ArchTable& table) {
   std::vector<Target> out;
+  out.reserve(table.rows.size());
   for (const arch::ArchRow& row : table.rows) out.push_back(row.target);
   return out;
 }

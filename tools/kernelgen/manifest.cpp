@@ -95,11 +95,11 @@ class Loader {
 
   void op(const toml::table& t) {
     Reader reader(t, where_.shown, "op", diagnostics_);
-    reader.allow({"name", "summary", "types", "operands", "params", "packed_weight"});
     Op out;
     out.family = family_;
     out.name = name_of(reader);
     reader.relabel("op \"" + out.name + "\"");
+    reader.allow({"name", "summary", "types", "operands", "params", "packed_weight"});
     out.summary = reader.string("summary");
     out.packed_weight = reader.boolean("packed_weight", false);
     if (const toml::table* types = reader.table("types")) {
@@ -123,10 +123,10 @@ class Loader {
 
   void operand(const toml::table& t, const std::string& label, Op& op) {
     Reader reader(t, where_.shown, label + ", operand", diagnostics_);
-    reader.allow({"name", "role", "type", "shape", "view", "optional"});
     Operand out;
     out.name = name_of(reader);
     reader.relabel(label + ", operand \"" + out.name + "\"");
+    reader.allow({"name", "role", "type", "shape", "view", "optional"});
     out.role = one_of(reader, "role", "in", {"in", "out", "inout"});
     out.view = one_of(reader, "view", "rows", {"rows", "any", "contiguous"});
     out.optional = reader.boolean("optional", false);
@@ -194,10 +194,10 @@ class Loader {
 
   void param(const toml::table& t, const std::string& label, Op& op) {
     Reader reader(t, where_.shown, label + ", param", diagnostics_);
-    reader.allow({"name", "kind", "default", "min", "max", "note"});
     Param out;
     out.name = name_of(reader);
     reader.relabel(label + ", param \"" + out.name + "\"");
+    reader.allow({"name", "kind", "default", "min", "max", "note"});
     out.kind = one_of(reader, "kind", "f64", {"f64", "i64", "bool"});
     out.fallback = reader.number("default");
     if (out.kind == "bool") {
@@ -217,16 +217,16 @@ class Loader {
 
   void kernel(const toml::table& t) {
     Reader reader(t, where_.shown, "kernel", diagnostics_);
-    reader.allow({"op",         "ops",     "name",  "file",     "device",          "needs",      "targets",
-                  "cuda_min",   "layouts", "ptx",   "required", "determinism",     "activation", "policy",
-                  "launch",     "tested",  "tuned", "unless",   "compile_seconds", "axes",       "skip",
-                  "target_axes"});
     Kernel out;
     out.family = family_;
     out.manifest = where_.shown;
     out.line = reader.line();
     out.name = name_of(reader);
     reader.relabel("kernel \"" + out.name + "\"");
+    reader.allow({"op",         "ops",     "name",  "file",     "device",          "needs",      "targets",
+                  "cuda_min",   "layouts", "ptx",   "required", "determinism",     "activation", "policy",
+                  "launch",     "tested",  "tuned", "unless",   "compile_seconds", "axes",       "skip",
+                  "target_axes"});
     out.is_reference = out.name == "reference";
     if (!out.is_reference && !out.name.empty() && out.name.find('_') == std::string::npos)
       reader.complain_at("name", "a kernel is called <target-or-isa>_<method>, or reference");

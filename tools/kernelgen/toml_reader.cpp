@@ -132,6 +132,7 @@ std::vector<std::pair<std::string, const toml::node*>> Reader::in_order(const to
   for (auto&& [key, node] : table) entries.push_back({std::string(key.str()), &node, key.source().begin});
   std::ranges::stable_sort(entries, [](const Entry& a, const Entry& b) { return written_before(a.at, b.at); });
   std::vector<std::pair<std::string, const toml::node*>> out;
+  out.reserve(entries.size());
   for (const Entry& e : entries) out.emplace_back(e.key, e.node);
   return out;
 }

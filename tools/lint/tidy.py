@@ -33,7 +33,7 @@ def clang_arguments(command):
             skip = False
         elif word in ("-o", "-MF", "-MT", "-c"):
             skip = word != "-c"
-        elif word == "-MD" or word.startswith(("-fopenmp", "-Werror", "-mamx")):
+        elif word == "-MD" or word.startswith(("-fopenmp", "-Werror", "-mamx", "-Wno-restrict")):
             continue
         else:
             kept.append(word)
