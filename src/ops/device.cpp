@@ -1,8 +1,8 @@
 // C functions of device.h and version.h.
 #include <algorithm>
 #include <cctype>
+#include <charconv>
 #include <cstdio>
-#include <cstdlib>
 #include <string>
 #include <string_view>
 
@@ -44,7 +44,9 @@ int cuda_index(const std::string& name) {
   if (name.rfind("cuda:", 0) != 0) return -1;
   const std::string digits = name.substr(5);
   if (digits.empty() || digits.size() > 4 || digits.find_first_not_of("0123456789") != std::string::npos) return -1;
-  return std::atoi(digits.c_str());
+  int index = -1;
+  std::from_chars(digits.data(), digits.data() + digits.size(), index);
+  return index;
 }
 
 // A target name ("sm_90", "9.0a", "90") stands for its representative device in arch.toml.
