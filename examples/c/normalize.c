@@ -42,7 +42,7 @@ int main(void) {
   memset(&info, 0, sizeof info);
   info.struct_size = sizeof info;
   check(spf_plan_describe(plan, &info));
-  printf("spearfish %s\n%s ran as %s %s\n", spf_version_string(), info.op, info.kernel, info.instance);
+  printf("%s\n%s ran as %s %s\n", spf_version_string(), info.op, info.kernel, info.instance);
   spf_plan_free(plan);
 
   double worst = 0;

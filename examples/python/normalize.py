@@ -90,7 +90,7 @@ class Spearfish:
 def main():
     rows, h = 3, 8
     spearfish = Spearfish(sys.argv[1])
-    print("spearfish", spearfish.lib.spf_version_string().decode())
+    print(spearfish.lib.spf_version_string().decode())
     x = (ctypes.c_float * (rows * h))(*[i % 5 - 1.5 for i in range(rows * h)])
     weight = (ctypes.c_float * h)(*[1 + i / 8 for i in range(h)])
     out = (ctypes.c_float * (rows * h))()
