@@ -1,4 +1,5 @@
 // Every check of src/ops/validate.cpp: what passes, and what each refusal says.
+#include "pack/layout.hpp"
 #include "support.hpp"
 
 namespace spf::test {
@@ -443,14 +444,17 @@ class Linear : public Validation {
     schema = linear_schema();
     operands = {tensor(x, SPF_F32, {2, 6}), tensor(out, SPF_F32, {2, 4})};
     present = {true, true};
-    packed.struct_size = sizeof packed;
-    packed.n = 4;
-    packed.k = 6;
-    packed.device = kCpu;
-    packed.data = bytes;
-    packed.bytes = sizeof bytes;
-    std::snprintf(packed.layout, sizeof packed.layout, "reference");
+    describe(4, 6);
     weight = &packed;
+  }
+  // The header of f32 weights in layout "reference".
+  void describe(int64_t n, int64_t k) {
+    spf_quant_scheme scheme = {};
+    scheme.struct_size = sizeof scheme;
+    ASSERT_EQ(spf_quant_scheme_by_name("f32", &scheme), SPF_OK);
+    ASSERT_EQ(pack::describe(scheme, "reference", n, k, "test", &packed), SPF_OK);
+    ASSERT_LE(packed.bytes, sizeof bytes);
+    packed.data = bytes;
   }
   float x[32] = {}, out[32] = {};
   alignas(256) unsigned char bytes[512] = {};
@@ -463,10 +467,9 @@ TEST_F(Linear, WeightBindsNAndK) {
   EXPECT_EQ(call.problem.extent("K"), 6);
   EXPECT_STREQ(call.problem.layout, "reference");
   EXPECT_EQ(call.weight, &packed);
-  packed.k = 5;
+  describe(4, 5);
   expect_refused(SPF_INVALID_SHAPE, "x.shape[1]", "6", "K = 5");
-  packed.k = 6;
-  packed.n = 3;
+  describe(3, 6);
   expect_refused(SPF_INVALID_SHAPE, "out.shape[1]", "4", "N = 3");
 }
 
@@ -506,7 +509,7 @@ TEST_F(Linear, APlanNeedsNeitherDataNorLayout) {
 
 TEST_F(Linear, XAndOutMustNotBeTheSameView) {
   // N == K makes x and out look alike; every output still reads all of its row of x.
-  packed.n = packed.k = 6;
+  describe(6, 6);
   operands[1] = operands[0];
   expect_refused(SPF_INVALID_ARGUMENT, "out", "a view that overlaps x", "memory of its own");
 }
