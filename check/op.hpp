@@ -22,7 +22,7 @@ struct Operand {
   spf_operand_role role;
   bool optional;
   spf_view_rule view;
-  std::string type_variable;  // operands with the same variable share a type
+  std::string type_variable; // operands with the same variable share a type
   std::vector<spf_scalar_type> types;
   std::vector<Dim> dims;
 
@@ -32,7 +32,7 @@ struct Operand {
 
 struct Param {
   std::string name;
-  std::string kind;  // "f64", "i64", "bool"
+  std::string kind; // "f64", "i64", "bool"
   double fallback, min, max;
 };
 
@@ -42,11 +42,11 @@ struct Op {
   std::vector<Operand> operands;
   std::vector<Param> params;
 
-  int operand_index(const std::string& operand) const;  // -1 if there is none
+  int operand_index(const std::string& operand) const; // -1 if there is none
   int param_index(const std::string& param) const;
   bool has_leading() const;
-  std::vector<std::string> symbols() const;         // without "*", in order of appearance; N and K of a packed weight too
-  std::vector<std::string> type_variables() const;  // in order of appearance
+  std::vector<std::string> symbols() const; // without "*", in order of appearance; N and K of a packed weight too
+  std::vector<std::string> type_variables() const; // in order of appearance
 };
 
 // Every op of the library, read once.
@@ -56,14 +56,14 @@ const std::vector<Op>& ops();
 const Op* find_op(const std::string& name);
 
 std::string type_name(spf_scalar_type type);
-int64_t type_bytes(spf_scalar_type type);  // of one unpacked element
+int64_t type_bytes(spf_scalar_type type); // of one unpacked element
 
-// "x,2*D" -> dims. Throws std::runtime_error on text that is no shape.
+// "*,2*D" -> dims. Throws std::runtime_error on text that is no shape.
 std::vector<Dim> parse_shape(const std::string& text);
 
 // One kernel of the library, as the coverage table names it.
 struct Kernel {
-  std::string name;  // "norm/sm75_rows"
+  std::string name; // "norm/sm75_rows"
   std::vector<std::string> instances;
   bool is_reference;
 
@@ -74,4 +74,4 @@ struct Kernel {
 // The kernels of an op for a kind of device, manifest order.
 std::vector<Kernel> kernels_of(const std::string& op, spf_device_kind kind);
 
-}  // namespace spf::check
+} // namespace spf::check

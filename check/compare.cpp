@@ -1,0 +1,162 @@
+#include "check/compare.hpp"
+
+#include <algorithm>
+#include <cmath>
+#include <cstdio>
+#include <cstring>
+
+#include "check/weight.hpp"
+#include "core/tolerance.hpp"
+
+namespace spf::check {
+namespace {
+
+std::string element_name(const OperandShape& operand, const std::string& name, int64_t index) {
+  std::string subscript;
+  for (size_t i = operand.shape.size(); i-- > 0;) {
+    subscript = std::to_string(index % operand.shape[i]) + (subscript.empty() ? "" : ", ") + subscript;
+    index /= operand.shape[i];
+  }
+  return name + "[" + subscript + "]";
+}
+
+std::string number_text(double value) {
+  char text[40];
+  std::snprintf(text, sizeof text, "%.9g", value);
+  return text;
+}
+
+// The magnitude that absolute errors of each output row are measured in.
+class Scales {
+ public:
+  Scales(const Problem& problem, const std::vector<Codes>& inputs) : problem_(problem) {
+    for (size_t i = 0; i < inputs.size(); ++i) add_input(problem.operands[i], problem.op->operands[i], inputs[i]);
+  }
+
+  // Of one output element; `column` within its row.
+  double at(int64_t row, int64_t column, double row_maximum) const {
+    if (problem_.weight && row < static_cast<int64_t>(norm_.size()))
+      return norm_[static_cast<size_t>(row)] * problem_.weight->row_norms()[static_cast<size_t>(column)];
+    return row < static_cast<int64_t>(maximum_.size()) ? std::max(row_maximum, maximum_[static_cast<size_t>(row)])
+                                                       : row_maximum;
+  }
+
+ private:
+  // The largest output of a short row can be tiny by chance (a GELU of -5); there the inputs say what an error is small
+  // to.
+  static constexpr int64_t kShortRow = 64;
+
+  void add_input(const OperandShape& operand, const Operand& schema, const Codes& codes) {
+    if (codes.empty() || !schema.has_leading() || operand.shape.empty()) return;
+    const int64_t columns = operand.shape.back();
+    const std::vector<double> values = decode(operand.type, codes);
+    const size_t rows = columns > 0 ? values.size() / static_cast<size_t>(columns) : 0;
+    norm_.resize(std::max(norm_.size(), rows));
+    if (columns <= kShortRow) maximum_.resize(std::max(maximum_.size(), rows));
+    for (size_t row = 0; row < rows; ++row) {
+      double squares = 0, largest = 0;
+      for (size_t i = row * static_cast<size_t>(columns); i < (row + 1) * static_cast<size_t>(columns); ++i) {
+        if (!std::isfinite(values[i])) continue;
+        squares += values[i] * values[i];
+        largest = std::max(largest, std::abs(values[i]));
+      }
+      norm_[row] = std::max(norm_[row], std::sqrt(squares));
+      if (columns <= kShortRow) maximum_[row] = std::max(maximum_[row], largest);
+    }
+  }
+
+  const Problem& problem_;
+  std::vector<double> norm_, maximum_;
+};
+
+Tolerance tolerance_of(const Problem& problem, spf_scalar_type out, const std::string& activation) {
+  if (!problem.weight) return row_tolerance(out, problem.reduction());
+  const ActivationRounding rounding = activation.starts_with("s8")     ? ActivationRounding::kInt8
+                                      : activation.starts_with("bf16") ? ActivationRounding::kBf16
+                                                                       : ActivationRounding::kNone;
+  return product_tolerance(out, problem.reduction(), rounding);
+}
+
+// An overflow is a matter of rounding too: infinity stands for everything from the type's largest number on.
+double closed(double value, spf_scalar_type type) {
+  return std::isinf(value) ? std::copysign(scalar_info(type).max_value, value) : value;
+}
+
+void compare_operand(const Problem& problem, size_t index, const Codes& got, const Codes& want, const Scales& scales,
+                     const std::string& activation, Comparison* result) {
+  const OperandShape& operand = problem.operands[index];
+  const Tolerance tolerance = tolerance_of(problem, operand.type, activation);
+  const std::vector<double> a = decode(operand.type, got), b = decode(operand.type, want);
+  const int64_t columns = operand.shape.empty() ? 1 : std::max<int64_t>(operand.shape.back(), 1);
+  const auto count = static_cast<int64_t>(b.size());
+  const auto allowed_flips =
+      std::max<int64_t>(1, static_cast<int64_t>(static_cast<double>(count) * tolerance.flip_fraction));
+  const auto wrong = [&](int64_t i, const std::string& allowed) {
+    result->equal = false;
+    if (result->difference.empty())
+      result->difference = element_name(operand, problem.op->operands[index].name, i) + " = " +
+                           number_text(a[static_cast<size_t>(i)]) + ", reference " +
+                           number_text(b[static_cast<size_t>(i)]) + ", " + allowed;
+  };
+  int64_t flips = 0;
+  for (int64_t row = 0; row * columns < count; ++row) {
+    double row_maximum = 0;
+    for (int64_t i = row * columns; i < (row + 1) * columns; ++i)
+      if (std::isfinite(b[static_cast<size_t>(i)]))
+        row_maximum = std::max(row_maximum, std::abs(b[static_cast<size_t>(i)]));
+    for (int64_t i = row * columns; i < (row + 1) * columns; ++i) {
+      double x = a[static_cast<size_t>(i)], y = b[static_cast<size_t>(i)];
+      if (x == y || (std::isnan(x) && std::isnan(y))) continue;
+      // A product may carry activations with a common scale, which an infinity among them turns into NaN.
+      if (problem.weight && !std::isfinite(x) && !std::isfinite(y)) continue;
+      if (std::isnan(x) || std::isnan(y)) {
+        wrong(i, "allowed that alone");
+        continue;
+      }
+      x = closed(x, operand.type);
+      y = closed(y, operand.type);
+      const double scale = scales.at(row, i - row * columns, row_maximum);
+      const double error = std::abs(x - y), limit = tolerance.limit(y, scale);
+      if (error <= limit) {
+        result->worst = std::max(result->worst, error / limit);
+      } else if (error <= tolerance.flip_limit(y, scale) && ++flips <= allowed_flips) {
+        continue;
+      } else {
+        result->worst = std::max(result->worst, error / limit);
+        wrong(i,
+              "allowed error " + number_text(limit) + (flips > allowed_flips ? " (too many wider ones already)" : ""));
+      }
+    }
+  }
+  result->flips += flips;
+}
+
+} // namespace
+
+Comparison compare(const Problem& problem, const std::vector<Codes>& inputs, const std::vector<Codes>& outputs,
+                   const std::vector<Codes>& expected, const std::string& activation) {
+  Comparison result;
+  const Scales scales(problem, inputs);
+  for (size_t i = 0; i < expected.size(); ++i) {
+    if (outputs[i].size() != expected[i].size()) throw Failure("compare: outputs of different shapes");
+    if (outputs[i] != expected[i]) compare_operand(problem, i, outputs[i], expected[i], scales, activation, &result);
+  }
+  return result;
+}
+
+std::string first_difference(const Problem& problem, const std::vector<Codes>& a, const std::vector<Codes>& b) {
+  for (size_t i = 0; i < a.size(); ++i) {
+    if (a[i] == b[i]) continue;
+    const OperandShape& operand = problem.operands[i];
+    const std::string& name = problem.op->operands[i].name;
+    if (a[i].size() != b[i].size()) return name + " has another size";
+    const auto at = std::mismatch(a[i].begin(), a[i].end(), b[i].begin()).first - a[i].begin();
+    const auto index = static_cast<int64_t>(at) / type_bytes(operand.type);
+    const std::vector<double> x = decode(operand.type, a[i]), y = decode(operand.type, b[i]);
+    return element_name(operand, name, index) + " is " + number_text(x[static_cast<size_t>(index)]) + " and " +
+           number_text(y[static_cast<size_t>(index)]);
+  }
+  return "";
+}
+
+} // namespace spf::check

@@ -1,0 +1,73 @@
+// How far an implementation may be from the reference: one rule for every op, from types and reduction length alone.
+//
+// The reference sums in fp64 and rounds where the op's definition rounds. An implementation sums in fp32 in an order of
+// its own, so it differs in two ways:
+//   - its exact value is off by a few fp32 roundings, growing with the length of the sum: `relative` and `absolute`;
+//   - where that exact value lies next to a rounding boundary of the output (or of an intermediate that the definition
+//     rounds), the rounding flips. One flip moves the result by an ulp; a flip before a cancellation moves it by an ulp
+//     of what was cancelled. Flips are rare, so they get a wider bound, and only a small fraction of elements may use
+//     it.
+// `scale` is the magnitude that absolute errors are measured in: for row-wise ops the largest value of the row, for a
+// matrix product |x| |w|, the product of the norms of the two vectors.
+#pragma once
+
+#include <algorithm>
+#include <cmath>
+#include <cstdint>
+
+#include "core/scalar.hpp"
+
+namespace spf {
+
+struct Tolerance {
+  double relative = 0;      // of the reference's magnitude
+  double absolute = 0;      // of `scale`
+  double flip_absolute = 0; // of `scale`: what a flipped rounding may do
+  double flip_fraction = 0; // of the elements; at least one may flip
+  double floor = 0;         // below this everything is equal: denormals may be flushed
+
+  double limit(double reference, double scale) const {
+    return relative * std::abs(reference) + absolute * scale + floor;
+  }
+  double flip_limit(double reference, double scale) const { return limit(reference, scale) + flip_absolute * scale; }
+};
+
+// Unit roundoff of a floating-point type: half the distance from 1 to the next number.
+inline double unit_roundoff(spf_scalar_type type) { return std::ldexp(1.0, -scalar_info(type).mantissa_bits - 1); }
+
+// What a kernel does to 16- and 32-bit activations before it multiplies.
+enum class ActivationRounding : uint8_t {
+  kNone, // nothing that 16 bits do not hold
+  kBf16, // rounded to bf16
+  kInt8, // quantized to 8 bits with one scale per token
+};
+
+// Elementwise ops and reductions over rows of k elements, output type `out`.
+inline Tolerance row_tolerance(spf_scalar_type out, int64_t k) {
+  const double fp32 = (32 + 2 * std::sqrt(static_cast<double>(std::max<int64_t>(k, 1)))) * unit_roundoff(SPF_F32);
+  const double rounding = out == SPF_F32 ? 0 : unit_roundoff(out);
+  Tolerance t;
+  t.relative = fp32 + 4 * rounding;
+  t.absolute = fp32;
+  t.flip_absolute = 16 * rounding;
+  t.flip_fraction = 1.0 / 256;
+  const ScalarInfo& info = scalar_info(out);
+  t.floor = std::max(2 * std::ldexp(1.0, 1 - info.exponent_bias - info.mantissa_bits), std::ldexp(1.0, -126));
+  return t;
+}
+
+// A product of K terms whose magnitudes have the 2-norms that `scale` multiplies. Weights decode exactly. Activations
+// count as 16-bit numbers whatever type they come in: a kernel may carry them as 16-bit fixed point per run of columns,
+// which is off by at most half a step of amax / 32767 <= |x| / 32767 in every element. An 8-bit activation is off by
+// half a step of amax / 127. The sum sees sqrt(K) of that in the worst case and far less in any real one, for the
+// errors have no common sign.
+inline Tolerance product_tolerance(spf_scalar_type out, int64_t k, ActivationRounding activation) {
+  Tolerance t = row_tolerance(out, k);
+  t.absolute += 1.0 / 32767;
+  if (activation == ActivationRounding::kBf16) t.absolute += 2 * unit_roundoff(SPF_BF16);
+  if (activation == ActivationRounding::kInt8) t.absolute += 4.0 / 254;
+  t.flip_absolute += t.absolute;
+  return t;
+}
+
+} // namespace spf

@@ -1,0 +1,70 @@
+// Rows more than 2^31 and 2^32 elements apart: every offset that involves a row has to be 64 bits wide. On the CPU the
+// storage is a sparse reservation; on a GPU it is real memory, so a problem that does not fit is skipped and said so.
+#include "driver.hpp"
+
+namespace spf::drivers {
+namespace {
+
+constexpr int64_t kDeviceBudget = int64_t{40} << 30; // bytes
+
+// Bytes that operands of this layout take, as far as they count: the CPU's reservation does not.
+int64_t storage_bytes(const Problem& problem, const std::vector<Layout>& layouts) {
+  int64_t bytes = 0;
+  for (size_t i = 0; i < layouts.size(); ++i) {
+    const check::OperandShape& operand = problem.operands[i];
+    if (!operand.present || layouts[i].stride.empty()) continue;
+    int64_t last = 0;
+    for (size_t d = 0; d < operand.shape.size(); ++d) last += (operand.shape[d] - 1) * layouts[i].stride[d];
+    bytes += (last + 1) * check::type_bytes(operand.type);
+  }
+  return bytes;
+}
+
+void far_rows(const Session& session, const Problem& problem, int64_t stride, Findings* findings) {
+  std::vector<Layout> layouts(problem.operands.size());
+  for (size_t i = 0; i < layouts.size(); ++i) {
+    if (!problem.op->operands[i].has_leading() || problem.op->operands[i].view == SPF_VIEW_CONTIGUOUS) continue;
+    layouts[i].stride = check::contiguous_strides(problem.operands[i].shape);
+    if (layouts[i].stride.size() >= 2) layouts[i].stride[0] = stride;
+  }
+  const std::string how = ", rows " + std::to_string(stride) + " elements apart";
+  const int64_t bytes = storage_bytes(problem, layouts);
+  if (!session.memory.is_cpu() && (bytes > kDeviceBudget || bytes > session.memory.largest_block())) {
+    findings->skip(problem.op->name + how + ": takes " + std::to_string(bytes >> 30) + " GiB");
+    return;
+  }
+  Call call(session, problem, layouts);
+  const std::vector<Codes> inputs = check::make_inputs(problem, Pattern::kPlain);
+  const std::vector<Codes> expected = check::reference(problem, inputs);
+  for (const Kernel& kernel : check::kernels_of(problem.op->name, session.memory.device().kind)) {
+    if (!accepts(call, kernel, findings)) continue;
+    call.fill(inputs);
+    RunOptions options;
+    options.demand.require = kernel.name;
+    findings->expect_right(where(problem, kernel.name) + how,
+                           check::check_outcome(problem, inputs, expected, call.launch(options)));
+  }
+}
+
+} // namespace
+
+Findings far_strides(const Session& session, const Op& op) {
+  Findings findings;
+  bool strided = false;
+  for (const Operand& operand : op.operands) strided |= operand.has_leading() && operand.view != SPF_VIEW_CONTIGUOUS;
+  if (!strided) {
+    findings.skip(op.name + " has no operand with free row strides");
+    return findings;
+  }
+  // On a GPU two rows are what fits. Three on the CPU make 2 * 2^31 wrap as well.
+  const std::vector<int64_t> rows = {session.memory.is_cpu() ? 3 : 2};
+  for (const Case& seed : seeds(op, 3))
+    for (int64_t extent : {int64_t{96}, int64_t{129}}) {
+      const Problem problem = check::make_problem(at_extents(op, seed, rows, extent));
+      for (int64_t stride : {(int64_t{1} << 31) + 8, (int64_t{1} << 32) + 8, (int64_t{1} << 32) + 8192 + 3})
+        far_rows(session, problem, stride, &findings);
+    }
+  return findings;
+}
+
+} // namespace spf::drivers

@@ -1,0 +1,81 @@
+// test_drivers [--device=cpu|cuda:N] [gtest flags]: one test per driver and op, named Driver/op. Exits with 77 where
+// there is no such device, which CTest reports as skipped.
+#include <csignal>
+#include <cstdio>
+#include <cstdlib>
+#include <cstring>
+#include <memory>
+
+#include <gtest/gtest.h>
+#include <unistd.h>
+
+#include "device.hpp"
+#include "driver.hpp"
+
+namespace spf::drivers {
+namespace {
+
+std::unique_ptr<check::Memory> opened;
+constexpr int kSkipped = 77;
+
+class DriverTest : public testing::Test {
+ public:
+  DriverTest(const Driver& driver, const Op& op) : driver_(driver), op_(op) {}
+
+  void TestBody() override {
+    const Findings findings = driver_.run({device()}, op_);
+    for (const std::string& why : findings.skipped) std::printf("    refused: %s\n", why.c_str());
+    if (findings.checks == 0) GTEST_SKIP() << "nothing runs here";
+    EXPECT_TRUE(findings.wrong.empty()) << findings.text();
+  }
+
+ private:
+  const Driver& driver_;
+  const Op& op_;
+};
+
+void register_tests() {
+  for (const Driver& driver : kDrivers) {
+    if (driver.needs_streams && !device().has_streams()) continue;
+    for (const Op& op : check::ops())
+      testing::RegisterTest(driver.name, op.name.c_str(), nullptr, nullptr, __FILE__, __LINE__,
+                            [&driver, &op]() -> DriverTest* { return new DriverTest(driver, op); });
+  }
+}
+
+// A kernel that touches a guard page ends the process; the test that did it is the last one in the output.
+void on_fault(int) {
+  constexpr char kText[] = "\nThe running test touched memory that is not its operands'.\n";
+  (void)!write(STDERR_FILENO, kText, sizeof kText - 1);
+  std::signal(SIGSEGV, SIG_DFL);
+  std::raise(SIGSEGV);
+}
+
+} // namespace
+
+check::Memory& device() { return *opened; }
+
+int run(const std::string& name) {
+  try {
+    opened = check::open_device(name);
+  } catch (const check::NoDevice& e) {
+    std::printf("skipped: %s\n", e.what());
+    return kSkipped;
+  }
+  std::signal(SIGSEGV, on_fault);
+  register_tests();
+  const int result = RUN_ALL_TESTS();
+  if (testing::UnitTest::GetInstance()->test_to_run_count() > 0) return result;
+  std::printf("no test matches the filter\n");
+  return 1;
+}
+
+} // namespace spf::drivers
+
+int main(int argc, char** argv) {
+  testing::InitGoogleTest(&argc, argv);
+  std::string name = "cpu";
+  for (int i = 1; i < argc; ++i)
+    if (std::strncmp(argv[i], "--device=", 9) == 0) name = argv[i] + 9;
+  return spf::drivers::run(name);
+}
