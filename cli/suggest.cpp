@@ -42,9 +42,10 @@ std::string nearest(std::string_view word, const std::vector<std::string>& candi
 }
 
 std::string unknown_word(std::string_view what, std::string_view word, const std::vector<std::string>& candidates) {
+  const char* article = what.find_first_of("aeiou") == 0 ? "an" : "a";
   const std::string near = nearest(word, candidates);
-  if (!near.empty()) return fmt::format("'{}' is not a {}; did you mean '{}'?", word, what, near);
-  return fmt::format("'{}' is not a {}; known: {}", word, what, fmt::join(candidates, ", "));
+  if (!near.empty()) return fmt::format("'{}' is not {} {}; did you mean '{}'?", word, article, what, near);
+  return fmt::format("'{}' is not {} {}; known: {}", word, article, what, fmt::join(candidates, ", "));
 }
 
 } // namespace spearfish::cli

@@ -23,7 +23,7 @@ class Buffer {
         data_(static_cast<std::byte*>(::operator new (bytes > 0 ? bytes : 1, std::align_val_t{kAlignment}))) {}
 
   void* data() const noexcept { return data_.get(); }
-  size_t size() const noexcept { return bytes_; }
+  size_t size() const noexcept { return data_ ? bytes_ : 0; } // 0 once moved from
 
   static constexpr size_t kAlignment = 256;
 
@@ -58,7 +58,7 @@ inline std::vector<std::string> layout_names() {
 }
 
 // A quantized weight W[N,K] as a checkpoint would hold it. Owns its bytes when it was quantized here, borrows them when
-// made from views. Move-only.
+// made from views. Move-only; one that was moved from may only be assigned or destroyed.
 class QuantizedWeight {
  public:
   // Rounds W[N,K] (f32, row-major) to nearest.

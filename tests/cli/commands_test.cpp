@@ -1,0 +1,298 @@
+// What plan, coverage, doctor and demo say, as text and as JSON.
+#include <set>
+
+#include "run.hpp"
+#include "spearfish/spearfish.hpp"
+
+namespace spf::test {
+namespace {
+
+using Json = nlohmann::json;
+
+// The keys of an object, so that one that appears or goes is seen.
+std::set<std::string> keys(const Json& object) {
+  std::set<std::string> out;
+  for (const auto& item : object.items()) out.insert(item.key());
+  return out;
+}
+
+Result plan(std::vector<std::string> args) {
+  args.insert(args.begin(), "plan");
+  return command(args);
+}
+
+const std::vector<std::string> kLinear = {"linear", "--m", "8", "--n", "64", "--k", "256", "--weight", "int4-g128"};
+
+std::vector<std::string> linear(std::vector<std::string> more) {
+  std::vector<std::string> args = kLinear;
+  args.insert(args.end(), more.begin(), more.end());
+  return args;
+}
+
+TEST(Plan, JsonOfLinear) {
+  const Result r = plan(linear({"--json"}));
+  ASSERT_EQ(r.code, 0) << r.err;
+  EXPECT_EQ(r.err, "");
+  const Json j = json_of(r);
+  EXPECT_EQ(keys(j), (std::set<std::string>{"op", "device", "problem", "chosen", "rejected"}));
+  EXPECT_EQ(keys(j["chosen"]), (std::set<std::string>{"kernel", "instance", "layout", "workspace_bytes", "determinism",
+                                                      "activation", "cost_us"}));
+  EXPECT_EQ(j["chosen"]["kernel"].get<std::string>().substr(0, 7), "linear/");
+  EXPECT_NE(j["chosen"]["layout"], "");
+  EXPECT_TRUE(j["chosen"]["workspace_bytes"].is_number_unsigned());
+  ASSERT_FALSE(j["rejected"].empty());
+  for (const Json& rejected : j["rejected"])
+    EXPECT_EQ(keys(rejected), (std::set<std::string>{"kernel", "code", "reason"}));
+}
+
+TEST(Plan, TextNamesTheKernelAndTheOthers) {
+  const Result r = plan(kLinear);
+  ASSERT_EQ(r.code, 0) << r.err;
+  EXPECT_TRUE(contains(r.out, "  kernel       linear/")) << r.out;
+  EXPECT_TRUE(contains(r.out, "passed over")) << r.out;
+}
+
+TEST(Plan, RequireAndForbid) {
+  for (const char* name : {"kernel=reference", "reference", "linear/reference", "kernel=linear/reference"}) {
+    const Result r = plan(linear({"--require", name, "--json"}));
+    ASSERT_EQ(r.code, 0) << name << r.err;
+    EXPECT_EQ(json_of(r)["chosen"]["kernel"], "linear/reference");
+  }
+  const Result forbidden = plan(linear({"--forbid", "reference", "--require", "reference", "--json"}));
+  EXPECT_EQ(forbidden.code, 3);
+  const Json j = json_of(forbidden);
+  EXPECT_TRUE(j["chosen"].is_null());
+  EXPECT_EQ(j["error"]["status"], "SPF_REQUIREMENT_UNMET");
+  bool found = false;
+  for (const Json& rejected : j["rejected"])
+    found |= rejected["kernel"] == "linear/reference" && rejected["code"] == "forbidden";
+  EXPECT_TRUE(found);
+  const Result unknown = plan(linear({"--require", "no_such"}));
+  EXPECT_EQ(unknown.code, 3);
+  EXPECT_TRUE(contains(unknown.out, "kernel       none"));
+  EXPECT_TRUE(contains(unknown.err, "no_such")) << unknown.err;
+  expect_refused(plan(linear({"--require", "instance=x"})), 2, "--require is 'instance=x'; allowed: kernel=NAME");
+}
+
+TEST(Plan, EightBitActivationsOnlyWhenAllowed) {
+  const std::string device = "cpu:avx512_vnni";
+  for (bool allowed : {false, true}) {
+    std::vector<std::string> args = linear({"--device", device, "--json"});
+    if (allowed) args.push_back("--allow-8bit-activation");
+    const Json j = json_of(plan(args));
+    ASSERT_FALSE(j["chosen"].is_null());
+    if (!allowed) {
+      EXPECT_EQ(j["chosen"]["activation"], "as given");
+      bool gated = false;
+      for (const Json& rejected : j["rejected"]) gated |= rejected["code"] == "activation";
+      EXPECT_TRUE(gated);
+    } else {
+      for (const Json& rejected : j["rejected"]) EXPECT_NE(rejected["code"], "activation");
+    }
+  }
+}
+
+TEST(Plan, GroupsOfAFormat) {
+  const auto problem = [](std::vector<std::string> more) {
+    std::vector<std::string> args = {"linear", "--m", "1", "--n", "64", "--k", "256", "--json"};
+    args.insert(args.end(), more.begin(), more.end());
+    const Result r = plan(args);
+    EXPECT_EQ(r.code, 0) << r.err;
+    return r.code == 0 ? json_of(r)["problem"].get<std::string>() : r.err;
+  };
+  EXPECT_TRUE(contains(problem({"--weight", "int4", "--group", "64"}), "int4-g64"));
+  EXPECT_TRUE(contains(problem({"--weight", "int4-g128", "--group", "32"}), "int4-g32"));
+  EXPECT_TRUE(contains(problem({"--weight", "int4-g128-asym", "--group", "32"}), "int4-g32-asym"));
+  EXPECT_TRUE(contains(problem({"--weight", "int4", "--group", "-1"}), "int4-channel"));
+  EXPECT_TRUE(contains(problem({"--weight", "nvfp4", "--group", "16"}), "nvfp4"));
+  const Result none = plan({"linear", "--m", "1", "--n", "64", "--k", "256", "--weight", "nvfp4", "--group", "128"});
+  expect_refused(none, 2, "nvfp4 has no variant with groups of 128; its groups are 16");
+}
+
+TEST(Plan, NearNames) {
+  expect_refused(plan({"linaer"}), 2, "'linaer' is not an op; did you mean 'linear'?");
+  expect_refused(plan({"linear", "--m", "1", "--n", "1", "--k", "1", "--weight", "int4-g127"}), 2,
+                 "'int4-g127' is not a weight format; did you mean 'int4-g128'?");
+  expect_refused(plan(linear({"--act", "bf61"})), 2, "'bf61' is not a scalar type; did you mean 'bf16'?");
+  expect_refused(plan(linear({"--device", "h2000"})), 2, "'h2000' is not a device; did you mean 'h200'?");
+  expect_refused(plan({"rms_norm", "--dims", "*=2", "H=8", "--param", "epsilno=1"}), 2,
+                 "'epsilno' is not a parameter of rms_norm; did you mean 'epsilon'?");
+  expect_refused(plan({"rms_norm", "--dims", "*=2", "H=8", "--without", "wieght"}), 2,
+                 "'wieght' is not an operand of rms_norm; did you mean 'weight'?");
+}
+
+TEST(Plan, EveryOpOnEveryKindOfDevice) {
+  for (const ::spearfish::OpInfo& op : ::spearfish::ops()) {
+    if (op.takes_packed_weight) continue;
+    std::vector<std::string> args = {op.name, "--json", "--dims", "*=4x2"};
+    for (const char* symbol : {"H", "D"})
+      for (const ::spearfish::OperandInfo& operand : op.operands)
+        if (operand.shape.find(symbol) != std::string::npos) {
+          args.push_back(std::string(symbol) + "=64");
+          break;
+        }
+    const Result here = plan(args);
+    EXPECT_EQ(here.code, 0) << op.name << here.err;
+    for (const char* device : {"cpu:x86-64", "sm_90", "t4"}) {
+      std::vector<std::string> elsewhere = args;
+      elsewhere.insert(elsewhere.end(), {"--device", device});
+      const Result r = plan(elsewhere);
+      EXPECT_TRUE(r.code == 0 || r.code == 3) << op.name << " on " << device << ": " << r.err;
+      EXPECT_EQ(json_of(r)["chosen"].is_null(), r.code == 3);
+    }
+  }
+}
+
+TEST(Plan, BadProblems) {
+  expect_refused(plan({"rms_norm"}), 2, "rms_norm needs the extent of *: --dims *=...");
+  expect_refused(plan({"rms_norm", "--dims", "*=2", "D=8"}), 2, "'D' is no dimension of rms_norm; it has *, H");
+  expect_refused(plan({"rms_norm", "--dims", "H"}), 2,
+                 "'H' is not of the form SYMBOL=EXTENT, for example H=4096 or *=2x3");
+  expect_refused(plan({"rms_norm", "--dims", "H=-3"}), 2,
+                 "'-3' in 'H=-3' is not an extent: a whole number of 0 or more");
+  expect_refused(plan({"rms_norm", "--dims", "H=8,H=9"}), 2, "H is given twice");
+  expect_refused(plan({"rms_norm", "--dims", "*=2", "H=8", "--without", "x"}), 2, "x of rms_norm cannot be left out");
+  expect_refused(plan({"rms_norm", "--dims", "*=2", "H=8", "--param", "epsilon=small"}), 2, "'small' is not a number");
+  expect_refused(plan({"rms_norm", "--dims", "*=2", "H=8", "--param", "epsilon=-1"}), 2,
+                 "rms_norm: epsilon is -1; allowed: a number of 0 or more");
+  expect_refused(plan({"linear", "--m", "1", "--n", "8", "--weight", "f16"}), 2, "linear needs --k");
+  expect_refused(plan({"linear", "--m", "1", "--n", "8", "--k", "8"}), 2, "linear needs --weight FORMAT");
+  expect_refused(
+      plan({"silu", "--dims", "*=2", "D=8", "--m", "1"}), 2,
+      "--m, --n, --k, --weight, --group and --act are for ops with a packed weight; silu takes --dims and --type");
+}
+
+TEST(Plan, ATypeThatNoKernelTakesIsNoKernel) {
+  const Result r = plan(linear({"--act", "e4m3", "--json"}));
+  EXPECT_EQ(r.code, 3);
+  EXPECT_EQ(json_of(r)["error"]["status"], "SPF_INVALID_TYPE");
+}
+
+TEST(Plan, ADeviceThatIsNotHereByNumber) {
+  const Result r = plan(linear({"--device", "cuda:99", "--json"}));
+  EXPECT_EQ(r.code, 3);
+  EXPECT_TRUE(json_of(r)["chosen"].is_null());
+  EXPECT_TRUE(contains(r.err, "cuda:99")) << r.err;
+}
+
+// --- coverage ------------------------------------------------------------------------------------------------------
+
+TEST(Coverage, JsonRows) {
+  const Result r = command({"coverage", "--json"});
+  ASSERT_EQ(r.code, 0) << r.err;
+  const Json j = json_of(r);
+  EXPECT_EQ(j["targets"], spf_built_targets());
+  ASSERT_FALSE(j["rows"].empty());
+  std::set<std::string> families;
+  for (const Json& row : j["rows"]) {
+    EXPECT_EQ(keys(row), (std::set<std::string>{"family", "kernel", "ops", "target", "state", "code", "reason", "built",
+                                                "tested", "tuned"}));
+    EXPECT_TRUE(row["built"].is_boolean());
+    families.insert(row["family"]);
+  }
+  for (const char* family : {"activation", "linear", "norm"}) EXPECT_TRUE(families.count(family)) << family;
+}
+
+TEST(Coverage, OfAListThatNeedsNoGpu) {
+  const Json j = json_of(command({"coverage", "--archs", "sm_90;12.0f", "--toolkit", "12.8", "--json"}));
+  EXPECT_EQ(j["targets"], "9.0;12.0f");
+  EXPECT_EQ(j["toolkit"], "12.8");
+  for (const Json& row : j["rows"]) EXPECT_TRUE(row["target"] == "9.0" || row["target"] == "12.0f") << row;
+}
+
+TEST(Coverage, TextAndRefusals) {
+  const Result text = command({"coverage"});
+  EXPECT_EQ(text.code, 0);
+  EXPECT_TRUE(contains(text.out, "linear/reference")) << text.out;
+  const Result unknown = command({"coverage", "--archs", "9.1"});
+  EXPECT_EQ(unknown.code, 2);
+  EXPECT_TRUE(contains(unknown.err, "9.1")) << unknown.err;
+  EXPECT_EQ(unknown.out, "");
+  expect_refused(command({"coverage", "--toolkit", "12.8"}), 2,
+                 "--toolkit is for --archs: this build's toolkit is a fact");
+  EXPECT_EQ(command({"coverage", "--archs", "9.0", "--toolkit", "twelve"}).code, 2);
+}
+
+// --- doctor --------------------------------------------------------------------------------------------------------
+
+TEST(Doctor, SaysWhatIsHereAndWhetherItRuns) {
+  const Result r = command({"doctor", "--json"});
+  const Json j = json_of(r);
+  EXPECT_EQ(keys(j), (std::set<std::string>{"version", "cpu", "cuda", "build", "nvcc", "findings", "ok"}));
+  EXPECT_EQ(r.code, j["ok"].get<bool>() ? 0 : 1);
+  EXPECT_GT(j["cpu"]["threads"], 0);
+  EXPECT_EQ(j["cuda"]["devices"].size(), static_cast<size_t>(spf_cuda_device_count()));
+  EXPECT_EQ(j["build"]["targets"], spf_built_targets());
+  bool ops_run = false;
+  for (const Json& finding : j["findings"]) {
+    EXPECT_EQ(keys(finding), (std::set<std::string>{"level", "what", "remedy"}));
+    EXPECT_TRUE(finding["level"] != "broken" || finding["remedy"] != "") << finding["what"];
+    ops_run |=
+        finding["level"] == "ok" && contains(finding["what"], "ops run on the CPU, in all types and weight formats");
+  }
+  EXPECT_TRUE(ops_run) << j["findings"];
+  // A build with CUDA kernels promises a device that runs them.
+  const bool promises_a_gpu = SPF_TEST_CUDA != 0;
+  if (!promises_a_gpu || spf_cuda_device_count() == 0) {
+    EXPECT_EQ(r.code, promises_a_gpu ? 1 : 0) << r.out;
+  }
+}
+
+TEST(Doctor, FewerThreadsThanCoresIsAdvice) {
+  const Result r = command({"doctor", "--json"}, {"OMP_NUM_THREADS=1"});
+  const Json j = json_of(r);
+  EXPECT_EQ(j["cpu"]["threads"], 1);
+  bool advised = false;
+  for (const Json& finding : j["findings"])
+    advised |= finding["level"] == "advice" && contains(finding["remedy"], "OMP_NUM_THREADS");
+  EXPECT_EQ(advised, sysconf(_SC_NPROCESSORS_ONLN) > 1);
+}
+
+TEST(Doctor, Text) {
+  const Result r = command({"doctor"});
+  for (const char* part : {"spearfish ", "\n  cpu ", "\n  memory ", "\n  toolkit ", "\n  targets ", "\n  ok "})
+    EXPECT_TRUE(contains(r.out, part)) << part << "\n" << r.out;
+}
+
+// --- demo ----------------------------------------------------------------------------------------------------------
+
+TEST(Demo, EveryFormatRunsAndAgrees) {
+  const Result r = command({"demo", "--n", "64", "--k", "512", "--m", "1", "3", "--json"});
+  ASSERT_EQ(r.code, 0) << r.err;
+  const Json j = json_of(r);
+  EXPECT_EQ(keys(j), (std::set<std::string>{"device", "threads", "version", "limits", "rows"}));
+  EXPECT_FALSE(j["limits"]["compute"].empty());
+  EXPECT_EQ(j["rows"].size(), 2 * ::spearfish::quant_scheme_names().size());
+  for (const Json& row : j["rows"]) {
+    EXPECT_EQ(row["op"], "linear");
+    EXPECT_LT(row["error"], 1e-3) << row;
+    EXPECT_LT(row["format_error"], 0.5) << row;
+    EXPECT_GT(row["us"], 0) << row;
+    EXPECT_GT(row["share"], 0) << row;
+    EXPECT_TRUE(row["bound"] == "memory" || row["bound"] == "compute") << row;
+    EXPECT_EQ(row["activation"], "as given") << row;
+  }
+}
+
+TEST(Demo, MoreBitsAreNearer) {
+  const Json j =
+      json_of(command({"demo", "--n", "64", "--k", "512", "--m", "4", "--formats", "int4-g128,int8,f32", "--json"}));
+  ASSERT_EQ(j["rows"].size(), 3u);
+  EXPECT_GT(j["rows"][0]["format_error"], j["rows"][1]["format_error"]);
+  EXPECT_GT(j["rows"][1]["format_error"], j["rows"][2]["format_error"]);
+  EXPECT_EQ(j["rows"][2]["format_error"], 0);
+}
+
+TEST(Demo, TextAndRefusals) {
+  const Result r = command({"demo", "--n", "32", "--k", "256", "--m", "1", "--formats", "q4_k"});
+  ASSERT_EQ(r.code, 0) << r.err;
+  EXPECT_TRUE(contains(r.out, "format  M  kernel")) << r.out;
+  EXPECT_TRUE(contains(r.out, "q4_k")) << r.out;
+  EXPECT_EQ(r.err, "");
+  expect_refused(command({"demo", "--formats", "q4k"}), 2, "'q4k' is not a weight format; did you mean 'q4_k'?");
+  expect_refused(command({"demo", "--act", "fp16"}), 2, "'fp16' is not a scalar type; did you mean 'f16'?");
+  EXPECT_EQ(command({"demo", "--m", "0"}).code, 2);
+}
+
+} // namespace
+} // namespace spf::test

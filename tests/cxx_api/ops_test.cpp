@@ -1,0 +1,189 @@
+// Every op through its typed function gives what the generic call gives, with parameters that are not the defaults.
+#include <cstring>
+#include <functional>
+#include <map>
+
+#include <gtest/gtest.h>
+
+#include "spearfish/spearfish.hpp"
+
+namespace spearfish {
+namespace {
+
+constexpr int64_t kRows = 3, kWidth = 16;
+
+// Tensors of one call, with room to compare outputs.
+struct Data {
+  std::vector<std::vector<float>> storage;
+  std::vector<OptionalTensor> operands;
+};
+
+// Operands of an op, "*" = 3 rows, every other symbol 16, filled with small numbers that differ.
+Data make(const OpInfo& op, bool with_optional) {
+  Data data;
+  data.storage.reserve(op.operands.size());
+  for (const OperandInfo& operand : op.operands) {
+    if (operand.optional && !with_optional) {
+      data.operands.emplace_back();
+      continue;
+    }
+    Shape shape;
+    int64_t count = 1;
+    std::string rest = operand.shape;
+    while (!rest.empty()) {
+      const std::string dim = rest.substr(0, rest.find(','));
+      rest.erase(0, dim.size() + 1);
+      shape.push_back(dim == "*" ? kRows : dim.find('*') == std::string::npos ? kWidth : std::stoll(dim) * kWidth);
+      count *= shape.back();
+    }
+    std::vector<float> values;
+    for (int64_t i = 0; i < count; ++i)
+      values.push_back(static_cast<float>((i * 29 + 7 * static_cast<int64_t>(data.storage.size())) % 41 - 20) / 8);
+    data.storage.push_back(std::move(values));
+    data.operands.emplace_back(view(data.storage.back().data(), shape));
+  }
+  return data;
+}
+
+using Operands = std::vector<OptionalTensor>;
+struct Typed {
+  std::vector<double> params; // as the generic call takes them
+  std::function<void(const Operands&, const Launch&)> call;
+};
+
+// One entry an op. Missing ones fail the test below.
+const std::map<std::string, Typed>& typed_functions() {
+  using Unary = void (*)(const Tensor&, const Tensor&, const Launch&);
+  const auto unary = [](Unary f) { return Typed{{}, [f](const Operands& o, const Launch& l) { f(*o[0], *o[1], l); }}; };
+  static const std::map<std::string, Typed> all = {
+      {"rms_norm",
+       {{0.5, 1},
+        [](const Operands& o, const Launch& l) {
+          rms_norm(*o[0], o[1], *o[2], {0.5, true}, l);
+        }}},
+      {"fused_add_rms_norm",
+       {{0.5, 1},
+        [](const Operands& o, const Launch& l) {
+          fused_add_rms_norm(*o[0], *o[1], o[2], {0.5, true}, l);
+        }}},
+      {"layer_norm",
+       {{0.5}, [](const Operands& o, const Launch& l) { layer_norm(*o[0], o[1], o[2], *o[3], {0.5}, l); }}},
+      {"silu_and_mul", unary(silu_and_mul)},
+      {"mul_and_silu", unary(mul_and_silu)},
+      {"gelu_and_mul", unary(gelu_and_mul)},
+      {"gelu_tanh_and_mul", unary(gelu_tanh_and_mul)},
+      {"fatrelu_and_mul",
+       {{0.75}, [](const Operands& o, const Launch& l) { fatrelu_and_mul(*o[0], *o[1], {0.75}, l); }}},
+      {"swigluoai_and_mul",
+       {{1.25, 2.0},
+        [](const Operands& o, const Launch& l) {
+          swigluoai_and_mul(*o[0], *o[1], {1.25, 2.0}, l);
+        }}},
+      {"silu", unary(silu)},
+      {"gelu", unary(gelu)},
+      {"gelu_tanh", unary(gelu_tanh)},
+      {"gelu_new", unary(gelu_new)},
+      {"gelu_fast", unary(gelu_fast)},
+      {"gelu_quick", unary(gelu_quick)},
+      {"linear", {{}, [](const Operands&, const Launch&) {}}}, // has a packed weight: below
+  };
+  return all;
+}
+
+TEST(TypedOps, EveryOpHasOne) {
+  for (const OpInfo& op : ops())
+    EXPECT_TRUE(typed_functions().count(op.name)) << op.name << " has no typed C++ function, or no entry here";
+}
+
+TEST(TypedOps, GiveWhatTheGenericCallGives) {
+  for (const OpInfo& op : ops()) {
+    if (op.takes_packed_weight || typed_functions().count(op.name) == 0) continue;
+    const Typed& typed = typed_functions().at(op.name);
+    for (bool with_optional : {true, false}) {
+      Data a = make(op, with_optional), b = make(op, with_optional);
+      const Data untouched = make(op, with_optional);
+      typed.call(a.operands, Launch());
+      call(op.name, b.operands, typed.params, Launch());
+      EXPECT_EQ(a.storage, b.storage) << op.name;
+      EXPECT_NE(a.storage, untouched.storage) << op.name << " wrote nothing";
+    }
+  }
+}
+
+TEST(TypedOps, TakeTheDefaultsOfTheManifest) {
+  const std::map<std::string, std::function<void(const Operands&)>> defaults = {
+      {"rms_norm", [](const Operands& o) { rms_norm(*o[0], o[1], *o[2]); }},
+      {"fused_add_rms_norm", [](const Operands& o) { fused_add_rms_norm(*o[0], *o[1], o[2]); }},
+      {"layer_norm", [](const Operands& o) { layer_norm(*o[0], o[1], o[2], *o[3]); }},
+      {"fatrelu_and_mul", [](const Operands& o) { fatrelu_and_mul(*o[0], *o[1]); }},
+      {"swigluoai_and_mul", [](const Operands& o) { swigluoai_and_mul(*o[0], *o[1]); }},
+  };
+  for (const OpInfo& op : ops()) {
+    if (op.params.empty()) continue;
+    ASSERT_TRUE(defaults.count(op.name)) << op.name << " has parameters and no entry here";
+    Data a = make(op, true), b = make(op, true);
+    defaults.at(op.name)(a.operands);
+    call(op.name, b.operands, {}, Launch());
+    EXPECT_EQ(a.storage, b.storage) << op.name;
+  }
+}
+
+TEST(Linear, PlansPacksAndRuns) {
+  constexpr int64_t kM = 2, kN = 24, kK = 64;
+  std::vector<float> w, x, bias;
+  for (int64_t i = 0; i < kN * kK; ++i) w.push_back(static_cast<float>(i * 13 % 31 - 15) / 16);
+  for (int64_t i = 0; i < kM * kK; ++i) x.push_back(static_cast<float>(i * 7 % 19 - 9) / 4);
+  for (int64_t i = 0; i < kN; ++i) bias.push_back(static_cast<float>(i));
+  std::vector<float> out(kM * kN), generic(kM * kN);
+  const Tensor x_view = view(x.data(), {kM, kK}), out_view = view(out.data(), {kM, kN});
+  for (const char* format : {"f32", "int8-g128", "q8_0"}) {
+    const QuantizedWeight quantized = QuantizedWeight::quantize(quant_scheme(format), kN, kK, w.data());
+    const Plan plan = plan_linear(x_view, quantized.scheme(), kN, kK, view(bias.data(), {kN}), out_view);
+    ASSERT_TRUE(plan) << format;
+    const PackedWeight packed = PackedWeight::pack(quantized, plan.layout());
+    const Buffer workspace(plan.workspace_bytes());
+    Launch launch;
+    launch.workspace(workspace.data(), workspace.size());
+    linear(x_view, packed, view(bias.data(), {kN}), out_view, launch);
+    call("linear", {x_view, view(bias.data(), {kN}), view(generic.data(), {kM, kN})}, {}, launch, packed.get());
+    EXPECT_EQ(out, generic) << format;
+    const std::vector<float> values = quantized.dequantize();
+    for (int64_t m = 0; m < kM; ++m)
+      for (int64_t n = 0; n < kN; ++n) {
+        double exact = bias[static_cast<size_t>(n)];
+        for (int64_t k = 0; k < kK; ++k)
+          exact += static_cast<double>(x[static_cast<size_t>(m * kK + k)]) * values[static_cast<size_t>(n * kK + k)];
+        EXPECT_NEAR(out[static_cast<size_t>(m * kN + n)], exact, 0.02) << format;
+      }
+  }
+}
+
+TEST(Linear, PlansForADeviceThatIsNotHere) {
+  const Tensor x(nullptr, SPF_BF16, {4, 256}), out(nullptr, SPF_BF16, {4, 64});
+  const Plan plan =
+      plan_linear(x, quant_scheme("int4-g128"), 64, 256, std::nullopt, out, Launch(), facts("cpu:x86-64"));
+  EXPECT_EQ(plan.op(), "linear");
+  EXPECT_NE(plan.layout(), "");
+}
+
+TEST(Linear, AWorkspaceThatIsTooSmallIsNamed) {
+  const std::vector<float> w(64 * 256, 0.5f);
+  const QuantizedWeight quantized = QuantizedWeight::quantize(quant_scheme("int4-g128"), 64, 256, w.data());
+  std::vector<float> x(4 * 256, 1.0f), out(4 * 64, -7.0f);
+  const Tensor x_view = view(x.data(), {4, 256}), out_view = view(out.data(), {4, 64});
+  const Plan plan = plan_linear(x_view, quantized.scheme(), 64, 256, std::nullopt, out_view);
+  if (plan.workspace_bytes() == 0) GTEST_SKIP() << plan.kernel() << " needs no workspace";
+  const PackedWeight packed = PackedWeight::pack(quantized, plan.layout());
+  try {
+    linear(x_view, packed, std::nullopt, out_view);
+    FAIL() << "nothing was thrown";
+  } catch (const Error& e) {
+    EXPECT_EQ(e.status(), SPF_WORKSPACE_TOO_SMALL);
+    EXPECT_EQ(e.field(), "workspace_bytes");
+    EXPECT_NE(e.allowed().find(std::to_string(plan.workspace_bytes())), std::string::npos);
+  }
+  EXPECT_EQ(out, std::vector<float>(4 * 64, -7.0f)) << "a refused call wrote";
+}
+
+} // namespace
+} // namespace spearfish
