@@ -8,13 +8,28 @@ namespace {
 
 constexpr int kMaxCount = 32;
 
-double squared_error(const float* x, const int* q, int count, double scale, double minimum) {
-  double sum = 0;
+// Codes of all values for a trial step, as floats: plain arithmetic that the compiler turns into vectors.
+void trial_codes(const float* x, int count, float offset, float inverse, float lo, float hi, float* q) {
+  constexpr float kRound = 0x1.8p23f; // adding and subtracting it rounds to the nearest integer, ties to even
   for (int i = 0; i < count; ++i) {
-    const double e = x[i] - (scale * q[i] - minimum);
-    sum += e * e;
+    const float limited = std::min(std::max((x[i] - offset) * inverse, lo), hi);
+    q[i] = (limited + kRound) - kRound;
   }
-  return sum;
+}
+
+struct Sums {
+  double q = 0, qq = 0, x = 0, xq = 0;
+};
+Sums sums_of(const float* x, const float* q, int count) {
+  Sums s;
+  for (int i = 0; i < count; ++i) {
+    const double xi = x[i], qi = q[i];
+    s.q += qi;
+    s.qq += qi * qi;
+    s.x += xi;
+    s.xq += xi * qi;
+  }
+  return s;
 }
 
 } // namespace
@@ -30,28 +45,23 @@ float fit_symmetric(const float* x, int count, int half) {
   for (int i = 0; i < count; ++i)
     if (std::fabs(x[i]) > std::fabs(peak)) peak = x[i];
   if (peak == 0.0f) return 0.0f;
-  // Start from scales that put the peak a little inside, on, or a little outside of the lowest code; the best scale for
-  // the codes that such a start gives is sum(x q) / sum(q q).
+  // Start from steps that put the peak a little inside, on, or a little outside of the lowest code. The best scale for
+  // the codes of such a start is sum(x q) / sum(q q), and takes sum(x q)^2 / sum(q q) off the squared error.
   float best = 0;
-  double best_error = -1;
+  double best_gain = -1;
   for (int step = -9; step <= 9; ++step) {
-    const float start = peak / -(static_cast<float>(half) + 0.1f * static_cast<float>(step));
-    int q[kMaxCount];
-    double xq = 0, qq = 0;
-    for (int i = 0; i < count; ++i) {
-      q[i] = nearest_code(x[i], start, -half, half - 1);
-      xq += static_cast<double>(x[i]) * q[i];
-      qq += static_cast<double>(q[i]) * q[i];
-    }
-    if (qq == 0) continue;
-    const double scale = xq / qq;
-    const double error = squared_error(x, q, count, scale, 0);
-    if (best_error < 0 || error < best_error) {
-      best_error = error;
-      best = static_cast<float>(scale);
-    }
+    const float inverse = -(static_cast<float>(half) + 0.1f * static_cast<float>(step)) / peak;
+    if (!std::isfinite(inverse)) break;
+    float q[kMaxCount];
+    trial_codes(x, count, 0.0f, inverse, static_cast<float>(-half), static_cast<float>(half - 1), q);
+    const Sums s = sums_of(x, q, count);
+    if (s.qq == 0) continue;
+    const double gain = s.xq * s.xq / s.qq;
+    if (gain <= best_gain) continue;
+    best_gain = gain;
+    best = static_cast<float>(s.xq / s.qq);
   }
-  return best;
+  return best_gain < 0 ? peak / static_cast<float>(-half) : best;
 }
 
 ScaleMinimum fit_affine(const float* x, int count, int top) {
@@ -61,39 +71,28 @@ ScaleMinimum fit_affine(const float* x, int count, int top) {
     hi = std::max(hi, x[i]);
   }
   if (hi <= lo) return {0.0f, -lo};
+  // Steps that stretch or shrink the range by up to one code, each solved for scale and minimum by least squares; the
+  // solution takes scale * sum(x q) - minimum * sum(x) off the squared error.
   ScaleMinimum best = {(hi - lo) / static_cast<float>(top), -lo};
-  double best_error = -1;
-  for (int step = -1; step <= 20; ++step) {
-    // step -1 is the full range itself; the others shrink or stretch it and solve for scale and minimum by least
-    // squares.
-    const float reach = static_cast<float>(top) + (step < 0 ? 0.0f : -1.0f + 0.1f * static_cast<float>(step));
-    const float start = (hi - lo) / reach;
-    int q[kMaxCount];
-    double sq = 0, sqq = 0, sx = 0, sxq = 0;
-    for (int i = 0; i < count; ++i) {
-      q[i] = nearest_code(x[i] - lo, start, 0, top);
-      sq += q[i];
-      sqq += static_cast<double>(q[i]) * q[i];
-      sx += x[i];
-      sxq += static_cast<double>(x[i]) * q[i];
+  double best_gain = -1;
+  for (int step = 0; step <= 20; ++step) {
+    const float inverse = (static_cast<float>(top) - 1.0f + 0.1f * static_cast<float>(step)) / (hi - lo);
+    if (!std::isfinite(inverse)) break;
+    float q[kMaxCount];
+    trial_codes(x, count, lo, inverse, 0.0f, static_cast<float>(top), q);
+    const Sums s = sums_of(x, q, count);
+    const double determinant = s.qq * count - s.q * s.q;
+    if (determinant <= 0) continue;
+    double scale = (s.xq * count - s.x * s.q) / determinant;
+    double minimum = (s.q * s.xq - s.qq * s.x) / determinant;
+    if (minimum < 0) { // not representable: the best line through 0 instead
+      minimum = 0;
+      scale = s.xq / s.qq;
     }
-    double scale = best.scale, minimum = best.minimum;
-    if (step >= 0) {
-      const double determinant = sqq * count - sq * sq;
-      if (determinant <= 0) continue;
-      scale = (sxq * count - sx * sq) / determinant;
-      minimum = (sq * sxq - sqq * sx) / determinant;
-      if (minimum < 0) {
-        minimum = 0;
-        scale = sxq / sqq;
-      }
-      if (scale <= 0) continue;
-    }
-    const double error = squared_error(x, q, count, scale, minimum);
-    if (best_error < 0 || error < best_error) {
-      best_error = error;
-      best = {static_cast<float>(scale), static_cast<float>(minimum)};
-    }
+    const double gain = scale * s.xq - minimum * s.x;
+    if (scale <= 0 || gain <= best_gain) continue;
+    best_gain = gain;
+    best = {static_cast<float>(scale), static_cast<float>(minimum)};
   }
   return best;
 }
