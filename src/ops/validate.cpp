@@ -10,6 +10,7 @@
 
 #include "core/scalar.hpp"
 #include "core/status.hpp"
+#include "formats/format.hpp"
 #include "ops/view.hpp"
 #include "pack/layout.hpp"
 
@@ -114,8 +115,7 @@ class Validator {
     }
     if (w.device.kind != raw_.device.kind || w.device.index != raw_.device.index)
       return bad(SPF_INVALID_DEVICE, "weight.device", device_text(w.device), device_text(raw_.device));
-    if (w.data != nullptr || !raw_.plan_only)
-      if (spf_status s = pack::check_packed(w, schema_.name); s != SPF_OK) return s;
+    if (spf_status s = weight_header(w); s != SPF_OK) return s;
     call_.weight = raw_.weight;
     call_.problem.scheme = w.scheme;
     call_.problem.layout = w.layout;
@@ -125,6 +125,15 @@ class Validator {
       if (spf_status st = bind(s, is_n ? w.n : w.k, is_n ? "weight.n" : "weight.k"); st != SPF_OK) return st;
     }
     return SPF_OK;
+  }
+
+  // A plan may come before the weight is packed: then scheme and extents are all there is, and the layout is open or a wish.
+  spf_status weight_header(const spf_packed_weight& w) const {
+    if (w.data != nullptr || !raw_.plan_only) return pack::check_packed(w, schema_.name);
+    if (spf_status s = formats::check_scheme(w.scheme, schema_.name); s != SPF_OK) return s;
+    if (spf_status s = formats::check_extents(w.n, w.k, schema_.name); s != SPF_OK) return s;
+    spf_packed_weight header;
+    return *w.layout != '\0' ? pack::describe(w.scheme, w.layout, w.n, w.k, schema_.name, &header) : SPF_OK;
   }
 
   spf_status operand(int index) {

@@ -8,6 +8,7 @@
 #include <gtest/gtest.h>
 
 #include "ops/validate.hpp"
+#include "spearfish/quant.h"
 #include "spearfish/tensor.h"
 
 namespace spf::test {

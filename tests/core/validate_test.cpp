@@ -499,12 +499,49 @@ TEST_F(Linear, WeightHeader) {
   expect_refused(SPF_INVALID_ARGUMENT, "weight.layout", "32 characters without an end", "spf_pack");
 }
 
+TEST_F(Linear, AHeaderThatSpfPackDidNotWrite) {
+  const spf_packed_weight good = packed;
+  const auto corrupt = [&](const char* field, const auto& change) {
+    packed = good;
+    change(packed);
+    EXPECT_EQ(validate(), SPF_CORRUPT_DATA) << field;
+    EXPECT_STREQ(last_error().field, field);
+  };
+  corrupt("packed.layout_version", [](spf_packed_weight& w) { ++w.layout_version; });
+  corrupt("packed.padded_n", [](spf_packed_weight& w) { w.padded_n += 16; });
+  corrupt("packed.padded_k", [](spf_packed_weight& w) { --w.padded_k; });
+  corrupt("packed.bytes", [](spf_packed_weight& w) { --w.bytes; });
+  corrupt("packed.scales_offset", [](spf_packed_weight& w) { w.scales_offset = 64; });
+  corrupt("packed.zeros_offset", [](spf_packed_weight& w) { w.zeros_offset = 64; });
+  corrupt("packed.g_idx_offset", [](spf_packed_weight& w) { w.g_idx_offset = 64; });
+  corrupt("packed.global_offset", [](spf_packed_weight& w) { w.global_offset = 64; });
+  packed = good;
+  std::snprintf(packed.layout, sizeof packed.layout, "no_layout");
+  EXPECT_EQ(validate(), SPF_NOT_FOUND);
+  packed = good;
+  packed.scheme.struct_size = 0;
+  EXPECT_EQ(validate(), SPF_ABI_MISMATCH);
+}
+
 TEST_F(Linear, APlanNeedsNeitherDataNorLayout) {
   plan_only = true;
   packed.data = nullptr;
   packed.layout[0] = '\0';
   ASSERT_EQ(validate(), SPF_OK);
   EXPECT_STREQ(call.problem.layout, "");
+}
+
+TEST_F(Linear, APlanStillNeedsASchemeAndAKnownLayout) {
+  plan_only = true;
+  packed.data = nullptr;
+  EXPECT_EQ(validate(), SPF_OK);
+  std::snprintf(packed.layout, sizeof packed.layout, "no_layout");
+  EXPECT_EQ(validate(), SPF_NOT_FOUND);
+  packed.layout[0] = '\0';
+  packed.scheme.format = SPF_FORMAT_NONE;
+  EXPECT_NE(validate(), SPF_OK);
+  packed.scheme = {};
+  EXPECT_EQ(validate(), SPF_ABI_MISMATCH);
 }
 
 TEST_F(Linear, XAndOutMustNotBeTheSameView) {
