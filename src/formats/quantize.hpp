@@ -33,6 +33,7 @@ struct NamedScheme {
   const char* name;
   spf_quant_scheme scheme;
 };
-std::span<const NamedScheme> named_schemes();
+std::span<const NamedScheme> named_schemes();       // those that quantize() writes
+std::span<const NamedScheme> decode_only_schemes(); // the IQ formats
 
 } // namespace spf::formats

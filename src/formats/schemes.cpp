@@ -51,8 +51,21 @@ constexpr std::array kNamed = {
     NamedScheme{"q6_k", gguf(SPF_FORMAT_Q6_K, SPF_S8, 16, SPF_ZERO_NONE)},
 };
 
+constexpr spf_quant_scheme iq(spf_format format, int32_t group_k) {
+  return gguf(format, SPF_S8, group_k, SPF_ZERO_NONE);
+}
+
+constexpr std::array kDecodeOnly = {
+    NamedScheme{"iq2_xxs", iq(SPF_FORMAT_IQ2_XXS, 32)}, NamedScheme{"iq2_xs", iq(SPF_FORMAT_IQ2_XS, 16)},
+    NamedScheme{"iq2_s", iq(SPF_FORMAT_IQ2_S, 16)},     NamedScheme{"iq3_xxs", iq(SPF_FORMAT_IQ3_XXS, 32)},
+    NamedScheme{"iq3_s", iq(SPF_FORMAT_IQ3_S, 32)},     NamedScheme{"iq1_s", iq(SPF_FORMAT_IQ1_S, 32)},
+    NamedScheme{"iq1_m", iq(SPF_FORMAT_IQ1_M, 16)},     NamedScheme{"iq4_nl", iq(SPF_FORMAT_IQ4_NL, 32)},
+    NamedScheme{"iq4_xs", iq(SPF_FORMAT_IQ4_XS, 32)},
+};
+
 } // namespace
 
 std::span<const NamedScheme> named_schemes() { return kNamed; }
+std::span<const NamedScheme> decode_only_schemes() { return kDecodeOnly; }
 
 } // namespace spf::formats

@@ -46,13 +46,14 @@ spf_status spf_quant_scheme_by_name(const char* name, spf_quant_scheme* scheme) 
   return spf::guarded(kOp, [&]() -> spf_status {
     if (spf_status st = require(name, kOp, "name", "a scheme name")) return st;
     if (spf_status st = spf::check_struct_size(scheme, sizeof(spf_quant_scheme), kOp, "scheme")) return st;
-    for (const auto& named : spf::formats::named_schemes()) {
-      if (std::strcmp(named.name, name) != 0) continue;
-      const uint32_t size = scheme->struct_size;
-      *scheme = named.scheme;
-      scheme->struct_size = size;
-      return SPF_OK;
-    }
+    for (const auto schemes : {spf::formats::named_schemes(), spf::formats::decode_only_schemes()})
+      for (const auto& named : schemes) {
+        if (std::strcmp(named.name, name) != 0) continue;
+        const uint32_t size = scheme->struct_size;
+        *scheme = named.scheme;
+        scheme->struct_size = size;
+        return SPF_OK;
+      }
     return fail(SPF_NOT_FOUND, kOp, "validate", "name", name, scheme_names());
   });
 }

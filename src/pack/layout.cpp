@@ -85,6 +85,14 @@ spf_status pack(const spf_quantized_weight& weight, const char* layout, void* me
   return SPF_OK;
 }
 
+spf_status check_indices(const char* field, const int32_t* index, int64_t count, int64_t limit) {
+  for (int64_t i = 0; i < count; ++i)
+    if (index[i] < 0 || index[i] >= limit)
+      return fail(SPF_CORRUPT_DATA, "unpack", "unpack", std::string(field) + "[" + std::to_string(i) + "]",
+                  std::to_string(index[i]), "0 to " + std::to_string(limit - 1));
+  return SPF_OK;
+}
+
 spf_status check_packed(const spf_packed_weight& packed, const char* op) {
   if (spf_status st = check_struct_size(&packed, sizeof(spf_packed_weight), op, "packed")) return st;
   if (std::memchr(packed.layout, 0, sizeof(packed.layout)) == nullptr)

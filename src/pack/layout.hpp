@@ -47,6 +47,9 @@ spf_status pack(const spf_quantized_weight& weight, const char* layout, void* me
 // and aligned.
 spf_status check_packed(const spf_packed_weight& packed, const char* op);
 
+// Refuses packed bytes whose indices would lead out of them: each of index[count] must be in [0, limit).
+spf_status check_indices(const char* field, const int32_t* index, int64_t count, int64_t limit);
+
 // Lays sections one behind the other.
 class Sections {
  public:

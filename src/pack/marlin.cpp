@@ -172,7 +172,7 @@ spf_status nvfp4_scales(const uint16_t* scales, int64_t groups, int64_t n, uint8
   if (spf_status st = check_multiple(kOp, "n", n, 64)) return st;
   for (int64_t g = 0; g < groups; ++g)
     for (int64_t p = 0; p < n; ++p) {
-      const int64_t column = fp4_scale_source(p, true, false);
+      const int64_t column = fp4_scale_source(p, groups > 1, false);
       const float value = f16_to_f32(scales[g * n + column]);
       if (!(value >= 0.0f && value <= 448.0f))
         return fail(SPF_UNSUPPORTED, kOp, kStage, "scales[" + std::to_string(g) + ", " + std::to_string(column) + "]",

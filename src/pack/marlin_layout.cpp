@@ -262,6 +262,10 @@ spf_status unpack(const spf_packed_weight& header, float* out) {
   const formats::CodeTable table(s.weight == SPF_S8 ? SPF_U8B128 : s.weight);
   const float global = s.has_global_scale ? *view.template section<float>(header.global_offset) : 1.0f;
   const int32_t* sorted = view.template section<int32_t>(header.g_idx_offset);
+  if (s.has_g_idx) {
+    if (spf_status st = check_indices("g_idx", sorted, header.k, view.groups)) return st;
+    if (spf_status st = check_indices("perm", sorted + header.padded_k, header.k, header.k)) return st;
+  }
   for (int64_t n = 0; n < header.n; ++n)
     for (int64_t r = 0; r < header.k; ++r) {
       const int64_t g = s.has_g_idx ? sorted[r] : s.group_k > 0 ? r / s.group_k : 0;

@@ -68,6 +68,9 @@ spf_status unpack_reference(const spf_packed_weight& header, float* out) {
   const int bits = scalar_info(s.weight).bits;
   const formats::CodeTable table(bits <= 8 ? s.weight : SPF_U8);
   const float global = s.has_global_scale ? *section<float>(header, header.global_offset) : 1.0f;
+  if (s.has_g_idx)
+    if (spf_status st = check_indices("g_idx", section<int32_t>(header, header.g_idx_offset), k_count, groups))
+      return st;
   for (int64_t n = 0; n < header.n; ++n) {
     const uint8_t* row = section<uint8_t>(header, 0) + n * row_bytes;
     float* values = out + n * k_count;

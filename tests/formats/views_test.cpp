@@ -3,6 +3,7 @@
 #include <functional>
 
 #include <gtest/gtest.h>
+#include <sys/mman.h>
 
 #include "formats/format.hpp"
 #include "support/weights.hpp"
@@ -131,6 +132,29 @@ TEST(Views, CompressedTensorsOrder) {
   const auto out = dequantized(w);
   for (int64_t i = 0; i < k; ++i) EXPECT_EQ(out[static_cast<size_t>(3 * k + i)], 2.0f * static_cast<float>(i % 16 - 3));
   EXPECT_EQ(out[static_cast<size_t>(8 * k)], -16.0f);
+}
+
+// Rows 2^33 elements apart: 64 GiB of addresses, of which three pages are ever touched.
+TEST(Views, StridesBeyondThirtyTwoBits) {
+  const int64_t stride = int64_t{1} << 33;
+  const size_t bytes = static_cast<size_t>(2 * stride + 4) * sizeof(float);
+  void* memory = mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+  ASSERT_NE(memory, MAP_FAILED);
+  auto* values = static_cast<float*>(memory);
+  spf_quantized_weight w = {};
+  w.struct_size = sizeof w;
+  w.scheme = named("f32");
+  w.n = 3;
+  w.k = 4;
+  const int64_t shape[2] = {3, 4};
+  ASSERT_EQ(spf_tensor_init(&w.codes, values, SPF_F32, 2, shape, {SPF_CPU, 0}), SPF_OK);
+  w.codes.stride[0] = stride;
+  for (int64_t n = 0; n < 3; ++n)
+    for (int64_t k = 0; k < 4; ++k) values[n * stride + k] = static_cast<float>(10 * n + k);
+  const auto out = dequantized(w);
+  for (int64_t n = 0; n < 3; ++n)
+    for (int64_t k = 0; k < 4; ++k) EXPECT_EQ(out[static_cast<size_t>(4 * n + k)], static_cast<float>(10 * n + k));
+  munmap(memory, bytes);
 }
 
 struct Fault {

@@ -110,6 +110,28 @@ TEST(GgufBlocks, UnpackEqualsDequantizeForGgufBlocks) {
   }
 }
 
+TEST(PackRefuses, IndicesThatLeadOutOfThePackedBytes) {
+  spf_quant_scheme s = {};
+  s.struct_size = sizeof s;
+  ASSERT_EQ(spf_quant_scheme_by_name("int4-g32", &s), SPF_OK);
+  s.has_g_idx = 1;
+  const auto q = support::quantized(s, 8, 64, support::random_matrix(8, 64, 25));
+  std::vector<float> out(8 * 64);
+  for (const char* layout : {"reference", "marlin"})
+    for (int32_t bad : {-1, 2, 64}) {
+      const Packed p = packed(q.weight, layout, 0);
+      auto* index = reinterpret_cast<int32_t*>(p.memory.data() + p.header.g_idx_offset);
+      ASSERT_EQ(spf_unpack(&p.header, out.data()), SPF_OK);
+      index[5] = bad;
+      EXPECT_EQ(spf_unpack(&p.header, out.data()), SPF_CORRUPT_DATA) << layout << " " << bad;
+      EXPECT_EQ(support::last_error_field(), "g_idx[5]");
+    }
+  const Packed p = packed(q.weight, "marlin", 0);
+  reinterpret_cast<int32_t*>(p.memory.data() + p.header.g_idx_offset)[64 + 7] = 64;
+  EXPECT_EQ(spf_unpack(&p.header, out.data()), SPF_CORRUPT_DATA);
+  EXPECT_EQ(support::last_error_field(), "perm[7]");
+}
+
 TEST(PackRefuses, BadInput) {
   spf_quant_scheme s = {};
   s.struct_size = sizeof s;
