@@ -47,7 +47,8 @@ typedef struct spf_device_facts {
 SPF_API spf_status spf_device_probe(spf_device device, spf_device_facts* facts);
 
 /* Facts by name, without hardware: "cpu" (this machine), "cpu:avx2", "cpu:amx", "cuda:0" (this machine), "sm_90", "9.0",
- * "h200", "rtx5090", ... SPF_NOT_FOUND lists what is known. */
+ * "h200", "rtx5090", ... A pretend CPU has 16 threads and 32 MiB of cache, wherever it is asked for. SPF_NOT_FOUND lists
+ * what is known. */
 SPF_API spf_status spf_device_facts_by_name(const char* name, spf_device_facts* facts);
 
 /* Number of usable CUDA devices; 0 in a build without CUDA or on a machine without a driver. */

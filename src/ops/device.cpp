@@ -64,6 +64,20 @@ const DeviceRow* find_device(const std::string& name) {
   return nullptr;
 }
 
+// A server of that class, the same on every machine: plans for it must not depend on where they are made.
+spf_device_facts pretend(const CpuClass& row) {
+  spf_device_facts f = {};
+  f.struct_size = sizeof f;
+  f.kind = SPF_CPU;
+  std::snprintf(f.name, sizeof f.name, "%s", row.name);
+  f.sm_count = 16;
+  f.l2_bytes = int64_t{32} << 20;
+  f.memory_bytes = int64_t{64} << 30;
+  f.cpu_features = row.features;
+  f.is_pretend = 1;
+  return f;
+}
+
 spf_device_facts pretend(const DeviceRow& row) {
   spf_device_facts f = {};
   f.struct_size = sizeof f;
@@ -118,10 +132,7 @@ spf_status spf_device_facts_by_name(const char* name, spf_device_facts* facts) {
     if (const int index = cuda_index(wanted); index >= 0) return spf_device_probe({SPF_CUDA, index}, facts);
     for (const CpuClass& c : kCpuClasses) {
       if (wanted != c.name) continue;
-      *facts = runtime::cpu_facts();
-      std::snprintf(facts->name, sizeof facts->name, "%s", c.name);
-      facts->cpu_features = c.features;
-      facts->is_pretend = 1;
+      *facts = pretend(c);
       return SPF_OK;
     }
     if (const DeviceRow* row = find_device(wanted)) {

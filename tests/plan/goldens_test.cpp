@@ -1,0 +1,167 @@
+// What the planner picks for pretend devices, as a file that a reviewer reads as a diff:
+// tests/data/planner_goldens.txt, "device | problem -> kernel". SPEARFISH_UPDATE_GOLDENS=1 test_plan rewrites it.
+#include <cstdlib>
+#include <fstream>
+#include <map>
+#include <sstream>
+
+#include <gtest/gtest.h>
+
+#include "spearfish/spearfish.hpp"
+
+namespace spearfish {
+namespace {
+
+constexpr const char* kFile = SPF_TEST_DATA "/planner_goldens.txt";
+constexpr const char* kHeading =
+    "# What the planner picks: device | problem -> kernel, or the status and the reasons' codes where nothing can "
+    "run.\n"
+    "# The same in every build. Rewrite with: SPEARFISH_UPDATE_GOLDENS=1 test_plan --gtest_filter='Goldens.*'\n";
+
+const std::vector<std::string> kDevices = {
+    "t4",   "a100",       "a10",      "l40s",       "rtx4090",         "h100",   "h200", "b200", "rtx5090",
+    "gb10", "cpu:x86-64", "cpu:avx2", "cpu:avx512", "cpu:avx512_vnni", "cpu:amx"};
+
+// The kernel, or why there is none: status and every candidate's code once.
+template <class Body>
+std::string outcome(const Body& body) {
+  Plan plan;
+  try {
+    body(plan);
+    return plan.kernel();
+  } catch (const Error& e) {
+    std::map<std::string, int> codes;
+    if (!plan.empty())
+      for (const Plan::Rejection& r : plan.rejected()) ++codes[r.code];
+    std::string out = e.status_name();
+    for (const auto& [code, count] : codes) out += " " + code;
+    return out;
+  }
+}
+
+struct Problem {
+  std::string text;
+  std::string (*plan)(const Problem&, const DeviceFacts&);
+  std::string op, format, type;
+  int64_t m, n, k;
+  bool allow_8bit;
+};
+
+std::string plan_linear_problem(const Problem& p, const DeviceFacts& facts) {
+  const Device device(spf_device{facts.kind, 0});
+  const ScalarType type = scalar_type(p.type);
+  const Tensor x(nullptr, type, {p.m, p.k}, device), out(nullptr, type, {p.m, p.n}, device);
+  return outcome([&](Plan& plan) {
+    Launch launch(device);
+    launch.allow_activation_8bit(p.allow_8bit).plan_only(plan, facts);
+    linear(x, unpacked_weight(quant_scheme(p.format), p.n, p.k, device), std::nullopt, out, launch);
+  });
+}
+
+// Ops on rows: every operand by its schema, all leading dimensions M, every symbol K.
+std::string plan_rows_problem(const Problem& p, const DeviceFacts& facts) {
+  const Device device(spf_device{facts.kind, 0});
+  for (const OpInfo& op : ops()) {
+    if (op.name != p.op) continue;
+    std::vector<OptionalTensor> operands;
+    for (const OperandInfo& operand : op.operands) {
+      Shape shape;
+      std::istringstream dims(operand.shape);
+      for (std::string dim; std::getline(dims, dim, ',');)
+        shape.push_back(dim == "*" ? p.m : dim.find('*') == std::string::npos ? p.k : std::stoll(dim) * p.k);
+      operands.emplace_back(Tensor(nullptr, scalar_type(p.type), shape, device));
+    }
+    return outcome([&](Plan& plan) {
+      Launch launch(device);
+      launch.plan_only(plan, facts);
+      call(op.name, operands, {}, launch);
+    });
+  }
+  return "no such op";
+}
+
+std::vector<Problem> problems() {
+  std::vector<Problem> out;
+  for (const char* format :
+       {"bf16", "int4-g128", "int4-g32-asym", "int8", "fp8-block", "nvfp4", "mxfp4", "q4_k", "q6_k"})
+    for (int64_t m : {1, 8, 512})
+      out.push_back({"linear " + std::string(format) + " bf16 M=" + std::to_string(m) + " N=4096 K=14336",
+                     plan_linear_problem, "linear", format, "bf16", m, 4096, 14336, false});
+  for (const char* format : {"int4-g128", "q4_0", "q8_0"})
+    for (int64_t m : {1, 512})
+      out.push_back({"linear " + std::string(format) + " bf16 M=" + std::to_string(m) +
+                         " N=4096 K=14336, 8-bit activations allowed",
+                     plan_linear_problem, "linear", format, "bf16", m, 4096, 14336, true});
+  for (const char* op : {"rms_norm", "fused_add_rms_norm", "layer_norm", "silu_and_mul", "gelu_new"})
+    for (const auto& [type, m, k] : {std::tuple{"bf16", 1, 4096}, {"bf16", 8192, 4096}, {"f32", 64, 127}})
+      out.push_back({std::string(op) + " " + type + " M=" + std::to_string(m) + " width=" + std::to_string(k),
+                     plan_rows_problem, op, "", type, m, 0, k, false});
+  return out;
+}
+
+std::string plan_all() {
+  std::string out = kHeading;
+  for (const std::string& device : kDevices) {
+    const DeviceFacts f = facts(device);
+    for (const Problem& p : problems()) out += device + " | " + p.text + " -> " + p.plan(p, f) + "\n";
+  }
+  return out;
+}
+
+// "device | problem" -> kernel.
+std::map<std::string, std::string> lines_of(const std::string& text) {
+  std::map<std::string, std::string> out;
+  std::istringstream in(text);
+  for (std::string line; std::getline(in, line);) {
+    const size_t arrow = line.find(" -> ");
+    if (line.empty() || line[0] == '#' || arrow == std::string::npos) continue;
+    out[line.substr(0, arrow)] = line.substr(arrow + 4);
+  }
+  return out;
+}
+
+TEST(Goldens, EveryPretendDeviceAndProblem) {
+  const std::string planned = plan_all();
+  if (const char* update = std::getenv("SPEARFISH_UPDATE_GOLDENS"); update != nullptr && std::string(update) == "1") {
+    std::ofstream(kFile) << planned;
+    return;
+  }
+  std::ifstream in(kFile);
+  ASSERT_TRUE(in) << kFile << " is missing";
+  std::stringstream text;
+  text << in.rdbuf();
+  const auto golden = lines_of(text.str()), now = lines_of(planned);
+  EXPECT_EQ(now.size(), kDevices.size() * problems().size());
+  for (const auto& [problem, kernel] : now) {
+    const auto before = golden.find(problem);
+    const std::string was = before == golden.end() ? "not asked" : before->second;
+    EXPECT_EQ(kernel, was) << problem;
+  }
+  for (const auto& [problem, kernel] : golden)
+    EXPECT_TRUE(now.count(problem)) << "no longer asked: " << problem << " -> " << kernel;
+  if (HasFailure())
+    std::puts(
+        "If this is meant: SPEARFISH_UPDATE_GOLDENS=1 test_plan --gtest_filter='Goldens.*', and show the diff to a "
+        "reviewer.");
+}
+
+TEST(Goldens, PlansAreTheSameEveryTime) { EXPECT_EQ(plan_all(), plan_all()); }
+
+// What must hold whatever the tuning says.
+TEST(Goldens, EveryCpuRunsEverythingAndMoreFeaturesAreNeverAsked) {
+  for (const std::string& device : kDevices) {
+    const DeviceFacts f = facts(device);
+    for (const Problem& p : problems()) {
+      const std::string kernel = p.plan(p, f);
+      EXPECT_TRUE(f.kind != SPF_CPU || kernel.find("SPF_") == std::string::npos)
+          << device << " | " << p.text << " -> " << kernel;
+      if (device == "cpu:x86-64") {
+        EXPECT_EQ(kernel.find("avx"), std::string::npos) << p.text << " -> " << kernel;
+        EXPECT_EQ(kernel.find("amx"), std::string::npos) << p.text << " -> " << kernel;
+      }
+    }
+  }
+}
+
+} // namespace
+} // namespace spearfish
