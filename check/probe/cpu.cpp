@@ -146,6 +146,8 @@ struct alignas(64) TileConfig {
 // Four accumulating tiles against two and two, as a blocked product uses them.
 __attribute__((target("amx-tile,amx-int8"))) double tiles_s8(int64_t rounds) {
   const TileConfig config;
+  // The intrinsic tells gcc of eight bytes only; without this the stores to the rest may be dropped.
+  __asm__ volatile("" : : "r"(&config) : "memory");
   _tile_loadconfig(&config);
   _tile_zero(0);
   _tile_zero(1);
@@ -167,6 +169,8 @@ __attribute__((target("amx-tile,amx-int8"))) double tiles_s8(int64_t rounds) {
 
 __attribute__((target("amx-tile,amx-bf16"))) double tiles_bf16(int64_t rounds) {
   const TileConfig config;
+  // The intrinsic tells gcc of eight bytes only; without this the stores to the rest may be dropped.
+  __asm__ volatile("" : : "r"(&config) : "memory");
   _tile_loadconfig(&config);
   _tile_zero(0);
   _tile_zero(1);

@@ -124,6 +124,30 @@ inline PolicyResult portable_f32_policy(const Problem& problem, const spf_device
   return float_policy(problem, {8e3, 0, 150.0});
 }
 
+inline PolicyResult bf16_policy(const Problem& problem, const spf_device_facts& facts, const CpuRate& rate, bool amx) {
+  Shape s;
+  PolicyResult result;
+  if (!cpu_shape(problem, &s, &result)) return result;
+  if (s.weight.codes != CpuCodes::kBF16 && s.weight.codes != CpuCodes::kE4M3 && s.weight.codes != CpuCodes::kE5M2)
+    return policy::refuse("type", "reads bf16 and 8-bit floating-point weights");
+  const int terms = problem.type("T") == SPF_BF16 ? 1 : 2, threads = workspace_threads(facts);
+  const Bf16Workspace ws =
+      amx ? amx_bf16_workspace(s.weight, s.m, terms, threads) : avx512_bf16_workspace(s.weight, s.m, terms, threads);
+  if (amx) s.m = (s.m + 15) / 16 * 16;
+  s.m *= terms;
+  result = policy::accept(0, (amx ? 2.0 : 0.0) + cpu_cost(s, rate, ws.rows * terms));
+  result.workspace_bytes = static_cast<size_t>(ws.bytes);
+  return result;
+}
+inline PolicyResult amx_bf16_policy(const Problem& problem, const spf_device_facts& facts,
+                                    std::span<const InstanceRow>) {
+  return bf16_policy(problem, facts, {1500e3, 0.5, 2.0}, true);
+}
+inline PolicyResult avx512_bf16_policy(const Problem& problem, const spf_device_facts& facts,
+                                       std::span<const InstanceRow>) {
+  return bf16_policy(problem, facts, {85e3, 1.0, 2.0}, false);
+}
+
 // Scalar loops with double accumulation; one decoded row of W as workspace.
 inline PolicyResult reference_policy(const Problem& problem, const spf_device_facts&, std::span<const InstanceRow>) {
   const auto n = static_cast<double>(problem.extent("N")), k = static_cast<double>(problem.extent("K"));

@@ -70,5 +70,39 @@ struct FloatWorkspace {
   return integer_workspace(p, rows, planes, kAmxWeightBytes + kAmxDotBytes + rows * kAmxBlocks * 16 * 4, threads);
 }
 
+// Activations as one or two bf16 terms, padded and permuted as the weight's columns are.
+struct Bf16Workspace {
+  int64_t rows = 0; // prepared at a time
+  int64_t terms = 1;
+  int64_t pitch = 0; // bytes of one term of one row
+  int64_t scratch = 0, thread_scratch = 0, bytes = 0;
+};
+
+[[maybe_unused]] inline Bf16Workspace bf16_workspace(const CpuPacked& p, int64_t rows, int terms, int64_t scratch,
+                                                     int threads) {
+  Bf16Workspace w;
+  const auto align = [](int64_t bytes) { return (bytes + 255) / 256 * 256; };
+  w.rows = rows;
+  w.terms = terms;
+  w.pitch = align(2 * p.padded_k + 64) + 64;
+  w.scratch = align(rows * terms * w.pitch);
+  w.thread_scratch = align(scratch);
+  w.bytes = w.scratch + threads * w.thread_scratch;
+  return w;
+}
+
+[[maybe_unused]] inline Bf16Workspace avx512_bf16_workspace(const CpuPacked& p, int64_t m, int terms, int threads) {
+  const int64_t rows = m >= 64 ? 64 : m < 1 ? 1 : m;
+  return bf16_workspace(p, rows, terms, 2 * 4 * kCpuMaxSegment * 32 + rows * 2 * 64, threads);
+}
+
+// Column tiles of 32 that a thread works on at a time.
+[[maybe_unused]] constexpr int64_t kAmxBf16Tiles = 32;
+
+[[maybe_unused]] inline Bf16Workspace amx_bf16_workspace(const CpuPacked& p, int64_t m, int terms, int threads) {
+  const int64_t rows = m >= kAmxRows ? kAmxRows : m < 1 ? 16 : (m + 15) / 16 * 16;
+  return bf16_workspace(p, rows, terms, 2 * kAmxBf16Tiles * 1024 + 4 * 1024 + rows * kAmxBlocks * 16 * 4, threads);
+}
+
 } // namespace
 } // namespace spf::linear

@@ -7,5 +7,6 @@ namespace spf::linear {
 
 spf_status emulated_amx_s8(const Call& call, const LaunchContext& ctx);
 spf_status emulated_amx_s16(const Call& call, const LaunchContext& ctx);
+spf_status emulated_amx_bf16(const Call& call, const LaunchContext& ctx);
 
 } // namespace spf::linear

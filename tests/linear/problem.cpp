@@ -38,6 +38,7 @@ spf::LaunchFn emulated(const std::string& name) {
   if (!has(SPF_CPU_AVX512_VNNI | SPF_CPU_AVX512_BF16)) return nullptr;
   if (name == "amx_s8") return spf::linear::emulated_amx_s8;
   if (name == "amx_s16") return spf::linear::emulated_amx_s16;
+  if (name == "amx_bf16") return spf::linear::emulated_amx_bf16;
   return nullptr;
 }
 
