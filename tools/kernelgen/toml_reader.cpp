@@ -142,6 +142,8 @@ std::optional<toml::table> parse_toml(const std::string& text, const std::string
     return toml::parse(text, file);
   } catch (const toml::parse_error& e) {
     diagnostics.add(file, static_cast<int>(e.source().begin.line), "not TOML: " + std::string(e.description()));
+  } catch (const std::runtime_error& e) {
+    diagnostics.add(file, 0, std::string("not TOML: ") + e.what());
   }
   return std::nullopt;
 }

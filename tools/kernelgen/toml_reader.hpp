@@ -5,12 +5,23 @@
 #include <cstdint>
 #include <initializer_list>
 #include <optional>
+#include <stdexcept>
 #include <string>
 #include <string_view>
 #include <vector>
 
+namespace spf::kernelgen {
+[[noreturn]] inline void malformed_toml() { throw std::runtime_error("a malformed key or value"); }
+} // namespace spf::kernelgen
+
+// toml++ 3.3 takes some malformed keys for impossible: an assertion, or with NDEBUG an assumption that the compiler
+// builds on. Found by fuzzing ("[[*" is enough). Here they are errors like any other.
+#pragma push_macro("NDEBUG")
+#undef NDEBUG
+#define TOML_ASSERT(expr) ((expr) ? static_cast<void>(0) : spf::kernelgen::malformed_toml())
 #define TOML_ENABLE_FORMATTERS 0
 #include <toml++/toml.h>
+#pragma pop_macro("NDEBUG")
 
 namespace spf::kernelgen {
 
