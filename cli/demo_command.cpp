@@ -3,8 +3,10 @@
 #include <algorithm>
 #include <chrono>
 #include <cmath>
+#include <cstdlib>
 #include <map>
 #include <optional>
+#include <thread>
 
 #include <fmt/format.h>
 #include <nlohmann/json.hpp>
@@ -250,6 +252,10 @@ class DemoCommand : public Command {
         "weight at the bandwidth\n"
         "of its size, or the arithmetic at this CPU's peak, would take, against the time taken.\n",
         columns_.size(), n_);
+    double load = 0;
+    const auto cores = static_cast<double>(std::thread::hardware_concurrency());
+    if (getloadavg(&load, 1) == 1 && load > 1.5 * cores)
+      fmt::print("Other work keeps this machine busy (load {:.0f} on {:.0f} cores): rates and limits are lower than they would be.\n", load, cores);
     for (const Row& r : rows_)
       if (!r.refusal.empty()) fmt::print(stderr, "spearfish: {} M={}: {}\n", r.format, r.m, r.refusal);
   }
