@@ -255,7 +255,10 @@ class DemoCommand : public Command {
     double load = 0;
     const auto cores = static_cast<double>(std::thread::hardware_concurrency());
     if (getloadavg(&load, 1) == 1 && load > 1.5 * cores)
-      fmt::print("Other work keeps this machine busy (load {:.0f} on {:.0f} cores): rates and limits are lower than they would be.\n", load, cores);
+      fmt::print(
+          "Other work keeps this machine busy (load {:.0f} on {:.0f} cores): rates and limits are lower than they "
+          "would be.\n",
+          load, cores);
     for (const Row& r : rows_)
       if (!r.refusal.empty()) fmt::print(stderr, "spearfish: {} M={}: {}\n", r.format, r.m, r.refusal);
   }
