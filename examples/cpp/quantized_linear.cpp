@@ -1,4 +1,5 @@
-// A linear layer with int4 weights: quantize, ask which kernel would run and which layout it reads, pack once, multiply.
+// A linear layer with int4 weights: quantize, ask which kernel would run and which layout it reads, pack once,
+// multiply.
 #include <cmath>
 #include <cstdio>
 #include <random>
@@ -27,8 +28,8 @@ int main() try {
 
   sf::Plan ran;
   sf::linear(in, packed, std::nullopt, out, sf::Launch().workspace(workspace.data(), workspace.size()).explain(ran));
-  std::printf("linear ran as %s on layout %s, %zu bytes for %lld weights\n", ran.kernel().c_str(), packed.layout().c_str(),
-              packed.bytes(), static_cast<long long>(n * k));
+  std::printf("linear ran as %s on layout %s, %zu bytes for %lld weights\n", ran.kernel().c_str(),
+              packed.layout().c_str(), packed.bytes(), static_cast<long long>(n * k));
   for (const sf::Plan::Rejection& r : ran.rejected()) std::printf("  not %s: %s\n", r.kernel.c_str(), r.reason.c_str());
 
   // The weight's exact values are the oracle.

@@ -33,22 +33,22 @@ typedef struct spf_device_facts {
   uint32_t struct_size; /* in: sizeof(spf_device_facts) */
   spf_device_kind kind;
   char name[64];
-  int32_t compute_capability; /* 10 * major + minor, e.g. 90; 0 for the CPU */
-  int32_t sm_count;           /* multiprocessors; CPU: threads used */
+  int32_t compute_capability;      /* 10 * major + minor, e.g. 90; 0 for the CPU */
+  int32_t sm_count;                /* multiprocessors; CPU: threads used */
   int64_t shared_memory_per_block; /* bytes, opt-in maximum; 0 for the CPU */
-  int64_t l2_bytes;           /* last-level cache */
+  int64_t l2_bytes;                /* last-level cache */
   int64_t memory_bytes;
-  uint32_t cpu_features;      /* SPF_CPU_* bits */
-  int32_t is_pretend;         /* 1 if the facts come from a name, not from a probe */
+  uint32_t cpu_features; /* SPF_CPU_* bits */
+  int32_t is_pretend;    /* 1 if the facts come from a name, not from a probe */
 } spf_device_facts;
 
 /* Probes a device of this machine. SPF_INVALID_DEVICE if it does not exist, with the devices that do. The CPU is always
  * there. Thread-safe; a CUDA device is probed once. */
 SPF_API spf_status spf_device_probe(spf_device device, spf_device_facts* facts);
 
-/* Facts by name, without hardware: "cpu" (this machine), "cpu:avx2", "cpu:amx", "cuda:0" (this machine), "sm_90", "9.0",
- * "h200", "rtx5090", ... A pretend CPU has 16 threads and 32 MiB of cache, wherever it is asked for. SPF_NOT_FOUND lists
- * what is known. */
+/* Facts by name, without hardware: "cpu" (this machine), "cpu:avx2", "cpu:amx", "cuda:0" (this machine), "sm_90",
+ * "9.0", "h200", "rtx5090", ... A pretend CPU has 16 threads and 32 MiB of cache, wherever it is asked for.
+ * SPF_NOT_FOUND lists what is known. */
 SPF_API spf_status spf_device_facts_by_name(const char* name, spf_device_facts* facts);
 
 /* Number of usable CUDA devices; 0 in a build without CUDA or on a machine without a driver. */

@@ -24,51 +24,53 @@ typedef enum spf_determinism {
 typedef struct spf_plan spf_plan;
 
 typedef struct spf_plan_info {
-  uint32_t struct_size;      /* in: sizeof(spf_plan_info) */
+  uint32_t struct_size; /* in: sizeof(spf_plan_info) */
   const char* op;
-  const char* kernel;        /* "norm/sm75_rows"; "" if nothing can run */
-  const char* instance;      /* "T=bf16,vec=8" */
-  const char* layout;        /* weight layout that the kernel reads; "" if the op has no packed weight */
-  const char* activation;    /* "as given" or "s8 per token" */
-  const char* determinism;   /* "row-invariant", "run-to-run", "nondeterministic" */
+  const char* kernel;      /* "norm/sm75_rows"; "" if nothing can run */
+  const char* instance;    /* "T=bf16,vec=8" */
+  const char* layout;      /* weight layout that the kernel reads; "" if the op has no packed weight */
+  const char* activation;  /* "as given" or "s8 per token" */
+  const char* determinism; /* "row-invariant", "run-to-run", "nondeterministic" */
   size_t workspace_bytes;
-  double cost_us;            /* the policy's estimate */
+  double cost_us; /* the policy's estimate */
   int32_t rejected_count;
 } spf_plan_info;
 
 typedef struct spf_plan_rejection {
-  uint32_t struct_size;      /* in: sizeof(spf_plan_rejection) */
+  uint32_t struct_size; /* in: sizeof(spf_plan_rejection) */
   const char* kernel;
-  const char* code;          /* "not_built", "feature", "target", "type", "shape", "layout", "view", "forbidden", "not_required", "slower", "determinism", "activation" */
+  const char* code; /* "not_built", "feature", "target", "type", "shape", "layout", "view", "forbidden", "not_required",
+                       "slower", "determinism", "activation" */
   const char* reason;
 } spf_plan_rejection;
 
 /* What a caller may demand of the choice. Names match "kernel", "family/kernel" or "family/kernel/instance". */
 typedef struct spf_plan_options {
-  uint32_t struct_size;      /* in: sizeof(spf_plan_options) */
+  uint32_t struct_size;       /* in: sizeof(spf_plan_options) */
   const char* require_kernel; /* NULL = free choice. Unmet is SPF_REQUIREMENT_UNMET, never a swap */
-  const char* const* forbid; /* forbid_count names */
+  const char* const* forbid;  /* forbid_count names */
   int32_t forbid_count;
   int32_t allow_activation_8bit;  /* 1: kernels may quantize activations to 8 bits (linear). Default 0 */
   int32_t allow_nondeterministic; /* 1: kernels may use atomics. Default 0 */
 } spf_plan_options;
 
 enum {
-  SPF_LAUNCH_PDL = 1 << 0,       /* CUDA: programmatic dependent launch: may start before the previous kernel of the stream ends */
-  SPF_LAUNCH_PLAN_ONLY = 1 << 1  /* validate and plan, store *plan, run nothing; data pointers may be NULL */
+  SPF_LAUNCH_PDL =
+      1 << 0, /* CUDA: programmatic dependent launch: may start before the previous kernel of the stream ends */
+  SPF_LAUNCH_PLAN_ONLY = 1 << 1 /* validate and plan, store *plan, run nothing; data pointers may be NULL */
 };
 
 /* How a call runs. Zero-initialize, set struct_size. */
 typedef struct spf_launch {
-  uint32_t struct_size;      /* in: sizeof(spf_launch) */
-  uint32_t flags;            /* SPF_LAUNCH_* */
+  uint32_t struct_size; /* in: sizeof(spf_launch) */
+  uint32_t flags;       /* SPF_LAUNCH_* */
   spf_device device;
-  void* stream;              /* cudaStream_t; NULL = default stream. Unused on the CPU */
-  void* workspace;           /* caller-owned, 256-byte aligned; may be NULL if the plan needs none */
+  void* stream;    /* cudaStream_t; NULL = default stream. Unused on the CPU */
+  void* workspace; /* caller-owned, 256-byte aligned; may be NULL if the plan needs none */
   size_t workspace_bytes;
   const spf_plan_options* options; /* NULL = defaults */
   const spf_device_facts* facts;   /* plan-only calls: plan for this device instead of probing `device` */
-  spf_plan** plan;           /* if not NULL, receives the plan, also when nothing can run (then with every refusal). Free it */
+  spf_plan** plan; /* if not NULL, receives the plan, also when nothing can run (then with every refusal). Free it */
 } spf_launch;
 
 /* A zero launch on a device. */
@@ -89,16 +91,16 @@ typedef struct spf_operand_info {
   spf_operand_role role;
   int32_t optional;
   spf_view_rule view;
-  int32_t type_variable;     /* operands with the same number have the same type */
-  const char* type_name;     /* the manifest's name of that variable, "T" */
-  uint32_t types;            /* bit (1 << spf_scalar_type) for each accepted type */
-  const char* shape;         /* "*,2*D": '*' is any number of leading dimensions, other names are bound by extent */
+  int32_t type_variable; /* operands with the same number have the same type */
+  const char* type_name; /* the manifest's name of that variable, "T" */
+  uint32_t types;        /* bit (1 << spf_scalar_type) for each accepted type */
+  const char* shape;     /* "*,2*D": '*' is any number of leading dimensions, other names are bound by extent */
 } spf_operand_info;
 
 typedef struct spf_param_info {
   uint32_t struct_size;
   const char* name;
-  const char* kind;          /* "f64", "i64", "bool" */
+  const char* kind; /* "f64", "i64", "bool" */
   double fallback, min, max;
 } spf_param_info;
 
@@ -119,12 +121,12 @@ SPF_API spf_status spf_op_param(const char* op, int32_t index, spf_param_info* i
 
 /* One implementation of an op, whether or not this machine or this build can run it. */
 typedef struct spf_kernel_info {
-  uint32_t struct_size;      /* in: sizeof(spf_kernel_info) */
-  const char* name;          /* "norm/sm75_rows" */
+  uint32_t struct_size; /* in: sizeof(spf_kernel_info) */
+  const char* name;     /* "norm/sm75_rows" */
   spf_device_kind device;
   int32_t is_reference;
-  const char* determinism;   /* "row-invariant", "run-to-run", "nondeterministic" */
-  int32_t instance_count;    /* at least 1 */
+  const char* determinism; /* "row-invariant", "run-to-run", "nondeterministic" */
+  int32_t instance_count;  /* at least 1 */
 } spf_kernel_info;
 
 /* The i-th kernel of an op, in manifest order; SPF_NOT_FOUND past the last. */
@@ -134,8 +136,8 @@ SPF_API spf_status spf_op_kernel(const char* op, int32_t index, spf_kernel_info*
  * spf_plan_options.require_kernel takes to force exactly this instance. */
 SPF_API spf_status spf_op_kernel_instance(const char* op, int32_t kernel, int32_t instance, const char** name);
 
-/* Runs (or plans) an op. operands: one per schema operand, NULL where optional and absent. params: one double per schema
- * parameter, or params = NULL for the defaults. weight: for ops that take a packed weight, else NULL. */
+/* Runs (or plans) an op. operands: one per schema operand, NULL where optional and absent. params: one double per
+ * schema parameter, or params = NULL for the defaults. weight: for ops that take a packed weight, else NULL. */
 SPF_API spf_status spf_op_call(const char* op, const spf_tensor* const* operands, int32_t operand_count,
                                const double* params, int32_t param_count, const spf_packed_weight* weight,
                                const spf_launch* launch);

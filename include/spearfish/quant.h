@@ -20,47 +20,64 @@ extern "C" {
 /* Checkpoint formats: the meaning of bytes, never the name of a kernel. */
 typedef enum spf_format {
   SPF_FORMAT_NONE = 0,
-  SPF_FORMAT_PLAIN = 1,       /* f32, f16 or bf16 [N,K] */
-  SPF_FORMAT_GPTQ = 2,        /* qweight i32 [K/pf,N], qzeros i32 [K/g,N/pf] (stored zero - 1), scales f16 [K/g,N], g_idx i32 [K] */
-  SPF_FORMAT_GPTQ_V2 = 3,     /* as GPTQ, zeros stored as they are */
-  SPF_FORMAT_AWQ = 4,         /* qweight i32 [K,N/8] interleaved, qzeros i32 [K/g,N/8], scales f16 [K/g,N] */
-  SPF_FORMAT_CT_INT = 5,      /* compressed-tensors pack-quantized: weight_packed i32 [N,K/pf], weight_scale [N,K/g],
-                                 weight_zero_point i32 [N/pf,K/g] optional, weight_g_idx i32 [K] optional */
-  SPF_FORMAT_FP8 = 6,         /* e4m3 [N,K], scale f32/bf16: [1], [N] or [N,1], or [ceil(N/bn),ceil(K/bk)] */
-  SPF_FORMAT_NVFP4 = 7,       /* e2m1 packed u8 [N,K/2], block scales e4m3 [N,K/16] (linear or swizzled), global scale f32 [1] */
-  SPF_FORMAT_MXFP4 = 8,       /* e2m1 packed u8 [N,K/2], e8m0 [N,K/32] */
-  SPF_FORMAT_MXFP8 = 9,       /* e4m3 or e5m2 [N,K], e8m0 [N,K/32] */
-  SPF_FORMAT_Q4_0 = 20, SPF_FORMAT_Q4_1 = 21, SPF_FORMAT_Q5_0 = 22, SPF_FORMAT_Q5_1 = 23, SPF_FORMAT_Q8_0 = 24,
-  SPF_FORMAT_Q2_K = 25, SPF_FORMAT_Q3_K = 26, SPF_FORMAT_Q4_K = 27, SPF_FORMAT_Q5_K = 28, SPF_FORMAT_Q6_K = 29,
-  SPF_FORMAT_IQ2_XXS = 30, SPF_FORMAT_IQ2_XS = 31, SPF_FORMAT_IQ2_S = 32, SPF_FORMAT_IQ3_XXS = 33, SPF_FORMAT_IQ3_S = 34,
-  SPF_FORMAT_IQ1_S = 35, SPF_FORMAT_IQ1_M = 36, SPF_FORMAT_IQ4_NL = 37, SPF_FORMAT_IQ4_XS = 38 /* GGUF: u8 [N, K/block*bytes] */
+  SPF_FORMAT_PLAIN = 1, /* f32, f16 or bf16 [N,K] */
+  SPF_FORMAT_GPTQ =
+      2, /* qweight i32 [K/pf,N], qzeros i32 [K/g,N/pf] (stored zero - 1), scales f16 [K/g,N], g_idx i32 [K] */
+  SPF_FORMAT_GPTQ_V2 = 3, /* as GPTQ, zeros stored as they are */
+  SPF_FORMAT_AWQ = 4,     /* qweight i32 [K,N/8] interleaved, qzeros i32 [K/g,N/8], scales f16 [K/g,N] */
+  SPF_FORMAT_CT_INT = 5,  /* compressed-tensors pack-quantized: weight_packed i32 [N,K/pf], weight_scale [N,K/g],
+                             weight_zero_point i32 [N/pf,K/g] optional, weight_g_idx i32 [K] optional */
+  SPF_FORMAT_FP8 = 6,     /* e4m3 [N,K], scale f32/bf16: [1], [N] or [N,1], or [ceil(N/bn),ceil(K/bk)] */
+  SPF_FORMAT_NVFP4 =
+      7, /* e2m1 packed u8 [N,K/2], block scales e4m3 [N,K/16] (linear or swizzled), global scale f32 [1] */
+  SPF_FORMAT_MXFP4 = 8, /* e2m1 packed u8 [N,K/2], e8m0 [N,K/32] */
+  SPF_FORMAT_MXFP8 = 9, /* e4m3 or e5m2 [N,K], e8m0 [N,K/32] */
+  SPF_FORMAT_Q4_0 = 20,
+  SPF_FORMAT_Q4_1 = 21,
+  SPF_FORMAT_Q5_0 = 22,
+  SPF_FORMAT_Q5_1 = 23,
+  SPF_FORMAT_Q8_0 = 24,
+  SPF_FORMAT_Q2_K = 25,
+  SPF_FORMAT_Q3_K = 26,
+  SPF_FORMAT_Q4_K = 27,
+  SPF_FORMAT_Q5_K = 28,
+  SPF_FORMAT_Q6_K = 29,
+  SPF_FORMAT_IQ2_XXS = 30,
+  SPF_FORMAT_IQ2_XS = 31,
+  SPF_FORMAT_IQ2_S = 32,
+  SPF_FORMAT_IQ3_XXS = 33,
+  SPF_FORMAT_IQ3_S = 34,
+  SPF_FORMAT_IQ1_S = 35,
+  SPF_FORMAT_IQ1_M = 36,
+  SPF_FORMAT_IQ4_NL = 37,
+  SPF_FORMAT_IQ4_XS = 38 /* GGUF: u8 [N, K/block*bytes] */
 } spf_format;
 
 /* How codes become values. */
 typedef enum spf_zero_point_kind {
-  SPF_ZERO_NONE = 0,      /* value = scale * decode(code) */
-  SPF_ZERO_INTEGER = 1,   /* value = scale * (code - zero), zero an integer */
-  SPF_ZERO_MINIMUM = 2    /* value = scale * code - minimum (GGUF *_1 and K formats) */
+  SPF_ZERO_NONE = 0,    /* value = scale * decode(code) */
+  SPF_ZERO_INTEGER = 1, /* value = scale * (code - zero), zero an integer */
+  SPF_ZERO_MINIMUM = 2  /* value = scale * code - minimum (GGUF *_1 and K formats) */
 } spf_zero_point_kind;
 
 /* Full description of a weight's quantization. */
 typedef struct spf_quant_scheme {
-  uint32_t struct_size;      /* in: sizeof(spf_quant_scheme) */
+  uint32_t struct_size; /* in: sizeof(spf_quant_scheme) */
   spf_format format;
-  spf_scalar_type weight;    /* scalar type of a code: u4, u4b8, u8, u8b128, s4, s8, e4m3, e5m2, e2m1, f32, f16, bf16;
-                                GGUF: the nearest (u4, s8, ...), the format decides */
-  spf_scalar_type scale;     /* scalar type of a scale; NONE for plain weights */
+  spf_scalar_type weight; /* scalar type of a code: u4, u4b8, u8, u8b128, s4, s8, e4m3, e5m2, e2m1, f32, f16, bf16;
+                             GGUF: the nearest (u4, s8, ...), the format decides */
+  spf_scalar_type scale;  /* scalar type of a scale; NONE for plain weights */
   spf_zero_point_kind zero;
-  int32_t group_k;           /* values along K that share a scale; -1 = all of K */
-  int32_t group_n;           /* rows of N that share a scale: 1, or 128 for block scales; -1 = all of N (per-tensor) */
-  int32_t has_g_idx;         /* 1: act order, group of column k is g_idx[k] */
-  int32_t has_global_scale;  /* 1: one f32 multiplies every value */
-  int32_t scales_swizzled;   /* 1: NVFP4 block scales in the swizzled 128x4 order */
+  int32_t group_k;          /* values along K that share a scale; -1 = all of K */
+  int32_t group_n;          /* rows of N that share a scale: 1, or 128 for block scales; -1 = all of N (per-tensor) */
+  int32_t has_g_idx;        /* 1: act order, group of column k is g_idx[k] */
+  int32_t has_global_scale; /* 1: one f32 multiplies every value */
+  int32_t scales_swizzled;  /* 1: NVFP4 block scales in the swizzled 128x4 order */
 } spf_quant_scheme;
 
 /* A quantized weight as it stands in a checkpoint: borrowed host views. Unused views have type SPF_TYPE_NONE. */
 typedef struct spf_quantized_weight {
-  uint32_t struct_size;      /* in: sizeof(spf_quantized_weight) */
+  uint32_t struct_size; /* in: sizeof(spf_quantized_weight) */
   spf_quant_scheme scheme;
   int64_t n, k;
   spf_tensor codes;
@@ -73,25 +90,25 @@ typedef struct spf_quantized_weight {
 /* A packed weight: bytes that the caller owns, with a header that every op checks. Immutable once packed. May be copied
  * byte for byte to another device: copy the bytes, then copy this struct with data and device changed. */
 typedef struct spf_packed_weight {
-  uint32_t struct_size;      /* in: sizeof(spf_packed_weight) */
+  uint32_t struct_size; /* in: sizeof(spf_packed_weight) */
   spf_quant_scheme scheme;
-  char layout[32];           /* "reference", "cpu_vnni", "marlin", ... */
+  char layout[32]; /* "reference", "cpu_vnni", "marlin", ... */
   uint32_t layout_version;
-  int64_t n, k;              /* logical */
+  int64_t n, k; /* logical */
   int64_t padded_n, padded_k;
   spf_device device;
-  void* data;                /* 256-byte aligned */
+  void* data; /* 256-byte aligned */
   size_t bytes;
-  size_t scales_offset;      /* byte offsets of the sections inside data; 0 where absent (codes start at 0) */
+  size_t scales_offset; /* byte offsets of the sections inside data; 0 where absent (codes start at 0) */
   size_t zeros_offset;
   size_t g_idx_offset;
   size_t global_offset;
 } spf_packed_weight;
 
 /* "int4-g128" etc. -> scheme that spf_quantize() writes. Names: bf16, f16, f32, int4-g128, int4-g64, int4-g32,
- * int4-g32-asym, int4-g128-asym, int4-channel, int8, int8-g128, fp8, fp8-channel, fp8-block, nvfp4, mxfp4, mxfp8, q4_0, q4_1, q5_0, q5_1,
- * q8_0, q2_k, q3_k, q4_k, q5_k, q6_k; SPF_NOT_FOUND lists them. The decode-only formats have names too, for readers:
- * iq2_xxs, iq2_xs, iq2_s, iq3_xxs, iq3_s, iq1_s, iq1_m, iq4_nl, iq4_xs. */
+ * int4-g32-asym, int4-g128-asym, int4-channel, int8, int8-g128, fp8, fp8-channel, fp8-block, nvfp4, mxfp4, mxfp8, q4_0,
+ * q4_1, q5_0, q5_1, q8_0, q2_k, q3_k, q4_k, q5_k, q6_k; SPF_NOT_FOUND lists them. The decode-only formats have names
+ * too, for readers: iq2_xxs, iq2_xs, iq2_s, iq3_xxs, iq3_s, iq1_s, iq1_m, iq4_nl, iq4_xs. */
 SPF_API spf_status spf_quant_scheme_by_name(const char* name, spf_quant_scheme* scheme);
 
 /* The i-th name of a scheme that spf_quantize() writes; NULL past the last. */
@@ -113,10 +130,11 @@ SPF_API spf_status spf_quantize(const spf_quant_scheme* scheme, int64_t n, int64
                                 size_t bytes, spf_quantized_weight* weight);
 
 /* Bytes of the packed form in a layout. Any n, k >= 0. */
-SPF_API spf_status spf_pack_size(const spf_quant_scheme* scheme, const char* layout, int64_t n, int64_t k, size_t* bytes);
+SPF_API spf_status spf_pack_size(const spf_quant_scheme* scheme, const char* layout, int64_t n, int64_t k,
+                                 size_t* bytes);
 
-/* Packs into caller memory (256-byte aligned, host). Every byte is written, padding included. *packed is valid on success
- * only; on failure nothing in *packed changes. */
+/* Packs into caller memory (256-byte aligned, host). Every byte is written, padding included. *packed is valid on
+ * success only; on failure nothing in *packed changes. */
 SPF_API spf_status spf_pack(const spf_quantized_weight* weight, const char* layout, void* memory, size_t bytes,
                             spf_packed_weight* packed);
 

@@ -22,14 +22,14 @@ typedef enum spf_packing {
 } spf_packing;
 
 typedef struct spf_tensor {
-  uint32_t struct_size;          /* in: sizeof(spf_tensor) */
+  uint32_t struct_size; /* in: sizeof(spf_tensor) */
   spf_scalar_type type;
   spf_packing packing;
   spf_device device;
-  int32_t rank;                  /* 0..SPF_MAX_RANK */
-  void* data;                    /* first element; may be NULL where shape holds a 0, and in plan-only calls */
-  int64_t shape[SPF_MAX_RANK];   /* logical elements, outermost first */
-  int64_t stride[SPF_MAX_RANK];  /* in logical elements */
+  int32_t rank;                 /* 0..SPF_MAX_RANK */
+  void* data;                   /* first element; may be NULL where shape holds a 0, and in plan-only calls */
+  int64_t shape[SPF_MAX_RANK];  /* logical elements, outermost first */
+  int64_t stride[SPF_MAX_RANK]; /* in logical elements */
 } spf_tensor;
 
 /* Fills *tensor as a contiguous (C order) view. */
@@ -40,8 +40,8 @@ SPF_API spf_status spf_tensor_init(spf_tensor* tensor, void* data, spf_scalar_ty
 SPF_API spf_status spf_tensor_extent_bytes(const spf_tensor* tensor, int64_t* bytes);
 
 /* DLPack (https://dmlc.github.io/dlpack). struct DLManagedTensor is the one of <dlpack/dlpack.h>.
- * Import borrows: the view is valid while the managed tensor lives. Export allocates a managed tensor whose deleter frees
- * the header only, never the data. SPF_INVALID_TYPE / SPF_INVALID_DEVICE where one side has no counterpart. */
+ * Import borrows: the view is valid while the managed tensor lives. Export allocates a managed tensor whose deleter
+ * frees the header only, never the data. SPF_INVALID_TYPE / SPF_INVALID_DEVICE where one side has no counterpart. */
 struct DLManagedTensor;
 SPF_API spf_status spf_tensor_from_dlpack(const struct DLManagedTensor* managed, spf_tensor* tensor);
 SPF_API spf_status spf_tensor_to_dlpack(const spf_tensor* tensor, struct DLManagedTensor** managed);

@@ -48,4 +48,4 @@ int OpSchema::operand_index(const char* operand) const {
   return -1;
 }
 
-}  // namespace spf
+} // namespace spf

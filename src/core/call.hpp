@@ -15,15 +15,15 @@ namespace spf {
 // made for a device that is not here.
 struct Problem {
   const OpSchema* op = nullptr;
-  spf_scalar_type types[kMaxOperands] = {};   // by type variable
-  int64_t symbols[kMaxSymbols] = {};          // extents by dimension symbol
+  spf_scalar_type types[kMaxOperands] = {}; // by type variable
+  int64_t symbols[kMaxSymbols] = {};        // extents by dimension symbol
   double params[kMaxParams] = {};
-  uint32_t present = 0;                       // bit i: operand i given
-  uint32_t contiguous = 0;                    // bit i: operand i is C-contiguous
-  uint32_t aligned16 = 0;                     // bit i: base pointer and every row start on 16 bytes
+  uint32_t present = 0;    // bit i: operand i given
+  uint32_t contiguous = 0; // bit i: operand i is C-contiguous
+  uint32_t aligned16 = 0;  // bit i: base pointer and every row start on 16 bytes
   // packed_weight ops only
   spf_quant_scheme scheme = {};
-  const char* layout = "";                    // layout of the packed weight; "" while it is still to be chosen
+  const char* layout = ""; // layout of the packed weight; "" while it is still to be chosen
   bool allow_activation_8bit = false;
   bool allow_nondeterministic = false;
 
@@ -40,7 +40,7 @@ struct Problem {
 // A call: the problem, and where its data lies.
 struct Call {
   Problem problem;
-  spf_tensor operands[kMaxOperands] = {};     // valid where problem.present has the bit
+  spf_tensor operands[kMaxOperands] = {}; // valid where problem.present has the bit
   const spf_packed_weight* weight = nullptr;
 
   const spf_tensor* operand(const char* name) const; // nullptr if absent
@@ -50,11 +50,11 @@ struct Call {
 // Where and how a kernel runs. Nothing in it is owned.
 struct LaunchContext {
   const spf_device_facts* facts = nullptr;
-  void* stream = nullptr;        // cudaStream_t for CUDA, unused on the CPU
-  void* workspace = nullptr;     // at least Plan::workspace_bytes, aligned to 256
+  void* stream = nullptr;    // cudaStream_t for CUDA, unused on the CPU
+  void* workspace = nullptr; // at least Plan::workspace_bytes, aligned to 256
   size_t workspace_bytes = 0;
-  uint32_t flags = 0;            // SPF_LAUNCH_*
-  int32_t threads = 1;           // CPU threads to use
+  uint32_t flags = 0;  // SPF_LAUNCH_*
+  int32_t threads = 1; // CPU threads to use
 };
 
-}  // namespace spf
+} // namespace spf

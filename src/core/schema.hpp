@@ -1,5 +1,5 @@
-// What an op takes, as data. kernelgen writes one OpSchema per [[op]] of a manifest; validation, planning, the generic C
-// entry points, tests and docs read it.
+// What an op takes, as data. kernelgen writes one OpSchema per [[op]] of a manifest; validation, planning, the generic
+// C entry points, tests and docs read it.
 #pragma once
 
 #include <cstdint>
@@ -19,9 +19,9 @@ enum class Role : uint8_t { kIn, kOut, kInOut };
 
 // Which views an operand may be.
 enum class ViewRule : uint8_t {
-  kRows,        // last dimension contiguous, every other stride free (inputs: 0 broadcasts; outputs: no overlap)
-  kAny,         // every stride free
-  kContiguous,  // C order, no gaps
+  kRows,       // last dimension contiguous, every other stride free (inputs: 0 broadcasts; outputs: no overlap)
+  kAny,        // every stride free
+  kContiguous, // C order, no gaps
 };
 
 // One dimension of an operand: extent = factor * symbol, or any number of leading dimensions ("*").
@@ -71,4 +71,4 @@ struct OpSchema {
   int operand_index(const char* operand) const; // -1 if the op has no such operand
 };
 
-}  // namespace spf
+} // namespace spf

@@ -29,17 +29,21 @@ constexpr StatusText kTexts[] = {
     {SPF_INVALID_ARGUMENT, "SPF_INVALID_ARGUMENT", "An argument holds a value outside what the op allows."},
     {SPF_INVALID_SHAPE, "SPF_INVALID_SHAPE", "A tensor has the wrong rank or extent."},
     {SPF_INVALID_TYPE, "SPF_INVALID_TYPE", "A tensor has a scalar type that the op does not take there."},
-    {SPF_INVALID_STRIDE, "SPF_INVALID_STRIDE", "A view is strided in a way that the op cannot read or write correctly."},
+    {SPF_INVALID_STRIDE, "SPF_INVALID_STRIDE",
+     "A view is strided in a way that the op cannot read or write correctly."},
     {SPF_INVALID_ALIGNMENT, "SPF_INVALID_ALIGNMENT", "A pointer is not aligned to its element."},
-    {SPF_INVALID_DEVICE, "SPF_INVALID_DEVICE", "A tensor lies on another device than the launch, or the device does not exist."},
+    {SPF_INVALID_DEVICE, "SPF_INVALID_DEVICE",
+     "A tensor lies on another device than the launch, or the device does not exist."},
     {SPF_UNSUPPORTED, "SPF_UNSUPPORTED", "No kernel of any build serves this problem on this device."},
     {SPF_NOT_BUILT, "SPF_NOT_BUILT", "A kernel exists, but this build does not hold it for this device."},
-    {SPF_REQUIREMENT_UNMET, "SPF_REQUIREMENT_UNMET", "The caller forced or forbade kernels, and what is left cannot run."},
+    {SPF_REQUIREMENT_UNMET, "SPF_REQUIREMENT_UNMET",
+     "The caller forced or forbade kernels, and what is left cannot run."},
     {SPF_WORKSPACE_TOO_SMALL, "SPF_WORKSPACE_TOO_SMALL", "The workspace is smaller than the plan asks for."},
     {SPF_CORRUPT_DATA, "SPF_CORRUPT_DATA", "The bytes are not what their format says."},
     {SPF_OUT_OF_MEMORY, "SPF_OUT_OF_MEMORY", "Host memory could not be had."},
     {SPF_DEVICE_ERROR, "SPF_DEVICE_ERROR", "The device runtime reported an error."},
-    {SPF_ABI_MISMATCH, "SPF_ABI_MISMATCH", "A struct_size is not one that this library knows; header and library differ."},
+    {SPF_ABI_MISMATCH, "SPF_ABI_MISMATCH",
+     "A struct_size is not one that this library knows; header and library differ."},
     {SPF_NOT_FOUND, "SPF_NOT_FOUND", "The name is not known."},
     {SPF_INTERNAL, "SPF_INTERNAL", "The library broke a promise of its own; please report it."},
 };
@@ -50,7 +54,7 @@ const StatusText* find_text(spf_status status) {
   return nullptr;
 }
 
-}  // namespace
+} // namespace
 
 spf_status fail(spf_status status, std::string_view op, std::string_view stage, std::string_view field,
                 std::string_view value, std::string_view allowed, int32_t device_code) {
@@ -65,10 +69,14 @@ spf_status fail(spf_status status, std::string_view op, std::string_view stage, 
     e.value = value;
     e.allowed = allowed;
     e.message = std::string(op) + ": ";
-    if (!field.empty()) e.message += std::string(field) + " is " + std::string(value) + "; ";
-    else if (!value.empty()) e.message += std::string(value) + "; ";
-    if (!allowed.empty()) e.message += "allowed: " + std::string(allowed);
-    else if (const StatusText* text = find_text(status)) e.message += text->sentence;
+    if (!field.empty())
+      e.message += std::string(field) + " is " + std::string(value) + "; ";
+    else if (!value.empty())
+      e.message += std::string(value) + "; ";
+    if (!allowed.empty())
+      e.message += "allowed: " + std::string(allowed);
+    else if (const StatusText* text = find_text(status))
+      e.message += text->sentence;
   } catch (...) {
     last_error().status = status;
   }
@@ -97,7 +105,7 @@ spf_status check_struct_size(const void* versioned, size_t smallest, std::string
   return SPF_OK;
 }
 
-}  // namespace spf
+} // namespace spf
 
 extern "C" {
 

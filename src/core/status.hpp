@@ -37,4 +37,4 @@ spf_status guarded(const char* op, Body&& body) noexcept {
 // come from newer headers and are fine as long as their known part is.
 spf_status check_struct_size(const void* versioned, size_t smallest, std::string_view op, std::string_view field);
 
-}  // namespace spf
+} // namespace spf

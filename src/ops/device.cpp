@@ -34,7 +34,8 @@ constexpr CpuClass kCpuClasses[] = {
 
 std::string lower(std::string_view text) {
   std::string out(text);
-  std::transform(out.begin(), out.end(), out.begin(), [](unsigned char c) { return static_cast<char>(std::tolower(c)); });
+  std::transform(out.begin(), out.end(), out.begin(),
+                 [](unsigned char c) { return static_cast<char>(std::tolower(c)); });
   return out;
 }
 
@@ -99,8 +100,8 @@ std::string known_names() {
   return out + ", or a target such as sm_90";
 }
 
-}  // namespace
-}  // namespace spf::ops
+} // namespace
+} // namespace spf::ops
 
 using namespace spf;
 using namespace spf::ops;
@@ -109,7 +110,8 @@ extern "C" {
 
 spf_status spf_device_probe(spf_device device, spf_device_facts* facts) {
   return guarded("device_probe", [&]() -> spf_status {
-    if (spf_status s = check_struct_size(facts, sizeof(spf_device_facts), "device_probe", "facts"); s != SPF_OK) return s;
+    if (spf_status s = check_struct_size(facts, sizeof(spf_device_facts), "device_probe", "facts"); s != SPF_OK)
+      return s;
     if (device.kind == SPF_CPU && device.index == 0) {
       *facts = runtime::cpu_facts();
       return SPF_OK;
@@ -120,13 +122,15 @@ spf_status spf_device_probe(spf_device device, spf_device_facts* facts) {
       *facts = *found;
       return SPF_OK;
     }
-    return fail(SPF_INVALID_DEVICE, "device_probe", "validate", "device", std::to_string(device.kind) + ":" + std::to_string(device.index), "cpu:0 or cuda:N");
+    return fail(SPF_INVALID_DEVICE, "device_probe", "validate", "device",
+                std::to_string(device.kind) + ":" + std::to_string(device.index), "cpu:0 or cuda:N");
   });
 }
 
 spf_status spf_device_facts_by_name(const char* name, spf_device_facts* facts) {
   return guarded("device_facts_by_name", [&]() -> spf_status {
-    if (spf_status s = check_struct_size(facts, sizeof(spf_device_facts), "device_facts_by_name", "facts"); s != SPF_OK) return s;
+    if (spf_status s = check_struct_size(facts, sizeof(spf_device_facts), "device_facts_by_name", "facts"); s != SPF_OK)
+      return s;
     const std::string wanted = lower(name ? name : "");
     if (wanted == "cpu" || wanted == "cpu:0") return spf_device_probe({SPF_CPU, 0}, facts);
     if (const int index = cuda_index(wanted); index >= 0) return spf_device_probe({SPF_CUDA, index}, facts);
@@ -154,9 +158,10 @@ spf_status spf_cpu_set_threads(int32_t threads) {
 int32_t spf_version(void) { return 10000 * SPF_VERSION_MAJOR + 100 * SPF_VERSION_MINOR + SPF_VERSION_PATCH; }
 
 const char* spf_version_string(void) {
-  static const std::string text = std::string("spearfish " SPF_VERSION " (" SPF_COMMIT "; " SPF_CXX_COMPILER "; toolkit ") +
-                                  (*SPF_TOOLKIT ? SPF_TOOLKIT : "none") + "; targets " + (*kManifest.targets ? kManifest.targets : "none") +
-                                  "; " SPF_OPTIONS ")";
+  static const std::string text =
+      std::string("spearfish " SPF_VERSION " (" SPF_COMMIT "; " SPF_CXX_COMPILER "; toolkit ") +
+      (*SPF_TOOLKIT ? SPF_TOOLKIT : "none") + "; targets " + (*kManifest.targets ? kManifest.targets : "none") +
+      "; " SPF_OPTIONS ")";
   return text.c_str();
 }
 

@@ -4,9 +4,12 @@
 
 const char* spf::ops::determinism_text(Determinism d) {
   switch (d) {
-    case Determinism::kRowInvariant: return "row-invariant";
-    case Determinism::kRunToRun: return "run-to-run";
-    default: return "nondeterministic";
+    case Determinism::kRowInvariant:
+      return "row-invariant";
+    case Determinism::kRunToRun:
+      return "run-to-run";
+    default:
+      return "nondeterministic";
   }
 }
 
@@ -31,17 +34,27 @@ extern "C" {
 spf_status spf_plan_describe(const spf_plan* plan, spf_plan_info* info) {
   if (spf_status s = check_struct_size(info, sizeof(spf_plan_info), "plan_describe", "info"); s != SPF_OK) return s;
   if (plan == nullptr) return fail(SPF_INVALID_ARGUMENT, "plan_describe", "validate", "plan", "NULL", "a plan");
-  *info = {info->struct_size,          plan->op.c_str(),          plan->kernel.c_str(),   plan->instance.c_str(), plan->layout.c_str(),
-           plan->activation.c_str(),   plan->determinism.c_str(), plan->workspace_bytes, plan->cost_us,
+  *info = {info->struct_size,
+           plan->op.c_str(),
+           plan->kernel.c_str(),
+           plan->instance.c_str(),
+           plan->layout.c_str(),
+           plan->activation.c_str(),
+           plan->determinism.c_str(),
+           plan->workspace_bytes,
+           plan->cost_us,
            static_cast<int32_t>(plan->rejected.size())};
   return SPF_OK;
 }
 
 spf_status spf_plan_rejected(const spf_plan* plan, int32_t index, spf_plan_rejection* rejection) {
-  if (spf_status s = check_struct_size(rejection, sizeof(spf_plan_rejection), "plan_rejected", "rejection"); s != SPF_OK) return s;
+  if (spf_status s = check_struct_size(rejection, sizeof(spf_plan_rejection), "plan_rejected", "rejection");
+      s != SPF_OK)
+    return s;
   if (plan == nullptr) return fail(SPF_INVALID_ARGUMENT, "plan_rejected", "validate", "plan", "NULL", "a plan");
   if (index < 0 || static_cast<size_t>(index) >= plan->rejected.size())
-    return fail(SPF_NOT_FOUND, "plan_rejected", "validate", "index", std::to_string(index), std::to_string(plan->rejected.size()) + " rejections");
+    return fail(SPF_NOT_FOUND, "plan_rejected", "validate", "index", std::to_string(index),
+                std::to_string(plan->rejected.size()) + " rejections");
   const spf_plan::Rejected& r = plan->rejected[static_cast<size_t>(index)];
   *rejection = {rejection->struct_size, r.kernel.c_str(), r.code.c_str(), r.reason.c_str()};
   return SPF_OK;

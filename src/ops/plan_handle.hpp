@@ -22,4 +22,4 @@ namespace spf::ops {
 
 const char* determinism_text(Determinism d); // as spf_plan_info spells it
 
-}  // namespace spf::ops
+} // namespace spf::ops

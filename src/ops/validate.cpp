@@ -24,7 +24,8 @@ std::string indexed(const char* operand, const char* part, int i) {
 std::string type_names(uint32_t mask) {
   std::string out;
   for (int t = 1; t < SPF_TYPE_COUNT; ++t)
-    if (mask >> t & 1u) out += (out.empty() ? "" : ", ") + std::string(scalar_info(static_cast<spf_scalar_type>(t)).name);
+    if (mask >> t & 1u)
+      out += (out.empty() ? "" : ", ") + std::string(scalar_info(static_cast<spf_scalar_type>(t)).name);
   return out;
 }
 
@@ -48,7 +49,8 @@ std::string range_text(const ParamSchema& p) {
 
 // In-place calls are for operands that the schema gives the same shape: each element is read before it is written.
 bool same_dims(const OperandSchema& a, const OperandSchema& b) {
-  return a.dim_count == b.dim_count && std::equal(a.dims, a.dims + a.dim_count, b.dims, [](const DimSchema& x, const DimSchema& y) {
+  return a.dim_count == b.dim_count &&
+         std::equal(a.dims, a.dims + a.dim_count, b.dims, [](const DimSchema& x, const DimSchema& y) {
            return x.symbol == y.symbol && x.factor == y.factor && x.leading == y.leading;
          });
 }
@@ -70,7 +72,8 @@ class Validator {
     call_ = Call{};
     call_.problem.op = &schema_;
     if (raw_.operands.size() != static_cast<size_t>(schema_.operand_count))
-      return bad(SPF_INVALID_ARGUMENT, "operand_count", std::to_string(raw_.operands.size()), std::to_string(schema_.operand_count));
+      return bad(SPF_INVALID_ARGUMENT, "operand_count", std::to_string(raw_.operands.size()),
+                 std::to_string(schema_.operand_count));
     if (spf_status s = weight(); s != SPF_OK) return s;
     for (int i = 0; i < schema_.operand_count; ++i)
       if (spf_status s = operand(i); s != SPF_OK) return s;
@@ -98,20 +101,25 @@ class Validator {
 
   spf_status weight() {
     if (!schema_.packed_weight) {
-      if (raw_.weight != nullptr) return bad(SPF_INVALID_ARGUMENT, "weight", "given", "NULL: this op takes no packed weight");
+      if (raw_.weight != nullptr)
+        return bad(SPF_INVALID_ARGUMENT, "weight", "given", "NULL: this op takes no packed weight");
       return SPF_OK;
     }
     if (raw_.weight == nullptr) return bad(SPF_INVALID_ARGUMENT, "weight", "NULL", "a packed weight");
     const spf_packed_weight& w = *raw_.weight;
     if (spf_status s = check_struct_size(&w, sizeof(spf_packed_weight), schema_.name, "weight"); s != SPF_OK) return s;
     if (std::memchr(w.layout, '\0', sizeof w.layout) == nullptr)
-      return bad(SPF_INVALID_ARGUMENT, "weight.layout", std::to_string(sizeof w.layout) + " characters without an end", "a layout name written by spf_pack");
-    if (w.n < 0 || w.k < 0) return bad(SPF_INVALID_SHAPE, "weight", list_text(std::array{w.n, w.k}.data(), 2), "extents of 0 or more");
+      return bad(SPF_INVALID_ARGUMENT, "weight.layout", std::to_string(sizeof w.layout) + " characters without an end",
+                 "a layout name written by spf_pack");
+    if (w.n < 0 || w.k < 0)
+      return bad(SPF_INVALID_SHAPE, "weight", list_text(std::array{w.n, w.k}.data(), 2), "extents of 0 or more");
     if ((reinterpret_cast<uintptr_t>(w.data) & 255u) != 0)
       return bad(SPF_INVALID_ALIGNMENT, "weight.data", "not aligned", "a multiple of 256 bytes");
     if (!raw_.plan_only) {
-      if (w.data == nullptr && w.bytes != 0) return bad(SPF_INVALID_ARGUMENT, "weight.data", "NULL", "the bytes that spf_pack wrote");
-      if (*w.layout == '\0') return bad(SPF_INVALID_ARGUMENT, "weight.layout", "''", "a layout name written by spf_pack");
+      if (w.data == nullptr && w.bytes != 0)
+        return bad(SPF_INVALID_ARGUMENT, "weight.data", "NULL", "the bytes that spf_pack wrote");
+      if (*w.layout == '\0')
+        return bad(SPF_INVALID_ARGUMENT, "weight.layout", "''", "a layout name written by spf_pack");
     }
     if (w.device.kind != raw_.device.kind || w.device.index != raw_.device.index)
       return bad(SPF_INVALID_DEVICE, "weight.device", device_text(w.device), device_text(raw_.device));
@@ -127,7 +135,8 @@ class Validator {
     return SPF_OK;
   }
 
-  // A plan may come before the weight is packed: then scheme and extents are all there is, and the layout is open or a wish.
+  // A plan may come before the weight is packed: then scheme and extents are all there is, and the layout is open or a
+  // wish.
   spf_status weight_header(const spf_packed_weight& w) const {
     if (w.data != nullptr || !raw_.plan_only) return pack::check_packed(w, schema_.name);
     if (spf_status s = formats::check_scheme(w.scheme, schema_.name); s != SPF_OK) return s;
@@ -162,7 +171,8 @@ class Validator {
     const bool known = t.type > SPF_TYPE_NONE && t.type < SPF_TYPE_COUNT;
     if (!known || (variable.types & type_bit(t.type)) == 0)
       return bad(SPF_INVALID_TYPE, std::string(o.name) + ".type",
-                 known ? scalar_info(t.type).name : std::to_string(static_cast<int>(t.type)), type_names(variable.types));
+                 known ? scalar_info(t.type).name : std::to_string(static_cast<int>(t.type)),
+                 type_names(variable.types));
     spf_scalar_type& chosen = call_.problem.types[o.type_variable];
     if (chosen == SPF_TYPE_NONE) chosen = t.type;
     if (chosen != t.type)
@@ -181,7 +191,8 @@ class Validator {
                  leading ? std::to_string(fixed) + " to " + std::to_string(SPF_MAX_RANK) : std::to_string(fixed));
     int64_t elements = 1;
     for (int i = 0; i < t.rank; ++i) {
-      if (t.shape[i] < 0) return bad(SPF_INVALID_SHAPE, indexed(o.name, "shape", i), std::to_string(t.shape[i]), "0 or more");
+      if (t.shape[i] < 0)
+        return bad(SPF_INVALID_SHAPE, indexed(o.name, "shape", i), std::to_string(t.shape[i]), "0 or more");
       // A zero elsewhere must not hide an overflow.
       if (__builtin_mul_overflow(elements, std::max<int64_t>(t.shape[i], 1), &elements))
         return bad(SPF_INVALID_SHAPE, std::string(o.name) + ".shape", shape_text(t), "fewer than 2^63 elements");
@@ -194,10 +205,12 @@ class Validator {
       const int64_t extent = t.shape[lead_dims + d];
       const std::string field = indexed(o.name, "shape", lead_dims + d);
       if (dim.symbol < 0) {
-        if (extent != dim.factor) return bad(SPF_INVALID_SHAPE, field, std::to_string(extent), std::to_string(dim.factor));
+        if (extent != dim.factor)
+          return bad(SPF_INVALID_SHAPE, field, std::to_string(extent), std::to_string(dim.factor));
         continue;
       }
-      if (extent % dim.factor != 0) return bad(SPF_INVALID_SHAPE, field, std::to_string(extent), "a multiple of " + std::to_string(dim.factor));
+      if (extent % dim.factor != 0)
+        return bad(SPF_INVALID_SHAPE, field, std::to_string(extent), "a multiple of " + std::to_string(dim.factor));
       if (spf_status s = bind(dim.symbol, extent / dim.factor, field); s != SPF_OK) return s;
     }
     return SPF_OK;
@@ -222,11 +235,13 @@ class Validator {
     if (is_empty(t)) return SPF_OK;
     int64_t last = 0;
     for (int i = 0; i < t.rank; ++i) {
-      if (t.stride[i] < 0) return bad(SPF_INVALID_STRIDE, indexed(o.name, "stride", i), std::to_string(t.stride[i]), "0 or more");
+      if (t.stride[i] < 0)
+        return bad(SPF_INVALID_STRIDE, indexed(o.name, "stride", i), std::to_string(t.stride[i]), "0 or more");
       int64_t reach;
       if (__builtin_mul_overflow(t.shape[i] - 1, t.stride[i], &reach) || __builtin_add_overflow(last, reach, &last) ||
           last > std::numeric_limits<int64_t>::max() / 16)
-        return bad(SPF_INVALID_STRIDE, indexed(o.name, "stride", i), std::to_string(t.stride[i]), "a view of fewer than 2^59 elements");
+        return bad(SPF_INVALID_STRIDE, indexed(o.name, "stride", i), std::to_string(t.stride[i]),
+                   "a view of fewer than 2^59 elements");
     }
     if (o.view == ViewRule::kRows && t.rank > 0 && t.shape[t.rank - 1] > 1 && t.stride[t.rank - 1] != 1)
       return bad(SPF_INVALID_STRIDE, indexed(o.name, "stride", t.rank - 1), std::to_string(t.stride[t.rank - 1]),
@@ -246,7 +261,8 @@ class Validator {
     }
     const auto size = static_cast<uintptr_t>(element_bytes(t.type));
     if (reinterpret_cast<uintptr_t>(t.data) % size != 0)
-      return bad(SPF_INVALID_ALIGNMENT, std::string(o.name) + ".data", "not aligned", "a multiple of " + std::to_string(size) + " bytes");
+      return bad(SPF_INVALID_ALIGNMENT, std::string(o.name) + ".data", "not aligned",
+                 "a multiple of " + std::to_string(size) + " bytes");
     return SPF_OK;
   }
 
@@ -274,7 +290,8 @@ class Validator {
       if (call_.weight != nullptr && overlaps_weight(written)) return overlap(w, "weight", false);
       for (int r = 0; r < schema_.operand_count; ++r) {
         if (r == w || (call_.problem.present >> r & 1u) == 0) continue;
-        const bool in_place = schema_.operands[r].role == Role::kIn && same_dims(schema_.operands[r], schema_.operands[w]);
+        const bool in_place =
+            schema_.operands[r].role == Role::kIn && same_dims(schema_.operands[r], schema_.operands[w]);
         if (in_place && same_view(written, call_.operands[r])) continue;
         if (share_memory(written, call_.operands[r])) return overlap(w, schema_.operands[r].name, in_place);
       }
@@ -300,7 +317,9 @@ class Validator {
     return touch(byte_range(written), {begin, begin + w.bytes});
   }
 
-  static bool touch(ByteRange a, ByteRange b) { return a.begin != a.end && b.begin != b.end && a.begin < b.end && b.begin < a.end; }
+  static bool touch(ByteRange a, ByteRange b) {
+    return a.begin != a.end && b.begin != b.end && a.begin < b.end && b.begin < a.end;
+  }
 
   const OpSchema& schema_;
   const RawCall& raw_;
@@ -311,15 +330,18 @@ class Validator {
   int lead_count_ = 0;
 };
 
-}  // namespace
+} // namespace
 
-spf_status validate(const OpSchema& schema, const RawCall& raw, Call* call) { return Validator(schema, raw, call).run(); }
+spf_status validate(const OpSchema& schema, const RawCall& raw, Call* call) {
+  return Validator(schema, raw, call).run();
+}
 
 bool writes_nothing(const Call& call) {
   const OpSchema& op = *call.problem.op;
   for (int i = 0; i < op.operand_count; ++i)
-    if (op.operands[i].role != Role::kIn && (call.problem.present >> i & 1u) != 0 && !is_empty(call.operands[i])) return false;
+    if (op.operands[i].role != Role::kIn && (call.problem.present >> i & 1u) != 0 && !is_empty(call.operands[i]))
+      return false;
   return true;
 }
 
-}  // namespace spf::ops
+} // namespace spf::ops

@@ -1,5 +1,5 @@
-// The one place where arguments are checked: a schema, views and parameters in; a Call, or a status that names op, field,
-// value and what is allowed, out.
+// The one place where arguments are checked: a schema, views and parameters in; a Call, or a status that names op,
+// field, value and what is allowed, out.
 #pragma once
 
 #include <span>
@@ -14,7 +14,7 @@ struct RawCall {
   std::span<const double> params;              // one per schema parameter; empty = defaults
   const spf_packed_weight* weight = nullptr;
   spf_device device = {};
-  bool plan_only = false;                      // data pointers may be NULL
+  bool plan_only = false; // data pointers may be NULL
 };
 
 spf_status validate(const OpSchema& schema, const RawCall& raw, Call* call);
@@ -22,4 +22,4 @@ spf_status validate(const OpSchema& schema, const RawCall& raw, Call* call);
 // True if every output holds no element: such a call is done before it starts.
 bool writes_nothing(const Call& call);
 
-}  // namespace spf::ops
+} // namespace spf::ops

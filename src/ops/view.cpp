@@ -68,18 +68,20 @@ struct Step {
 };
 
 // Does some row of b, `distance` bytes behind the first row of a, meet some row of a? steps[level..] are nested: each
-// larger than all that the later ones and a row reach, so only the two multiples around `distance` can bring rows together.
+// larger than all that the later ones and a row reach, so only the two multiples around `distance` can bring rows
+// together.
 bool rows_meet(const Step* steps, int count, int64_t distance, int64_t row_a, int64_t row_b) {
   if (count == 0) return -row_b < distance && distance < row_a;
   const int64_t size = steps->bytes, below = distance >= 0 ? distance / size : -((-distance + size - 1) / size);
   for (int64_t k = below; k <= below + 1; ++k)
-    if (-steps->extent < k && k < steps->extent && rows_meet(steps + 1, count - 1, distance - k * size, row_a, row_b)) return true;
+    if (-steps->extent < k && k < steps->extent && rows_meet(steps + 1, count - 1, distance - k * size, row_a, row_b))
+      return true;
   return false;
 }
 
 bool has_gapless_rows(const spf_tensor& t) { return t.shape[t.rank - 1] <= 1 || t.stride[t.rank - 1] == 1; }
 
-}  // namespace
+} // namespace
 
 bool are_disjoint_rows(const spf_tensor& a, const spf_tensor& b) {
   if (a.rank != b.rank || a.rank < 2 || !has_gapless_rows(a) || !has_gapless_rows(b)) return false;
@@ -116,4 +118,4 @@ std::string list_text(const int64_t* values, int count) {
   return out + "]";
 }
 
-}  // namespace spf::ops
+} // namespace spf::ops

@@ -23,13 +23,13 @@ bool self_overlaps(const spf_tensor& t);
 int64_t element_bytes(spf_scalar_type type);
 int64_t span_bytes(const spf_tensor& t);
 ByteRange byte_range(const spf_tensor& t);
-// True if two views whose byte ranges meet still share no byte, as slices of one buffer do: columns of the same rows, or
-// matrices that alternate. Understands views with the same leading extents and byte steps, rows without gaps, and dimensions that
-// nest; false for anything else.
+// True if two views whose byte ranges meet still share no byte, as slices of one buffer do: columns of the same rows,
+// or matrices that alternate. Understands views with the same leading extents and byte steps, rows without gaps, and
+// dimensions that nest; false for anything else.
 bool are_disjoint_rows(const spf_tensor& a, const spf_tensor& b);
 // Same pointer, type, shape and strides.
 bool same_view(const spf_tensor& a, const spf_tensor& b);
 
 std::string list_text(const int64_t* values, int count); // "[2, 3]"
 
-}  // namespace spf::ops
+} // namespace spf::ops

@@ -39,9 +39,12 @@ int order(arch::Target t) { return t.major * 100 + t.minor; }
 
 bool covers(const TargetCoverage& coverage, arch::Target device) {
   switch (coverage.answer) {
-    case arch::Answer::kExcluded: return false;
-    case arch::Answer::kPtx: return coverage.code.kind == device.kind && order(coverage.code) <= order(device);
-    default: return arch::serves(coverage.code, device);
+    case arch::Answer::kExcluded:
+      return false;
+    case arch::Answer::kPtx:
+      return coverage.code.kind == device.kind && order(coverage.code) <= order(device);
+    default:
+      return arch::serves(coverage.code, device);
   }
 }
 
@@ -110,7 +113,8 @@ struct Choices {
   Refusal refusal;          // set if there is none
 };
 
-Choices allowed_instances(const KernelRow& kernel, bool any_instance, const spf_device_facts& facts, const Demands& demands) {
+Choices allowed_instances(const KernelRow& kernel, bool any_instance, const spf_device_facts& facts,
+                          const Demands& demands) {
   Choices out;
   bool missing = false;
   for (size_t i = 0; i < kernel.instances.size(); ++i) {
@@ -131,11 +135,12 @@ Choices allowed_instances(const KernelRow& kernel, bool any_instance, const spf_
 }
 
 bool all_built(const KernelRow& kernel) {
-  return std::all_of(kernel.instances.begin(), kernel.instances.end(), [](const InstanceRow& i) { return i.launch != nullptr; });
+  return std::all_of(kernel.instances.begin(), kernel.instances.end(),
+                     [](const InstanceRow& i) { return i.launch != nullptr; });
 }
 
-Refusal ask_policy(const KernelRow& kernel, const Problem& problem, const spf_device_facts& facts, const Demands& demands,
-                   PolicyResult* result) {
+Refusal ask_policy(const KernelRow& kernel, const Problem& problem, const spf_device_facts& facts,
+                   const Demands& demands, PolicyResult* result) {
   const bool any_instance = demands.require == nullptr || name_matches(kernel, nullptr, demands.require);
   if (any_instance && demands.forbid_count == 0 && (facts.is_pretend != 0 || all_built(kernel))) {
     *result = kernel.policy(problem, facts, kernel.instances);
@@ -164,13 +169,16 @@ spf_status report_failure(const Problem& problem, const spf_device_facts& facts,
   if (demands.require != nullptr || forbids) {
     for (const Rejection& r : plan.rejections)
       if (demands.require != nullptr && required(*r.kernel, demands))
-        return fail(SPF_REQUIREMENT_UNMET, op, "plan", "require_kernel", demands.require, full_name(*r.kernel) + " cannot run: " + r.reason);
+        return fail(SPF_REQUIREMENT_UNMET, op, "plan", "require_kernel", demands.require,
+                    full_name(*r.kernel) + " cannot run: " + r.reason);
     if (demands.require != nullptr) {
       std::string known;
       for (const Rejection& r : plan.rejections) known += (known.empty() ? "" : ", ") + full_name(*r.kernel);
-      return fail(SPF_REQUIREMENT_UNMET, op, "plan", "require_kernel", demands.require, "a kernel of this op and device: " + known);
+      return fail(SPF_REQUIREMENT_UNMET, op, "plan", "require_kernel", demands.require,
+                  "a kernel of this op and device: " + known);
     }
-    return fail(SPF_REQUIREMENT_UNMET, op, "plan", "forbid", demands.forbid[0], "a list that leaves a kernel that can run");
+    return fail(SPF_REQUIREMENT_UNMET, op, "plan", "forbid", demands.forbid[0],
+                "a list that leaves a kernel that can run");
   }
   bool not_built = false;
   std::string reasons;
@@ -182,11 +190,12 @@ spf_status report_failure(const Problem& problem, const spf_device_facts& facts,
   const std::string targets = *table.targets ? table.targets : "CPU only";
   const std::string device(facts.name, strnlen(facts.name, sizeof facts.name));
   if (not_built)
-    return fail(SPF_NOT_BUILT, op, "plan", "device", device, "targets in this build: " + targets + " (" + reasons + ")");
+    return fail(SPF_NOT_BUILT, op, "plan", "device", device,
+                "targets in this build: " + targets + " (" + reasons + ")");
   return fail(SPF_UNSUPPORTED, op, "plan", "device", device, "a problem that some kernel serves (" + reasons + ")");
 }
 
-}  // namespace
+} // namespace
 
 std::string full_name(const KernelRow& kernel) { return std::string(kernel.family) + "/" + kernel.name; }
 
@@ -198,7 +207,9 @@ bool name_matches(const KernelRow& kernel, const InstanceRow* instance, const ch
 
 arch::Target target_of(const spf_device_facts& facts) {
   arch::Target t;
-  t.kind = facts.kind == SPF_CUDA ? arch::Target::Kind::kCuda : facts.kind == SPF_HIP ? arch::Target::Kind::kHip : arch::Target::Kind::kCpu;
+  t.kind = facts.kind == SPF_CUDA  ? arch::Target::Kind::kCuda
+           : facts.kind == SPF_HIP ? arch::Target::Kind::kHip
+                                   : arch::Target::Kind::kCpu;
   t.major = static_cast<int16_t>(facts.compute_capability / 10);
   t.minor = static_cast<int16_t>(facts.compute_capability % 10);
   return t;
@@ -242,4 +253,4 @@ spf_status choose(const Problem& problem, const spf_device_facts& facts, const D
   return report_failure(problem, facts, demands, table, *plan);
 }
 
-}  // namespace spf
+} // namespace spf

@@ -31,7 +31,8 @@ struct Demands {
 };
 
 // Chooses. explain: also list why each candidate that did not win was passed over (costs allocations).
-// On failure returns SPF_NOT_BUILT, SPF_UNSUPPORTED or SPF_REQUIREMENT_UNMET with the error detail set, and plan.kernel is null.
+// On failure returns SPF_NOT_BUILT, SPF_UNSUPPORTED or SPF_REQUIREMENT_UNMET with the error detail set, and plan.kernel
+// is null.
 spf_status choose(const Problem& problem, const spf_device_facts& facts, const Demands& demands,
                   const ManifestTable& table, bool explain, Plan* plan);
 
@@ -44,4 +45,4 @@ bool name_matches(const KernelRow& kernel, const InstanceRow* instance, const ch
 // A CUDA device's facts as a target, e.g. 90 -> 9.0.
 arch::Target target_of(const spf_device_facts& facts);
 
-}  // namespace spf
+} // namespace spf

@@ -1,5 +1,5 @@
-// Probing and launching on a device. The CUDA half has two implementations: src/runtime/cuda, and src/runtime/no_cuda for
-// builds without a toolkit.
+// Probing and launching on a device. The CUDA half has two implementations: src/runtime/cuda, and src/runtime/no_cuda
+// for builds without a toolkit.
 #pragma once
 
 #include "spearfish/device.h"
@@ -44,4 +44,4 @@ struct CudaVersions {
 };
 CudaVersions cuda_versions();
 
-}  // namespace spf::runtime
+} // namespace spf::runtime

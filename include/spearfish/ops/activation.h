@@ -1,14 +1,14 @@
 /* Activation functions, elementwise and gated.
  *
  * Gated ops read x[..., 2*D] and write out[..., D]: the first D elements of a row are the gate, the last D are up
- * (swigluoai_and_mul: gate at even, up at odd positions). Elementwise ops read x[..., D] and write out[..., D]. f32, f16 or
- * bf16, the same for both. The last dimension is contiguous; every leading stride is free; inputs may broadcast with
- * stride 0, rows of the output must not overlap. Pointers need the alignment of one element. D and the number of rows
- * may be 0, 1 or odd. Elementwise ops may run in place (out exactly x); any other overlap is undefined.
+ * (swigluoai_and_mul: gate at even, up at odd positions). Elementwise ops read x[..., D] and write out[..., D]. f32,
+ * f16 or bf16, the same for both. The last dimension is contiguous; every leading stride is free; inputs may broadcast
+ * with stride 0, rows of the output must not overlap. Pointers need the alignment of one element. D and the number of
+ * rows may be 0, 1 or odd. Elementwise ops may run in place (out exactly x); any other overlap is undefined.
  *
  * Arithmetic is f32; round() is one rounding to the scalar type of x, to nearest even; sigmoid(v) = 1 / (1 + exp(-v)).
- * NaN in gives NaN out, also through the clamps of swigluoai_and_mul; fatrelu_and_mul sends a NaN gate to 0. An element's bits
- * depend on its inputs only.
+ * NaN in gives NaN out, also through the clamps of swigluoai_and_mul; fatrelu_and_mul sends a NaN gate to 0. An
+ * element's bits depend on its inputs only.
  *
  * Errors: SPF_INVALID_SHAPE, SPF_INVALID_TYPE, SPF_INVALID_STRIDE, SPF_INVALID_ALIGNMENT, SPF_INVALID_DEVICE or
  * SPF_INVALID_ARGUMENT (a parameter) for a call that breaks these rules; SPF_NOT_BUILT, SPF_UNSUPPORTED or

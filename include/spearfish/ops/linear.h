@@ -11,21 +11,22 @@ extern "C" {
 
 /* out[..., N] = x[..., K] W[N, K]^T + bias[N].
  *
- * x and out have the same leading dimensions (any number, also none; M is their product), f32, f16 or bf16 each; the last
- * dimension is contiguous, every leading stride is free; x may broadcast with stride 0, rows of out must not overlap each other or x.
- * bias is contiguous, f32, f16 or bf16, or NULL. Pointers need the alignment of one element. weight comes from spf_pack() in
- * any layout that a kernel of the launch device reads; plan-only calls may leave weight->data NULL and weight->layout empty,
- * and learn the layout to pack into from the plan. M, N and K may be 0, 1 or odd; K = 0 gives the bias, or 0.
+ * x and out have the same leading dimensions (any number, also none; M is their product), f32, f16 or bf16 each; the
+ * last dimension is contiguous, every leading stride is free; x may broadcast with stride 0, rows of out must not
+ * overlap each other or x. bias is contiguous, f32, f16 or bf16, or NULL. Pointers need the alignment of one element.
+ * weight comes from spf_pack() in any layout that a kernel of the launch device reads; plan-only calls may leave
+ * weight->data NULL and weight->layout empty, and learn the layout to pack into from the plan. M, N and K may be 0, 1
+ * or odd; K = 0 gives the bias, or 0.
  *
- * Arithmetic: W has the values that spf_unpack() gives. Sums are f32 (the kernel "reference": f64) in an order that depends on N, K and
- * the kernel only, so a row's bits are the same alone and in any batch served by that kernel, for every number of threads. Activations
- * enter with at least 16 bits (as they are, as two bf16 terms, or as 16-bit fixed point per run of at most 128 columns of
- * one row); kernels that round them to 8 bits run only if launch->options->allow_activation_8bit is set, and the plan says so in its
- * "activation". A row of x that holds NaN or infinity gives a row of out without finite values where W is not 0; other
- * rows are not touched by it.
+ * Arithmetic: W has the values that spf_unpack() gives. Sums are f32 (the kernel "reference": f64) in an order that
+ * depends on N, K and the kernel only, so a row's bits are the same alone and in any batch served by that kernel, for
+ * every number of threads. Activations enter with at least 16 bits (as they are, as two bf16 terms, or as 16-bit fixed
+ * point per run of at most 128 columns of one row); kernels that round them to 8 bits run only if
+ * launch->options->allow_activation_8bit is set, and the plan says so in its "activation". A row of x that holds NaN or
+ * infinity gives a row of out without finite values where W is not 0; other rows are not touched by it.
  *
- * Errors: SPF_INVALID_SHAPE, SPF_INVALID_TYPE, SPF_INVALID_STRIDE, SPF_INVALID_ALIGNMENT, SPF_INVALID_DEVICE for views that
- * break these rules; SPF_CORRUPT_DATA for a weight header that spf_pack() did not write; SPF_WORKSPACE_TOO_SMALL;
+ * Errors: SPF_INVALID_SHAPE, SPF_INVALID_TYPE, SPF_INVALID_STRIDE, SPF_INVALID_ALIGNMENT, SPF_INVALID_DEVICE for views
+ * that break these rules; SPF_CORRUPT_DATA for a weight header that spf_pack() did not write; SPF_WORKSPACE_TOO_SMALL;
  * SPF_NOT_BUILT, SPF_UNSUPPORTED or SPF_REQUIREMENT_UNMET as in plan.h. */
 SPF_API spf_status spf_linear(const spf_tensor* x, const spf_packed_weight* weight, const spf_tensor* bias,
                               const spf_tensor* out, const spf_launch* launch);

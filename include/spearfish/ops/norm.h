@@ -1,16 +1,16 @@
 /* Norms over the last dimension.
  *
  * Shapes: x, residual and out are [..., H] with the same leading dimensions (any number, also none), f32, f16 or bf16;
- * weight and bias are [H], contiguous, of the same type. The last dimension is contiguous; every leading stride is free,
- * a multiple of nothing; inputs may broadcast with stride 0, rows of outputs must not overlap. Pointers need the
+ * weight and bias are [H], contiguous, of the same type. The last dimension is contiguous; every leading stride is
+ * free, a multiple of nothing; inputs may broadcast with stride 0, rows of outputs must not overlap. Pointers need the
  * alignment of one element. H and the number of rows may be 0, 1 or odd; nothing is read or written when either is 0.
  * out may be exactly x (in place); any other overlap of an output with another operand is undefined.
  *
  * Arithmetic is f32; round() is one rounding to the scalar type of x, to nearest even. Reductions run in a fixed order
  * that depends on H and the type only, so a row's bits are the same alone, in any batch, at any alignment.
  *
- * With SPF_LAUNCH_PDL, weight and bias may be read before the preceding kernel of the stream has ended: they must not be
- * written by it. Every other operand is touched after it only.
+ * With SPF_LAUNCH_PDL, weight and bias may be read before the preceding kernel of the stream has ended: they must not
+ * be written by it. Every other operand is touched after it only.
  *
  * Errors: SPF_INVALID_SHAPE, SPF_INVALID_TYPE, SPF_INVALID_STRIDE, SPF_INVALID_ALIGNMENT, SPF_INVALID_DEVICE or
  * SPF_INVALID_ARGUMENT (a parameter) for a call that breaks these rules; SPF_NOT_BUILT, SPF_UNSUPPORTED or
@@ -31,7 +31,8 @@ extern "C" {
 SPF_API spf_status spf_rms_norm(const spf_tensor* x, const spf_tensor* weight, const spf_tensor* out, double epsilon,
                                 int32_t weight_plus_one, const spf_launch* launch);
 
-/* In place: residual = round(x + residual), then x = rms_norm(residual). weight, epsilon and weight_plus_one as above. */
+/* In place: residual = round(x + residual), then x = rms_norm(residual). weight, epsilon and weight_plus_one as above.
+ */
 SPF_API spf_status spf_fused_add_rms_norm(const spf_tensor* x, const spf_tensor* residual, const spf_tensor* weight,
                                           double epsilon, int32_t weight_plus_one, const spf_launch* launch);
 

@@ -1,14 +1,14 @@
 // The CPU half of the runtime: what this processor has, and how many threads kernels use.
-#include <cpuid.h>
-#include <omp.h>
-#include <sys/syscall.h>
-#include <unistd.h>
-
 #include <algorithm>
 #include <atomic>
 #include <cstdio>
 #include <cstring>
 #include <string>
+
+#include <cpuid.h>
+#include <omp.h>
+#include <sys/syscall.h>
+#include <unistd.h>
 
 #include "core/status.hpp"
 #include "runtime/runtime.hpp"
@@ -49,7 +49,8 @@ uint32_t probe_features() {
   const Registers l1 = cpuid(1, 0), l7 = cpuid(7, 0), l71 = cpuid(7, 1);
   uint32_t f = 0;
   if (ymm && bit(l7.ebx, 5) && bit(l1.ecx, 12) && bit(l1.ecx, 29)) f |= SPF_CPU_AVX2;
-  if ((f & SPF_CPU_AVX2) != 0 && zmm && bit(l7.ebx, 16) && bit(l7.ebx, 17) && bit(l7.ebx, 30) && bit(l7.ebx, 31)) f |= SPF_CPU_AVX512;
+  if ((f & SPF_CPU_AVX2) != 0 && zmm && bit(l7.ebx, 16) && bit(l7.ebx, 17) && bit(l7.ebx, 30) && bit(l7.ebx, 31))
+    f |= SPF_CPU_AVX512;
   if ((f & SPF_CPU_AVX512) != 0) {
     if (bit(l7.ecx, 11)) f |= SPF_CPU_AVX512_VNNI;
     if (bit(l71.eax, 5)) f |= SPF_CPU_AVX512_BF16;
@@ -75,7 +76,7 @@ std::string probe_name() {
 
 std::atomic<int> g_threads{0};
 
-}  // namespace
+} // namespace
 
 const spf_device_facts& cpu_facts() {
   static const spf_device_facts probed = [] {
@@ -105,4 +106,4 @@ spf_status set_cpu_threads(int threads) {
   return SPF_OK;
 }
 
-}  // namespace spf::runtime
+} // namespace spf::runtime

@@ -1,12 +1,12 @@
 // The CUDA half of the runtime.
 #include "runtime/runtime.hpp"
 
-#include <cuda_runtime_api.h>
-
 #include <cstdio>
 #include <mutex>
 #include <string>
 #include <vector>
+
+#include <cuda_runtime_api.h>
 
 #include "core/status.hpp"
 
@@ -14,8 +14,8 @@ namespace spf::runtime {
 namespace {
 
 spf_status cuda_fail(const char* op, const char* stage, cudaError_t error) {
-  return fail(SPF_DEVICE_ERROR, op, stage, "", std::string(cudaGetErrorName(error)) + ": " + cudaGetErrorString(error), "",
-              static_cast<int32_t>(error));
+  return fail(SPF_DEVICE_ERROR, op, stage, "", std::string(cudaGetErrorName(error)) + ": " + cudaGetErrorString(error),
+              "", static_cast<int32_t>(error));
 }
 
 struct Devices {
@@ -59,7 +59,7 @@ const Devices& devices() {
   return probed;
 }
 
-}  // namespace
+} // namespace
 
 int cuda_device_count() { return static_cast<int>(devices().facts.size()); }
 
@@ -70,7 +70,8 @@ spf_status cuda_facts(int index, const spf_device_facts** facts) {
   *facts = nullptr;
   if (index < 0 || static_cast<size_t>(index) >= d.facts.size())
     return fail(SPF_INVALID_DEVICE, "device", "probe", "device", "cuda:" + std::to_string(index),
-                d.facts.empty() ? "no CUDA device here (" + d.absence + ")" : "cuda:0 to cuda:" + std::to_string(d.facts.size() - 1));
+                d.facts.empty() ? "no CUDA device here (" + d.absence + ")"
+                                : "cuda:0 to cuda:" + std::to_string(d.facts.size() - 1));
   *facts = &d.facts[static_cast<size_t>(index)];
   return SPF_OK;
 }
@@ -102,4 +103,4 @@ CudaVersions cuda_versions() {
   return v;
 }
 
-}  // namespace spf::runtime
+} // namespace spf::runtime

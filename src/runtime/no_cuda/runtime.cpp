@@ -23,4 +23,4 @@ spf_status cuda_synchronize(const char*, void*) { return SPF_OK; }
 
 CudaVersions cuda_versions() { return {}; }
 
-}  // namespace spf::runtime
+} // namespace spf::runtime
