@@ -123,7 +123,7 @@ class Layout {
 
   std::vector<Library> libraries() && {
     for (const auto& [key, source] : sources_) {
-      Unit unit{key, needs_wrapper(key), source.kernel->in_tree, source.kernel->family, key, {}, 0};
+      Unit unit{key, needs_wrapper(key), source.kernel->in_tree, source.kernel->family, key, {}, 0, source.kernels};
       if (unit.generated)
         unit.file =
             source.kernel->family + "_" + std::filesystem::path(key).stem().string() + extension(*source.kernel);
@@ -143,6 +143,7 @@ class Layout {
     const Kernel* kernel;
     std::set<Target> code;
     double seconds = 0;
+    std::set<std::string> kernels;
   };
 
   static double overhead(const Kernel& kernel) {
@@ -153,8 +154,9 @@ class Layout {
 
   // A source that launches without template arguments is compiled once, for every target that one of its kernels needs.
   void add_source(const Kernel& kernel, const std::vector<Target>& code, KernelBuild& build) {
-    const auto [it, fresh] = sources_.try_emplace(kernel.include, Source{&kernel, {}, 0});
+    const auto [it, fresh] = sources_.try_emplace(kernel.include, Source{&kernel, {}, 0, {}});
     for (const Target& t : code) merge(it->second.code, t);
+    it->second.kernels.insert(kernel.family + "/" + kernel.name);
     const double seconds = kernel.compile_seconds * static_cast<double>(code.size());
     it->second.seconds += seconds;
     build.seconds += seconds;
@@ -191,6 +193,7 @@ class Layout {
                   extension(kernel);
       unit.family = kernel.family;
       unit.include = kernel.include;
+      unit.kernels = {kernel.family + "/" + kernel.name};
       unit.functions.assign(functions.begin() + static_cast<std::ptrdiff_t>(begin),
                             functions.begin() + static_cast<std::ptrdiff_t>(end));
       unit.seconds = fixed + per_function * static_cast<double>(end - begin);

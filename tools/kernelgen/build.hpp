@@ -1,6 +1,7 @@
 // From manifests and a request to everything that is written: answers, instances, translation units, libraries.
 #pragma once
 
+#include <set>
 #include <string>
 #include <vector>
 
@@ -49,6 +50,7 @@ struct Unit {
   std::string family, include;
   std::vector<UnitFunction> functions;
   double seconds = 0;
+  std::set<std::string> kernels; // "norm/sm75_rows": whose code it holds
 };
 
 // Units that are compiled with the same flags: one object library.

@@ -140,12 +140,14 @@ std::string emit_coverage_json(const Build& build) {
   out += "\n  ],\n  \"libraries\": [";
   first = true;
   for (const Library& lib : build.libraries) {
-    std::vector<std::string> code, units;
+    std::vector<std::string> code;
+    std::string units;
     for (const Target& t : lib.code) code.push_back(code_name(build, t));
-    for (const Unit& u : lib.units) units.push_back(u.file);
+    for (const Unit& u : lib.units)
+      units += std::string(units.empty() ? "" : ",") + "\n      {\"file\": " + quoted(u.file) +
+               ", \"kernels\": " + json_strings({u.kernels.begin(), u.kernels.end()}) + "}";
     out += std::string(first ? "" : ",") + "\n    {\"name\": " + quoted(lib.name) + ", \"language\": \"" +
-           (lib.cuda ? "CUDA" : "CXX") + "\", \"code\": " + json_strings(code) + ", \"units\": " + json_strings(units) +
-           "}";
+           (lib.cuda ? "CUDA" : "CXX") + "\", \"code\": " + json_strings(code) + ", \"units\": [" + units + "]}";
     first = false;
   }
   return out + "\n  ]\n}\n";
