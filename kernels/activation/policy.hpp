@@ -9,6 +9,16 @@ inline double elements(const Problem& problem) {
   return static_cast<double>(problem.extent("*")) * static_cast<double>(problem.extent("D"));
 }
 
+inline PolicyResult sm75_rows_policy(const Problem& problem, const spf_device_facts& facts,
+                                     std::span<const InstanceRow> instances) {
+  const spf_scalar_type type = problem.type("T");
+  const int instance = policy::instance_with(instances, "T", type);
+  if (instance < 0) return policy::refuse("type", "no instance of this type");
+  const double moved = problem.op->operands[0].dims[problem.op->operands[0].dim_count - 1].factor + 1;
+  const double bytes = elements(problem) * moved * static_cast<double>(policy::element_bytes(type));
+  return policy::accept(instance, policy::streaming_cost(facts, bytes));
+}
+
 // Scalar loops with fp64 transcendentals: about 25 ns per output, one thread.
 inline PolicyResult reference_policy(const Problem& problem, const spf_device_facts&, std::span<const InstanceRow>) {
   return policy::accept(0, 0.5 + elements(problem) * 25e-3);

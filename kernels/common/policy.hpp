@@ -31,6 +31,20 @@ inline int64_t axis(const InstanceRow& instance, std::string_view name) {
   return -1;
 }
 
+// The first instance whose axis has the value; -1 if none has.
+inline int instance_with(std::span<const InstanceRow> instances, std::string_view name, int64_t value) {
+  for (size_t i = 0; i < instances.size(); ++i)
+    if (axis(instances[i], name) == value) return static_cast<int>(i);
+  return -1;
+}
+
+// Microseconds of a kernel that moves `bytes` through device memory: a floor of launch and latency, then bandwidth.
+// Rates are H200's, 32 GB/s a multiprocessor; other GPUs scale all kernels alike, and only the order matters.
+inline double streaming_cost(const spf_device_facts& facts, double bytes) {
+  const double multiprocessors = facts.sm_count > 0 ? facts.sm_count : 100;
+  return 1.5 + bytes / (multiprocessors * 32e3);
+}
+
 // Bytes of one f32, f16 or bf16 element.
 inline int64_t element_bytes(spf_scalar_type type) { return type == SPF_F32 ? 4 : 2; }
 

@@ -1,10 +1,14 @@
 // What every implementation of a norm op reads: the rows of a call and its parameters, as plain data.
 #pragma once
 
+#include <string_view>
+
 #include "core/call.hpp"
 #include "kernels/common/rows.hpp"
 
 namespace spf::norm {
+
+enum class NormOp : uint8_t { kRms, kFusedAddRms, kLayer };
 
 // Two operands walk the same rows: [0] is x; [1] is out, or residual for fused_add_rms_norm.
 struct NormArgs {
@@ -19,35 +23,25 @@ struct NormArgs {
   bool empty() const { return h == 0 || space.rows == 0; }
 };
 
-inline NormArgs norm_args(const Call& call, const char* second) {
+inline NormOp norm_op(const Call& call) {
+  const std::string_view name = call.problem.op->name;
+  return name == "rms_norm" ? NormOp::kRms : name == "layer_norm" ? NormOp::kLayer : NormOp::kFusedAddRms;
+}
+
+inline NormArgs norm_args(const Call& call, NormOp op) {
   NormArgs args;
-  const spf_tensor* x = call.operand("x");
-  const spf_tensor* other = call.operand(second);
-  const spf_tensor* weight = call.operand("weight");
-  const spf_tensor* bias = call.operand("bias");
-  const spf_tensor* both[2] = {x, other};
-  args.data[0] = x->data;
-  args.data[1] = other->data;
+  const spf_tensor* const both[2] = {call.operand("x"), call.operand(op == NormOp::kFusedAddRms ? "residual" : "out")};
+  const spf_tensor* const weight = call.operand("weight");
+  const spf_tensor* const bias = call.operand("bias");
+  args.data[0] = both[0]->data;
+  args.data[1] = both[1]->data;
   args.weight = weight ? weight->data : nullptr;
   args.bias = bias ? bias->data : nullptr;
   args.h = call.problem.extent("H");
   args.epsilon = static_cast<float>(call.param("epsilon"));
+  args.weight_plus_one = op != NormOp::kLayer && call.param("weight_plus_one") != 0;
   args.space = row_space(both);
   return args;
 }
-
-inline NormArgs rms_norm_args(const Call& call) {
-  NormArgs args = norm_args(call, "out");
-  args.weight_plus_one = call.param("weight_plus_one") != 0;
-  return args;
-}
-
-inline NormArgs fused_add_rms_norm_args(const Call& call) {
-  NormArgs args = norm_args(call, "residual");
-  args.weight_plus_one = call.param("weight_plus_one") != 0;
-  return args;
-}
-
-inline NormArgs layer_norm_args(const Call& call) { return norm_args(call, "out"); }
 
 } // namespace spf::norm

@@ -11,6 +11,25 @@ inline double traffic(const Problem& problem) {
   return elements * (problem.op->operands[1].role == Role::kInOut ? 4 : 2);
 }
 
+// The smallest capacity that holds a row, in the instances of its type; capacity 0 holds any.
+inline PolicyResult sm75_rows_policy(const Problem& problem, const spf_device_facts& facts,
+                                     std::span<const InstanceRow> instances) {
+  const spf_scalar_type type = problem.type("T");
+  const int64_t chunks = (problem.extent("H") * policy::element_bytes(type) + 15) / 16;
+  int best = -1;
+  int64_t capacity = 0;
+  for (size_t i = 0; i < instances.size(); ++i) {
+    const int64_t holds = policy::axis(instances[i], "chunks");
+    if (policy::axis(instances[i], "T") != type || (holds != 0 && holds < chunks)) continue;
+    if (best >= 0 && (holds == 0 || (capacity != 0 && capacity <= holds))) continue;
+    best = static_cast<int>(i);
+    capacity = holds;
+  }
+  if (best < 0) return policy::refuse("type", "no instance of this type and row length");
+  const double bytes = traffic(problem) * static_cast<double>(policy::element_bytes(type));
+  return policy::accept(best, policy::streaming_cost(facts, bytes));
+}
+
 // Scalar loops with double accumulation: about 2.5 ns per element moved, one thread.
 inline PolicyResult reference_policy(const Problem& problem, const spf_device_facts&, std::span<const InstanceRow>) {
   return policy::accept(0, 0.5 + traffic(problem) * 2.5e-3);

@@ -76,37 +76,32 @@ void layer_norm_row(const NormArgs& args, const int64_t (&at)[2]) {
   }
 }
 
-template <class Row>
-spf_status every_row(const Call& call, const NormArgs& args, Row&& row) {
+template <spf_scalar_type T>
+void norm_row(NormOp op, const NormArgs& args, const int64_t (&at)[2]) {
+  switch (op) {
+    case NormOp::kRms:
+      return rms_norm_row<T>(args, at);
+    case NormOp::kFusedAddRms:
+      return fused_add_rms_norm_row<T>(args, at);
+    case NormOp::kLayer:
+      return layer_norm_row<T>(args, at);
+  }
+}
+
+} // namespace
+
+spf_status reference_norm(const Call& call, const LaunchContext&) {
+  const NormOp op = norm_op(call);
+  const NormArgs args = norm_args(call, op);
   if (args.empty()) return SPF_OK;
   const bool known = with_float_type(call.problem.type("T"), [&](auto type) {
     for (int64_t r = 0; r < args.space.rows; ++r) {
       int64_t at[2];
       args.space.offsets(r, at);
-      row(type, at);
+      norm_row<decltype(type)::value>(op, args, at);
     }
   });
   return known ? SPF_OK : SPF_INVALID_TYPE;
-}
-
-} // namespace
-
-spf_status reference_rms_norm(const Call& call, const LaunchContext&) {
-  const NormArgs args = rms_norm_args(call);
-  return every_row(call, args,
-                   [&](auto type, const int64_t(&at)[2]) { rms_norm_row<decltype(type)::value>(args, at); });
-}
-
-spf_status reference_fused_add_rms_norm(const Call& call, const LaunchContext&) {
-  const NormArgs args = fused_add_rms_norm_args(call);
-  return every_row(call, args,
-                   [&](auto type, const int64_t(&at)[2]) { fused_add_rms_norm_row<decltype(type)::value>(args, at); });
-}
-
-spf_status reference_layer_norm(const Call& call, const LaunchContext&) {
-  const NormArgs args = layer_norm_args(call);
-  return every_row(call, args,
-                   [&](auto type, const int64_t(&at)[2]) { layer_norm_row<decltype(type)::value>(args, at); });
 }
 
 } // namespace spf::norm

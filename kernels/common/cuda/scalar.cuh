@@ -1,0 +1,116 @@
+// Scalars on the device: 16-byte chunks of f32, f16 or bf16, their values in f32, and single roundings back.
+//
+// Nothing here needs a feature: bf16 conversions are shifts one way, and the toolkit's own sequence the other way on
+// targets without the instruction (7.5).
+#pragma once
+
+#include <cstdint>
+
+#include <cuda_bf16.h>
+#include <cuda_fp16.h>
+
+#include "spearfish/types.h"
+
+namespace spf::cuda {
+
+template <spf_scalar_type T>
+struct Scalar;
+
+template <>
+struct Scalar<SPF_F32> {
+  using type = float;
+  static __device__ __forceinline__ float widen(float v) { return v; }
+  static __device__ __forceinline__ float narrow(float v) { return v; }
+};
+
+template <>
+struct Scalar<SPF_F16> {
+  using type = __half;
+  static __device__ __forceinline__ float widen(__half v) { return __half2float(v); }
+  static __device__ __forceinline__ __half narrow(float v) { return __float2half_rn(v); }
+  // Two values in one 32-bit word, the lower index in the low half.
+  static __device__ __forceinline__ float2 widen2(uint32_t word) {
+    return __half22float2(*reinterpret_cast<const __half2*>(&word));
+  }
+  static __device__ __forceinline__ uint32_t narrow2(float low, float high) {
+    const __half2 pair = __floats2half2_rn(low, high);
+    return *reinterpret_cast<const uint32_t*>(&pair);
+  }
+};
+
+template <>
+struct Scalar<SPF_BF16> {
+  using type = __nv_bfloat16;
+  static __device__ __forceinline__ float widen(__nv_bfloat16 v) { return __bfloat162float(v); }
+  static __device__ __forceinline__ __nv_bfloat16 narrow(float v) { return __float2bfloat16_rn(v); }
+  static __device__ __forceinline__ float2 widen2(uint32_t word) {
+    return make_float2(__uint_as_float(word << 16), __uint_as_float(word & 0xffff0000u));
+  }
+  static __device__ __forceinline__ uint32_t narrow2(float low, float high) {
+    const __nv_bfloat162 pair = __floats2bfloat162_rn(low, high);
+    return *reinterpret_cast<const uint32_t*>(&pair);
+  }
+};
+
+template <spf_scalar_type T>
+using scalar_t = typename Scalar<T>::type;
+
+// Elements of a 16-byte chunk.
+template <spf_scalar_type T>
+inline constexpr int kChunkElements = 16 / static_cast<int>(sizeof(scalar_t<T>));
+
+template <spf_scalar_type T>
+__device__ __forceinline__ float round_to(float value) {
+  return Scalar<T>::widen(Scalar<T>::narrow(value));
+}
+
+// Sixteen bytes as f32 values; exact.
+template <spf_scalar_type T>
+__device__ __forceinline__ void unpack(const uint4& chunk, float (&values)[kChunkElements<T>]) {
+  const uint32_t words[4] = {chunk.x, chunk.y, chunk.z, chunk.w};
+#pragma unroll
+  for (int i = 0; i < 4; ++i) {
+    if constexpr (T == SPF_F32) {
+      values[i] = __uint_as_float(words[i]);
+    } else {
+      const float2 pair = Scalar<T>::widen2(words[i]);
+      values[2 * i] = pair.x;
+      values[2 * i + 1] = pair.y;
+    }
+  }
+}
+
+// Rounds each value once.
+template <spf_scalar_type T>
+__device__ __forceinline__ uint4 pack(const float (&values)[kChunkElements<T>]) {
+  uint32_t words[4];
+#pragma unroll
+  for (int i = 0; i < 4; ++i) {
+    if constexpr (T == SPF_F32)
+      words[i] = __float_as_uint(values[i]);
+    else
+      words[i] = Scalar<T>::narrow2(values[2 * i], values[2 * i + 1]);
+  }
+  return make_uint4(words[0], words[1], words[2], words[3]);
+}
+
+// Makes the compiler forget that it has unpacked this chunk, so that it holds four words across a barrier and not eight
+// values.
+__device__ __forceinline__ void stay_packed(uint4& chunk) {
+  asm volatile("" : "+r"(chunk.x), "+r"(chunk.y), "+r"(chunk.z), "+r"(chunk.w));
+}
+
+// values[i] = round(values[i]), pairwise.
+template <spf_scalar_type T>
+__device__ __forceinline__ void round_all(float (&values)[kChunkElements<T>]) {
+  if constexpr (T != SPF_F32) unpack<T>(pack<T>(values), values);
+}
+
+// A chunk whose every element is one (1.0): what a missing weight multiplies by.
+template <spf_scalar_type T>
+__device__ __forceinline__ uint4 chunk_of_ones() {
+  constexpr uint32_t word = T == SPF_F32 ? 0x3f800000u : T == SPF_F16 ? 0x3c003c00u : 0x3f803f80u;
+  return make_uint4(word, word, word, word);
+}
+
+} // namespace spf::cuda

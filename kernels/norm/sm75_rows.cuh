@@ -1,0 +1,347 @@
+// Norms with a row in registers: out[r, :] = norm(x[r, :]) for f32, f16, bf16; also in place with a residual.
+//
+//   row r:  |chunk 0|chunk 1| ... |chunk N-1|chunk N| ...            a chunk is 16 bytes
+//            thread 0  1            N-1       0                      N threads a row, K chunks a thread
+//
+// Two kernels with one assignment of chunks to threads and one order of summation, so their bits agree:
+//   norm_rows      rows that start on 16 bytes, of whole chunks, up to K chunks a thread. All loads of a row are
+//   requested
+//                  at once, so it is read once. A block has one row (or, for short rows, 128 / N): the hardware's own
+//                  scheduling of many small blocks beat blocks that walk rows, with and without the next row in flight.
+//   norm_any_rows  any alignment and any length: one pass per sum and one to write; later passes find the row in L1 or
+//   L2.
+//
+// The order of a sum follows from N alone, and N from the row's bytes: neither batch size, nor strides, nor alignment
+// changes a bit of the result.
+#pragma once
+
+#include <algorithm>
+
+#include "kernels/common/cuda/launch.cuh"
+#include "kernels/common/cuda/memory.cuh"
+#include "kernels/common/cuda/reduce.cuh"
+#include "kernels/common/cuda/rows.cuh"
+#include "kernels/norm/args.h"
+
+namespace spf::norm {
+
+// Who owns what, by the capacity of a row in chunks (0: any length). Few threads with several chunks each keep more
+// bytes in flight on a multiprocessor; measured on H200, 8192 rows of 16 KB: 256 x 4 66 us, 512 x 2 71, 1024 x 1 105.
+template <int kCapacity>
+struct RowsConfig {
+  static constexpr int kThreads = // of a row
+      kCapacity == 0      ? 1024
+      : kCapacity <= 16   ? 8
+      : kCapacity <= 32   ? 16
+      : kCapacity <= 128  ? 32
+      : kCapacity <= 256  ? 128
+      : kCapacity <= 1024 ? 256
+      : kCapacity <= 2048 ? 512
+                          : 1024;
+  static constexpr int kChunks = kCapacity / kThreads; // of a thread
+  static constexpr int kBlock = kThreads < 128 ? 128 : kThreads;
+  static constexpr int kRows = kBlock / kThreads; // of a block
+  static_assert(kThreads * kChunks == kCapacity, "a capacity is a power of two of at least 8 chunks");
+};
+
+// Threads that must fit on a multiprocessor: what caps registers. A kernel that has two loads or two constants a chunk
+// needs more registers, and has as many bytes in flight with fewer threads.
+template <NormOp kOp, class Config>
+constexpr int resident_threads() {
+  if (Config::kBlock > 256) return 1024;
+  if (kOp != NormOp::kRms) return 768;
+#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ < 800 // 7.5 holds no more
+  return 1024;
+#else
+  return Config::kChunks <= 2 ? 1536 : 1024;
+#endif
+}
+
+// The last step on one chunk: values -> outputs before the final rounding.
+template <NormOp kOp, spf_scalar_type T, int kElements>
+__device__ __forceinline__ void apply(float (&v)[kElements], const uint4& weight, const uint4& bias, float mean,
+                                      float scale, bool has_weight, bool weight_plus_one) {
+  float w[kElements], b[kElements];
+  cuda::unpack<T>(weight, w);
+  cuda::unpack<T>(bias, b);
+  if constexpr (kOp == NormOp::kLayer) {
+#pragma unroll
+    for (int i = 0; i < kElements; ++i) v[i] = __fmaf_rn((v[i] - mean) * scale, w[i], b[i]);
+  } else {
+#pragma unroll
+    for (int i = 0; i < kElements; ++i) v[i] *= scale;
+    if (weight_plus_one) {
+      const float one = has_weight ? 1.0f : 0.0f; // a missing weight multiplies by 1, not by 2
+#pragma unroll
+      for (int i = 0; i < kElements; ++i) w[i] += one;
+    } else {
+      cuda::round_all<T>(v);
+    }
+#pragma unroll
+    for (int i = 0; i < kElements; ++i) v[i] *= w[i];
+  }
+}
+
+// One chunk's part of a sum. Even and odd elements have their own accumulators: half the length of the dependent chain.
+template <int kElements>
+__device__ __forceinline__ void add_squares(const float (&v)[kElements], float (&sums)[2]) {
+#pragma unroll
+  for (int i = 0; i < kElements; ++i) sums[i & 1] = __fmaf_rn(v[i], v[i], sums[i & 1]);
+}
+
+template <int kElements>
+__device__ __forceinline__ void add_values(const float (&v)[kElements], float (&sums)[2]) {
+#pragma unroll
+  for (int i = 0; i < kElements; ++i) sums[i & 1] += v[i];
+}
+
+// round(a + b) by element.
+template <spf_scalar_type T>
+__device__ __forceinline__ uint4 add_chunks(const uint4& a, const uint4& b) {
+  float x[cuda::kChunkElements<T>], y[cuda::kChunkElements<T>];
+  cuda::unpack<T>(a, x);
+  cuda::unpack<T>(b, y);
+#pragma unroll
+  for (int i = 0; i < cuda::kChunkElements<T>; ++i) x[i] += y[i];
+  return cuda::pack<T>(x);
+}
+
+// --- rows in registers -------------------------------------------------------------------------------------------
+
+// NormArgs as the device wants it.
+struct RowsArgs {
+  explicit RowsArgs(const NormArgs& args)
+      : x(args.data[0]),
+        second(args.data[1]),
+        weight(args.weight),
+        bias(args.bias),
+        rows(args.space),
+        h(static_cast<int32_t>(args.h)),
+        epsilon(args.epsilon),
+        inverse_h(1.0f / static_cast<float>(args.h)),
+        weight_plus_one(args.weight_plus_one) {}
+
+  void* x;
+  void* second; // out, or residual
+  const void* weight;
+  const void* bias;
+  cuda::DeviceRows<2> rows;
+  int32_t h;
+  float epsilon;
+  float inverse_h;
+  bool weight_plus_one;
+};
+
+template <NormOp kOp, spf_scalar_type T, class Config>
+__global__ void __launch_bounds__(Config::kBlock, (resident_threads<kOp, Config>() / Config::kBlock))
+    norm_rows(const __grid_constant__ RowsArgs args) {
+  using namespace spf::cuda;
+  using Element = scalar_t<T>;
+  using Sum = GroupSum<Config::kThreads>;
+  constexpr int kChunks = Config::kChunks;
+  constexpr int kElements = kChunkElements<T>;
+  constexpr bool kAdds = kOp == NormOp::kFusedAddRms;
+  constexpr bool kLayer = kOp == NormOp::kLayer;
+  __shared__ typename Sum::Storage storage;
+
+  const int lane = static_cast<int>(threadIdx.x) % Config::kThreads;
+  const uint32_t row = blockIdx.x * Config::kRows + threadIdx.x / Config::kThreads;
+  const bool exists = Config::kRows == 1 || row < args.rows.rows;
+  const uint4 ones = chunk_of_ones<T>();
+  const uint4 zeros = make_uint4(0, 0, 0, 0);
+  // Chunk k of this thread lies kStep * k elements behind its first one.
+  constexpr int kStep = Config::kThreads * kElements;
+  const int start = lane * kElements;
+  const int left = args.h - start;
+  Element* const first = static_cast<Element*>(args.x) + args.rows.offset(0, row) + start;
+  Element* const second = static_cast<Element*>(args.second) + args.rows.offset(1, row) + start;
+  const Element* const weights = static_cast<const Element*>(args.weight) + start;
+  const Element* const biases = static_cast<const Element*>(args.bias) + start;
+
+  // Weight and bias are constants, so they may be requested before the preceding kernel has ended. Large blocks do not
+  // have the registers to hold them that long, and bring them as far as L2.
+  constexpr bool kEarly = Config::kBlock <= (kLayer ? 256 : 512);
+  uint4 weight[kChunks];
+  uint4 bias[kLayer ? kChunks : 1];
+  const auto fetch_constants = [&](int k) {
+    weight[k] = args.weight != nullptr && k * kStep < left ? load16(weights + k * kStep) : ones;
+    if constexpr (kLayer) bias[k] = args.bias != nullptr && k * kStep < left ? load16(biases + k * kStep) : zeros;
+  };
+#pragma unroll
+  for (int k = 0; k < kChunks; ++k) {
+    if constexpr (kEarly) {
+      fetch_constants(k);
+    } else if (lane % 8 == 0) { // 128 bytes a request
+      if (args.weight != nullptr && k * kStep < left) prefetch(weights + k * kStep);
+      if (args.bias != nullptr && k * kStep < left) prefetch(biases + k * kStep);
+    }
+  }
+  wait_for_primary();
+
+  uint4 x[kChunks];
+  uint4 residual[kAdds ? kChunks : 1];
+#pragma unroll
+  for (int k = 0; k < kChunks; ++k) {
+    x[k] = exists && k * kStep < left ? load16(first + k * kStep) : zeros;
+    if constexpr (kAdds) residual[k] = exists && k * kStep < left ? load16(second + k * kStep) : zeros;
+  }
+  launch_dependents();
+
+  // The new residual takes the place of x.
+  if constexpr (kAdds) {
+#pragma unroll
+    for (int k = 0; k < kChunks; ++k) {
+      x[k] = add_chunks<T>(x[k], residual[k]);
+      if (exists && k * kStep < left) store16(second + k * kStep, x[k]);
+    }
+  }
+
+  float v[kElements];
+  float mean = 0;
+  if constexpr (kLayer) {
+    float sums[2] = {0, 0};
+#pragma unroll
+    for (int k = 0; k < kChunks; ++k) {
+      unpack<T>(x[k], v);
+      add_values(v, sums);
+      stay_packed(x[k]);
+    }
+    mean = Sum::all(sums[0] + sums[1], storage, 0) * args.inverse_h;
+  }
+
+  float squares[2] = {0, 0};
+#pragma unroll
+  for (int k = 0; k < kChunks; ++k) {
+    unpack<T>(x[k], v);
+    if constexpr (kLayer) {
+#pragma unroll
+      for (int i = 0; i < kElements; ++i) v[i] = k * kStep < left ? v[i] - mean : 0.0f;
+    }
+    add_squares(v, squares);
+    stay_packed(x[k]);
+  }
+  const float scale = rsqrtf(__fmaf_rn(Sum::all(squares[0] + squares[1], storage, 1), args.inverse_h, args.epsilon));
+
+  Element* const out = kAdds ? first : second;
+#pragma unroll
+  for (int k = 0; k < kChunks; ++k) {
+    if constexpr (!kEarly) fetch_constants(k);
+    unpack<T>(x[k], v);
+    apply<kOp, T>(v, weight[k], kLayer ? bias[kLayer ? k : 0] : zeros, mean, scale, args.weight != nullptr,
+                  args.weight_plus_one);
+    if (exists && k * kStep < left) store16(out + k * kStep, pack<T>(v));
+  }
+}
+
+// --- rows of any alignment and length ------------------------------------------------------------------------------
+
+template <NormOp kOp, spf_scalar_type T, int kThreads, int kRows>
+__global__ void __launch_bounds__(kThreads* kRows) norm_any_rows(const __grid_constant__ NormArgs args) {
+  using namespace spf::cuda;
+  using Element = scalar_t<T>;
+  using Sum = GroupSum<kThreads>;
+  constexpr int kElements = kChunkElements<T>;
+  constexpr bool kAdds = kOp == NormOp::kFusedAddRms;
+  constexpr bool kLayer = kOp == NormOp::kLayer;
+  __shared__ typename Sum::Storage storage;
+
+  launch_dependents();
+  wait_for_primary();
+  const int lane = static_cast<int>(threadIdx.x) % kThreads;
+  const int slot = static_cast<int>(threadIdx.x) / kThreads;
+  const float inverse_h = 1.0f / static_cast<float>(args.h);
+  const auto* const weight = static_cast<const Element*>(args.weight);
+  const auto* const bias = static_cast<const Element*>(args.bias);
+  const bool weight_vector = on_16_bytes(weight);
+  const bool bias_vector = on_16_bytes(bias);
+  const int64_t tiles = (args.space.rows + kRows - 1) / kRows;
+  unsigned turn = 0;
+
+  for (int64_t tile = blockIdx.x; tile < tiles; tile += gridDim.x) {
+    const int64_t index = tile * kRows + slot;
+    const bool exists = index < args.space.rows;
+    const int64_t h = exists ? args.h : 0;
+    int64_t at[2];
+    args.space.offsets(exists ? index : 0, at);
+    Element* const first = static_cast<Element*>(args.data[0]) + at[0];
+    Element* const second = static_cast<Element*>(args.data[1]) + at[1];
+    Element* const normed = kAdds ? second : first;
+    Element* const out = kAdds ? first : second;
+    const bool vector = on_16_bytes(first) && on_16_bytes(second);
+
+    // Calls body(values, element) for each chunk of this thread, in order; elements past the end read as 0.
+    const auto each_chunk = [&](const Element* source, auto&& body) {
+      for (int64_t e = static_cast<int64_t>(lane) * kElements; e < h; e += static_cast<int64_t>(kThreads) * kElements) {
+        float v[kElements];
+        unpack<T>(load_chunk<T>(source + e, h - e, vector), v);
+        body(v, e);
+      }
+    };
+
+    float mean = 0;
+    if constexpr (kLayer) {
+      float sums[2] = {0, 0};
+      each_chunk(first, [&](const float(&v)[kElements], int64_t) { add_values(v, sums); });
+      mean = Sum::all(sums[0] + sums[1], storage, turn++) * inverse_h;
+    }
+
+    float squares[2] = {0, 0};
+    each_chunk(first, [&](float(&v)[kElements], int64_t e) {
+      if constexpr (kAdds) {
+        const uint4 sum = add_chunks<T>(pack<T>(v), load_chunk<T>(second + e, h - e, vector));
+        store_chunk<T>(second + e, sum, h - e, vector);
+        unpack<T>(sum, v);
+      }
+      if constexpr (kLayer) {
+#pragma unroll
+        for (int i = 0; i < kElements; ++i) v[i] = e + i < h ? v[i] - mean : 0.0f;
+      }
+      add_squares(v, squares);
+    });
+    const float scale = rsqrtf(__fmaf_rn(Sum::all(squares[0] + squares[1], storage, turn++), inverse_h, args.epsilon));
+
+    each_chunk(normed, [&](float(&v)[kElements], int64_t e) {
+      const uint4 w = weight == nullptr ? chunk_of_ones<T>() : load_chunk<T>(weight + e, h - e, weight_vector);
+      const uint4 b = bias == nullptr ? make_uint4(0, 0, 0, 0) : load_chunk<T>(bias + e, h - e, bias_vector);
+      apply<kOp, T>(v, w, b, mean, scale, weight != nullptr, args.weight_plus_one);
+      store_chunk<T>(out + e, pack<T>(v), h - e, vector);
+    });
+  }
+}
+
+// --- launch ------------------------------------------------------------------------------------------------------
+
+// Every row of both operands, the weight and the bias start on 16 bytes and hold whole chunks.
+inline bool whole_chunks(const NormArgs& args, int64_t element_bytes) {
+  uintptr_t bits = reinterpret_cast<uintptr_t>(args.data[0]) | reinterpret_cast<uintptr_t>(args.data[1]) |
+                   reinterpret_cast<uintptr_t>(args.weight) | reinterpret_cast<uintptr_t>(args.bias) |
+                   static_cast<uintptr_t>(args.h * element_bytes);
+  for (int d = 0; d < args.space.dims; ++d)
+    bits |= static_cast<uintptr_t>((args.space.stride[0][d] | args.space.stride[1][d]) * element_bytes);
+  return bits % 16 == 0;
+}
+
+template <NormOp kOp, spf_scalar_type T, class Config>
+spf_status launch_norm(const char* op, const NormArgs& args, const LaunchContext& ctx) {
+  if (args.empty()) return SPF_OK;
+  const int64_t tiles = (args.space.rows + Config::kRows - 1) / Config::kRows;
+  if constexpr (Config::kChunks > 0) {
+    if (whole_chunks(args, sizeof(cuda::scalar_t<T>)) && cuda::DeviceRows<2>::fits(args.space))
+      return cuda::launch(op, ctx, norm_rows<kOp, T, Config>, tiles, Config::kBlock, 0, RowsArgs(args));
+  }
+  const int64_t grid = std::min<int64_t>(tiles, 1 << 20); // blocks walk rows beyond that
+  return cuda::launch(op, ctx, norm_any_rows<kOp, T, Config::kThreads, Config::kRows>, grid, Config::kBlock, 0, args);
+}
+
+// The ops by their names in the manifest.
+inline constexpr NormOp rms_norm = NormOp::kRms;
+inline constexpr NormOp fused_add_rms_norm = NormOp::kFusedAddRms;
+inline constexpr NormOp layer_norm = NormOp::kLayer;
+
+// kCapacity: 16-byte chunks that a row may have; 0 for any number.
+template <NormOp kOp, spf_scalar_type T, int kCapacity>
+spf_status launch_rows(const Call& call, const LaunchContext& ctx) {
+  return launch_norm<kOp, T, RowsConfig<kCapacity>>(call.problem.op->name, norm_args(call, kOp), ctx);
+}
+
+} // namespace spf::norm
