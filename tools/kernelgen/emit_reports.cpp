@@ -88,6 +88,27 @@ void table_text(std::string& out, const std::vector<std::vector<std::string>>& r
   }
 }
 
+// One line of the printed table: rows of one kernel name that are served alike stand together.
+struct Line {
+  std::string name;
+  size_t ops;
+  int instances, units;
+  double seconds;
+  std::vector<std::string> cells;
+};
+
+void add_line(std::vector<Line>& lines, Line line) {
+  for (Line& l : lines) {
+    if (l.name != line.name || l.cells != line.cells) continue;
+    l.ops += line.ops;
+    l.instances += line.instances;
+    l.units += line.units;
+    l.seconds += line.seconds;
+    return;
+  }
+  lines.push_back(std::move(line));
+}
+
 void explain_kernel(std::string& out, const Build& build, const KernelBuild& b) {
   const Kernel& k = *b.kernel;
   out += "\n" + k.family + "/" + k.name + "  (" + joined(k.ops) + ")\n  from " + k.manifest + ":" +
@@ -172,15 +193,21 @@ std::string emit_coverage_text(const Build& build, bool explain) {
     else
       rows[0].push_back("runs from");
     numeric.resize(rows[0].size(), false);
+    std::vector<Line> lines;
     for (const KernelBuild& b : build.kernels) {
       if (b.kernel->kind != kind) continue;
-      std::vector<std::string> row = {b.kernel->family + "/" + b.kernel->name, std::to_string(b.kernel->ops.size()),
-                                      std::to_string(b.built_instances), std::to_string(b.units), rounded(b.seconds)};
+      Line line{
+          b.kernel->family + "/" + b.kernel->name, b.kernel->ops.size(), b.built_instances, b.units, b.seconds, {}};
       if (kind == Kind::kCuda)
-        for (const arch::Answered& a : b.resolution.answers) row.push_back(cell(build, a));
+        for (const arch::Answered& a : b.resolution.answers) line.cells.push_back(cell(build, a));
       else
-        row.push_back(code_list(build, b.resolution.code));
-      rows.push_back(std::move(row));
+        line.cells.push_back(code_list(build, b.resolution.code));
+      add_line(lines, std::move(line));
+    }
+    for (const Line& l : lines) {
+      rows.push_back(
+          {l.name, std::to_string(l.ops), std::to_string(l.instances), std::to_string(l.units), rounded(l.seconds)});
+      rows.back().insert(rows.back().end(), l.cells.begin(), l.cells.end());
     }
     if (rows.size() > 1) table_text(out, rows, numeric);
   }
