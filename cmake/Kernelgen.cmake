@@ -35,7 +35,7 @@ function(spearfish_build_kernelgen out)
   set_property(DIRECTORY APPEND PROPERTY CMAKE_CONFIGURE_DEPENDS ${inputs})
   set(launcher)
   if(CMAKE_CXX_COMPILER_LAUNCHER)
-    set(launcher -DCMAKE_CXX_COMPILER_LAUNCHER=${CMAKE_CXX_COMPILER_LAUNCHER})
+    string(REPLACE ";" "\\;" launcher "-DCMAKE_CXX_COMPILER_LAUNCHER=${CMAKE_CXX_COMPILER_LAUNCHER}")
   endif()
   execute_process(
     COMMAND ${CMAKE_COMMAND} -S ${source} -B ${folder} -G ${CMAKE_GENERATOR} -DCMAKE_BUILD_TYPE=
