@@ -5,8 +5,6 @@
 #include "check/weight.hpp"
 
 namespace spf::check {
-namespace {
-
 PlanFacts read_plan(const spf_plan* plan) {
   PlanFacts facts;
   if (plan == nullptr) return facts;
@@ -27,8 +25,6 @@ PlanFacts read_plan(const spf_plan* plan) {
   }
   return facts;
 }
-
-} // namespace
 
 Call::Call(const Session& session, const Problem& problem, const std::vector<Layout>& layouts)
     : session_(session), problem_(problem) {

@@ -38,6 +38,9 @@ struct Demand {
   std::vector<std::string> forbid;
 };
 
+// Copies an spf_plan; nothing if it is NULL.
+PlanFacts read_plan(const spf_plan* plan);
+
 enum class Workspace {
   kExact,    // what the plan asks for, and then a page that faults (CPU)
   kTooSmall, // one byte less

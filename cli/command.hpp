@@ -53,6 +53,8 @@ struct CommandRow {
 
 std::unique_ptr<Command> make_coverage_command();
 std::unique_ptr<Command> make_demo_command();
+std::unique_ptr<Command> make_check_command();
+std::unique_ptr<Command> make_bench_command();
 std::unique_ptr<Command> make_doctor_command();
 std::unique_ptr<Command> make_plan_command();
 

@@ -18,6 +18,8 @@ constexpr CommandRow kCommands[] = {
     {"plan", "Which kernel serves a problem on a device, and why the others do not", make_plan_command},
     {"coverage", "Which kernel is built, tested and tuned for which target", make_coverage_command},
     {"demo", "A generated weight in every format, through the planned kernels", make_demo_command},
+    {"check", "Every kernel on this machine against the reference", make_check_command},
+    {"bench", "The same kernels timed, beside the limits of this machine", make_bench_command},
 };
 
 constexpr const char* kFooter =

@@ -1,0 +1,341 @@
+#include "check/bench.hpp"
+
+#include <algorithm>
+#include <chrono>
+#include <cmath>
+#include <fstream>
+#include <optional>
+#include <sstream>
+
+#include "check/probe/cpu.hpp"
+#include "check/weight.hpp"
+
+namespace spf::check {
+namespace {
+
+constexpr double kRotate = 440e6; // bytes that CUDA launches walk through before one comes back
+constexpr int kMostLaunches = 2000, kFewestLaunches = 16;
+
+double median(std::vector<double> values) {
+  std::sort(values.begin(), values.end());
+  return values[values.size() / 2];
+}
+
+int64_t up(int64_t value, int64_t step) { return (value + step - 1) / step * step; }
+
+// `slots` copies of a problem's operands, back to back in one block, and one weight each.
+class Slots {
+ public:
+  Slots(Memory& memory, const Problem& problem, int slots, const Demand& demand, bool pdl)
+      : memory_(memory), problem_(problem), require_(demand.require), pdl_(pdl) {
+    for (const OperandShape& operand : problem.operands) {
+      offsets_.push_back(slot_bytes_);
+      if (operand.present) slot_bytes_ += up(operand.elements() * type_bytes(operand.type), 256);
+    }
+    block_ = memory.allocate(slot_bytes_ * slots);
+    fill(slots);
+    plan();
+  }
+
+  static int64_t bytes_of(const Problem& problem) {
+    int64_t bytes = 0;
+    for (const OperandShape& operand : problem.operands)
+      bytes += up(operand.elements() * type_bytes(operand.type), 256);
+    return bytes;
+  }
+
+  spf_status launch(int slot, void* stream) { return call(slot, 0, stream, nullptr); }
+  const PlanFacts& facts() const { return facts_; }
+  bool runs() const { return status_ == SPF_OK; }
+  const std::string& refusal() const { return refusal_; }
+  size_t weight_bytes() const { return weight_ != nullptr ? weight_->bytes : 0; }
+
+ private:
+  void fill(int slots) {
+    const std::vector<Codes> inputs = make_inputs(problem_, Pattern::kPlain);
+    for (size_t i = 0; i < inputs.size(); ++i)
+      if (!inputs[i].empty())
+        memory_.write(block_.data() + offsets_[i], inputs[i].data(), static_cast<int64_t>(inputs[i].size()));
+    for (int slot = 1; slot < slots; ++slot)
+      memory_.copy(block_.data() + slot * slot_bytes_, block_.data(), slot_bytes_);
+  }
+
+  void plan() {
+    spf_packed_weight header = {};
+    if (problem_.weight) {
+      header = problem_.weight->header(memory_.device());
+      weight_ = &header;
+    }
+    spf_plan* made = nullptr;
+    status_ = call(0, SPF_LAUNCH_PLAN_ONLY, nullptr, &made);
+    weight_ = nullptr;
+    if (status_ != SPF_OK) refusal_ = last_error().message;
+    facts_ = read_plan(made);
+    spf_plan_free(made);
+    if (status_ != SPF_OK) return;
+    if (problem_.weight) weight_ = &problem_.weight->packed(facts_.layout, memory_);
+    if (facts_.workspace_bytes > 0) workspace_ = memory_.allocate(static_cast<int64_t>(facts_.workspace_bytes));
+  }
+
+  spf_status call(int slot, uint32_t flags, void* stream, spf_plan** plan) {
+    std::vector<spf_tensor> views(problem_.operands.size());
+    std::vector<const spf_tensor*> operands(views.size(), nullptr);
+    for (size_t i = 0; i < views.size(); ++i) {
+      const OperandShape& o = problem_.operands[i];
+      if (!o.present) continue;
+      expect_ok(spf_tensor_init(&views[i], block_.data() + slot * slot_bytes_ + offsets_[i], o.type,
+                                static_cast<int32_t>(o.shape.size()), o.shape.data(), memory_.device()),
+                "spf_tensor_init");
+      operands[i] = &views[i];
+    }
+    spf_plan_options options = {};
+    options.struct_size = sizeof options;
+    options.require_kernel = require_.empty() ? nullptr : require_.c_str();
+    options.allow_activation_8bit = problem_.allow_activation_8bit ? 1 : 0;
+    spf_launch launch = {};
+    expect_ok(spf_launch_init(&launch, memory_.device()), "spf_launch_init");
+    launch.flags = flags | (pdl_ ? SPF_LAUNCH_PDL : 0);
+    launch.stream = stream;
+    launch.workspace = workspace_.data();
+    launch.workspace_bytes = static_cast<size_t>(workspace_.bytes());
+    launch.options = &options;
+    launch.plan = plan;
+    return spf_op_call(problem_.op->name.c_str(), operands.data(), static_cast<int32_t>(operands.size()),
+                       problem_.params.data(), static_cast<int32_t>(problem_.params.size()), weight_, &launch);
+  }
+
+  Memory& memory_;
+  const Problem& problem_;
+  std::string require_, refusal_;
+  bool pdl_;
+  std::vector<int64_t> offsets_;
+  int64_t slot_bytes_ = 0;
+  Block block_, workspace_;
+  PlanFacts facts_;
+  spf_status status_ = SPF_OK;
+  const spf_packed_weight* weight_ = nullptr;
+};
+
+// Peers of one CSV. Two forms: family,name,shape,m_or_tokens,peer,us and weight,m,us (ggml's matrix product).
+class Peers {
+ public:
+  explicit Peers(const std::string& file) {
+    if (file.empty()) return;
+    std::ifstream in(file);
+    if (!in) throw UsageError("cannot read " + file);
+    std::vector<std::string> header;
+    for (std::string line; std::getline(in, line);) {
+      if (line.empty() || line.front() == '#') continue;
+      std::vector<std::string> cells;
+      std::stringstream stream(line);
+      for (std::string cell; std::getline(stream, cell, ',');) cells.push_back(cell);
+      if (header.empty()) {
+        header = cells;
+        continue;
+      }
+      std::map<std::string, std::string> row;
+      for (size_t i = 0; i < std::min(header.size(), cells.size()); ++i) row[header[i]] = cells[i];
+      rows_.push_back(std::move(row));
+    }
+    if (header.empty()) throw UsageError(file + " has no header line");
+  }
+
+  std::map<std::string, double> of(const Case& c, const Problem& problem) const {
+    std::map<std::string, double> found;
+    for (const auto& row : rows_) {
+      const auto cell = [&](const char* name) {
+        const auto at = row.find(name);
+        return at == row.end() ? std::string() : at->second;
+      };
+      const double us = std::strtod(cell("us").c_str(), nullptr);
+      if (us <= 0) continue;
+      if (row.contains("weight")) {
+        if (c.op == "linear" && same_weight(cell("weight"), c.weight) && cell("m") == std::to_string(problem.rows()))
+          found["ggml " + cell("weight")] = us;
+      } else if (cell("name") == c.op && cell("m_or_tokens") == std::to_string(problem.rows()) &&
+                 same_shape(cell("shape"), c)) {
+        found[cell("peer")] = us;
+      }
+    }
+    return found;
+  }
+
+ private:
+  // "H4096": the extents of a case, in any order of symbols.
+  static bool same_shape(const std::string& shape, const Case& c) {
+    const size_t digits = shape.find_first_of("0123456789");
+    if (digits == std::string::npos || c.dims.size() != 1) return false;
+    return shape.substr(digits) == std::to_string(c.dims.begin()->second);
+  }
+
+  // 4-bit and 8-bit groups of integers have their nearest relatives among ggml's formats.
+  static bool same_weight(const std::string& theirs, const std::string& ours) {
+    return theirs == ours || (theirs == "q4_0" && ours.starts_with("int4")) ||
+           (theirs == "q8_0" && ours.starts_with("int8"));
+  }
+
+  std::vector<std::map<std::string, std::string>> rows_;
+};
+
+// Bytes that a call has to move at least: what it reads once and writes once.
+double traffic(const Problem& problem, size_t weight_bytes) {
+  double bytes = static_cast<double>(weight_bytes);
+  for (size_t i = 0; i < problem.operands.size(); ++i) {
+    const double size = static_cast<double>(problem.operands[i].elements() * type_bytes(problem.operands[i].type));
+    bytes += problem.op->operands[i].role == SPF_ROLE_INOUT ? 2 * size : size;
+  }
+  return bytes;
+}
+
+double time_cpu(Slots& slots) {
+  using Clock = std::chrono::steady_clock;
+  const auto once = [&](int calls) {
+    const auto start = Clock::now();
+    for (int i = 0; i < calls; ++i) expect_ok(slots.launch(0, nullptr), "launch");
+    return std::chrono::duration<double, std::micro>(Clock::now() - start).count() / calls;
+  };
+  const double first = once(1);
+  if (first > 3e6) return first;
+  const int calls = std::max(1, static_cast<int>(50 / std::max(once(1), 0.05))); // short calls are timed together
+  std::vector<double> times;
+  const auto begin = Clock::now();
+  while (times.size() < 5 || (times.size() < 400 && std::chrono::duration<double>(Clock::now() - begin).count() < 0.3))
+    times.push_back(once(calls));
+  return median(times);
+}
+
+class Bench {
+ public:
+  Bench(Memory& memory, const BenchOptions& options, BenchReport* report)
+      : memory_(memory), options_(options), report_(report), peers_(options.peers) {
+    if (!memory.is_cpu()) {
+      report->limits = measure_cuda(memory);
+      return;
+    }
+    for (const ComputeLimit& limit : measure_compute(memory.facts().cpu_features, spf_cpu_threads()))
+      report->limits.ops_per_second[limit.name] = limit.per_second;
+    report->limits.read_bytes_per_second = measure_read_bandwidth(size_t{256} << 20, spf_cpu_threads());
+  }
+
+  void time(const Case& c) {
+    Problem problem = make_problem(c);
+    // The rows of a batch-size series share one weight; making it takes longer than timing it.
+    if (problem.weight) {
+      const std::string key = c.weight + " " + std::to_string(problem.weight->n()) + " " +
+                              std::to_string(problem.weight->k()) + (c.act_order ? " act_order" : "");
+      problem.weight = weights_.try_emplace(key, problem.weight).first->second;
+    }
+    std::vector<std::string> kernels = {options_.kernel};
+    if (options_.every_kernel) {
+      kernels.clear();
+      for (const Kernel& kernel : kernels_of(c.op, memory_.device().kind)) kernels.push_back(kernel.name);
+    }
+    for (const std::string& kernel : kernels) time(c, problem, kernel);
+  }
+
+ private:
+  void time(const Case& c, const Problem& problem, const std::string& kernel) {
+    const int64_t slot = std::max<int64_t>(Slots::bytes_of(problem), 256);
+    int count = 1;
+    if (!memory_.is_cpu()) {
+      count = std::clamp(static_cast<int>(kRotate / static_cast<double>(slot)), kFewestLaunches, kMostLaunches);
+      count = static_cast<int>(std::max<int64_t>(1, std::min<int64_t>(count, memory_.largest_block() / 2 / slot)));
+    }
+    Slots slots(memory_, problem, count, {kernel, {}}, options_.pdl);
+    if (!slots.runs()) {
+      report_->refused.push_back(c.op + " " + c.name() + ": " + slots.refusal());
+      return;
+    }
+    BenchRow row;
+    row.op = c.op;
+    row.name = c.name();
+    row.types = c.types;
+    row.dims = c.dims;
+    if (problem.op->has_leading()) row.dims["*"] = problem.rows();
+    row.weight = c.weight;
+    row.kernel = slots.facts().kernel;
+    row.instance = slots.facts().instance;
+    row.activation = slots.facts().activation;
+    row.bytes = traffic(problem, slots.weight_bytes());
+    if (problem.weight) row.operations = 2 * problem.multiplications();
+    row.us = memory_.is_cpu() ? time_cpu(slots) : median(time_graph(memory_, count, 15, [&](int index, void* stream) {
+      expect_ok(slots.launch(index, stream), "launch");
+    }));
+    row.limit_us = limit(row);
+    row.peers = peers_.of(c, problem);
+    report_->rows.push_back(std::move(row));
+  }
+
+  double limit(const BenchRow& row) {
+    if (!memory_.is_cpu()) return 1e6 * row.bytes / report_->limits.copy_bytes_per_second;
+    double peak = 0;
+    for (const auto& [name, rate] : report_->limits.ops_per_second)
+      if (!name.starts_with("s8") || row.activation.starts_with("s8")) peak = std::max(peak, rate);
+    return 1e6 * std::max(row.bytes / cpu_bandwidth(row.bytes), row.operations / peak);
+  }
+
+  // Of a set of about this size: measured once per power of two.
+  double cpu_bandwidth(double bytes) {
+    const auto size = size_t{1} << static_cast<int>(std::clamp(std::ceil(std::log2(std::max(bytes, 1.0))), 12.0, 28.0));
+    const auto [at, fresh] = bandwidth_.try_emplace(size, 0);
+    if (fresh) at->second = measure_read_bandwidth(size, spf_cpu_threads());
+    return at->second;
+  }
+
+  Memory& memory_;
+  const BenchOptions& options_;
+  BenchReport* report_;
+  Peers peers_;
+  std::map<size_t, double> bandwidth_;
+  std::map<std::string, std::shared_ptr<Weight>> weights_;
+};
+
+} // namespace
+
+BenchReport run_bench(Memory& memory, const std::vector<Case>& cases, const BenchOptions& options,
+                      const ProgressCall& progress) {
+  BenchReport report;
+  Bench bench(memory, options, &report);
+  std::vector<const Case*> timed;
+  for (const Case& c : cases)
+    if (c.bench) timed.push_back(&c);
+  for (size_t i = 0; i < timed.size(); ++i) {
+    if (progress) progress(i, timed.size(), timed[i]->op + " " + timed[i]->name());
+    bench.time(*timed[i]);
+  }
+  if (progress) progress(timed.size(), timed.size(), "");
+  return report;
+}
+
+nlohmann::ordered_json BenchReport::json() const {
+  using Json = nlohmann::ordered_json;
+  const auto rounded = [](double value) { return std::round(value * 1000) / 1000; };
+  Json out = {{"device", info.device}, {"driver", info.driver},   {"toolkit", info.toolkit},
+              {"commit", info.commit}, {"command", info.command}, {"date", info.date}};
+  Json& measured = out["limits"] = Json::object();
+  if (limits.copy_bytes_per_second > 0) measured["copy_gb_per_s"] = rounded(limits.copy_bytes_per_second / 1e9);
+  if (limits.read_bytes_per_second > 0) measured["read_gb_per_s"] = rounded(limits.read_bytes_per_second / 1e9);
+  if (limits.empty_us > 0) measured["empty_kernel_us"] = rounded(limits.empty_us);
+  for (const auto& [name, rate] : limits.ops_per_second) measured["gops_per_s"][name] = rounded(rate / 1e9);
+  out["rows"] = Json::array();
+  for (const BenchRow& row : rows) {
+    Json item = {{"op", row.op}, {"case", row.name}, {"types", row.types}, {"dims", row.dims}};
+    if (!row.weight.empty()) item["weight"] = row.weight;
+    item["kernel"] = row.kernel;
+    item["instance"] = row.instance;
+    if (!row.weight.empty()) item["activation"] = row.activation;
+    item["us"] = rounded(row.us);
+    item["limit_us"] = rounded(row.limit_us);
+    item["share_of_limit"] = rounded(row.limit_us / row.us);
+    item["peers"] = Json::object();
+    for (const auto& [peer, us] : row.peers) {
+      item["peers"][peer] = us;
+      item["us_over_peer"][peer] = rounded(row.us / us);
+    }
+    out["rows"].push_back(std::move(item));
+  }
+  for (const std::string& why : refused) out["refused"].push_back(why);
+  return out;
+}
+
+} // namespace spf::check

@@ -1,0 +1,97 @@
+// Timing on a GPU: graphs of many launches between two events, the last-level cache emptied before each replay.
+#include <algorithm>
+
+#include <cuda_runtime_api.h>
+
+#include "check/bench.hpp"
+
+namespace spf::check {
+
+void launch_empty(void* stream);
+void launch_copy(const void* from, void* to, int64_t bytes, int blocks, void* stream);
+void launch_read(const void* from, int64_t bytes, int blocks, void* never, void* stream);
+
+namespace {
+
+constexpr int64_t kFlushBytes = int64_t{512} << 20;
+
+void expect(cudaError_t error, const char* what) {
+  if (error != cudaSuccess)
+    throw Failure(std::string(what) + ": " + cudaGetErrorName(error) + ": " + cudaGetErrorString(error));
+}
+
+struct Event {
+  Event() { expect(cudaEventCreate(&event), "cudaEventCreate"); }
+  ~Event() { (void)cudaEventDestroy(event); }
+  Event(const Event&) = delete;
+  Event& operator=(const Event&) = delete;
+  cudaEvent_t event = nullptr;
+};
+
+int full_grid(Memory& memory) { return memory.facts().sm_count * 4; }
+
+double best(const std::vector<double>& times) { return *std::min_element(times.begin(), times.end()); }
+
+} // namespace
+
+std::vector<double> time_graph(Memory& memory, int count, int repeats,
+                               const std::function<void(int index, void* stream)>& launch) {
+  auto* stream = static_cast<cudaStream_t>(memory.stream(0));
+  launch(0, stream); // loads the code
+  memory.wait();
+  const Block flush = memory.allocate(kFlushBytes), never = memory.allocate(4);
+  expect(cudaStreamBeginCapture(stream, cudaStreamCaptureModeThreadLocal), "cudaStreamBeginCapture");
+  cudaGraph_t graph = nullptr;
+  try {
+    for (int i = 0; i < count; ++i) launch(i, stream);
+  } catch (...) {
+    (void)cudaStreamEndCapture(stream, &graph);
+    throw;
+  }
+  expect(cudaStreamEndCapture(stream, &graph), "cudaStreamEndCapture");
+  cudaGraphExec_t executable = nullptr;
+  const cudaError_t made = cudaGraphInstantiate(&executable, graph, 0);
+  (void)cudaGraphDestroy(graph);
+  expect(made, "cudaGraphInstantiate");
+  const std::shared_ptr<CUgraphExec_st> owned(executable, [](cudaGraphExec_t e) { (void)cudaGraphExecDestroy(e); });
+  Event begin, end;
+  std::vector<double> times;
+  for (int i = 0; i < repeats + 2; ++i) {
+    // Reading leaves clean lines behind: a write would make the first launches pay for its way back to memory.
+    launch_read(flush.data(), kFlushBytes, full_grid(memory), never.data(), stream);
+    expect(cudaGetLastError(), "launch");
+    expect(cudaEventRecord(begin.event, stream), "cudaEventRecord");
+    expect(cudaGraphLaunch(executable, stream), "cudaGraphLaunch");
+    expect(cudaEventRecord(end.event, stream), "cudaEventRecord");
+    expect(cudaStreamSynchronize(stream), "cudaStreamSynchronize");
+    float ms = 0;
+    expect(cudaEventElapsedTime(&ms, begin.event, end.event), "cudaEventElapsedTime");
+    if (i >= 2) times.push_back(1e3 * static_cast<double>(ms) / count);
+  }
+  return times;
+}
+
+Limits measure_cuda(Memory& memory) {
+  Limits limits;
+  const int64_t bytes = std::min<int64_t>(int64_t{1} << 30, memory.largest_block() / 8);
+  const Block from = memory.allocate(bytes), to = memory.allocate(bytes), never = memory.allocate(4);
+  expect(cudaMemset(from.data(), 1, static_cast<size_t>(bytes)), "cudaMemset");
+  const double copied = 2.0 * static_cast<double>(bytes);
+  const double by_kernel = best(time_graph(
+      memory, 8, 7, [&](int, void* stream) { launch_copy(from.data(), to.data(), bytes, full_grid(memory), stream); }));
+  const double by_runtime = best(time_graph(memory, 8, 7, [&](int, void* stream) {
+    expect(cudaMemcpyAsync(to.data(), from.data(), static_cast<size_t>(bytes), cudaMemcpyDeviceToDevice,
+                           static_cast<cudaStream_t>(stream)),
+           "cudaMemcpyAsync");
+  }));
+  limits.copy_bytes_per_second = 1e6 * copied / std::min(by_kernel, by_runtime);
+  limits.read_bytes_per_second =
+      1e6 * static_cast<double>(bytes) / best(time_graph(memory, 8, 7, [&](int, void* stream) {
+        launch_read(from.data(), bytes, full_grid(memory), never.data(), stream);
+      }));
+  const std::vector<double> empty = time_graph(memory, 1000, 9, [](int, void* stream) { launch_empty(stream); });
+  limits.empty_us = best(empty);
+  return limits;
+}
+
+} // namespace spf::check
