@@ -106,6 +106,13 @@ class AmxInteger {
 
   template <int kM, int kN>
   void tiles(int64_t first, int64_t last, int64_t block, int64_t row_tile) const {
+    if (p_.zeros == SPF_ZERO_NONE) return tiles<kM, kN, SPF_ZERO_NONE>(first, last, block, row_tile);
+    if (p_.zeros == SPF_ZERO_INTEGER) return tiles<kM, kN, SPF_ZERO_INTEGER>(first, last, block, row_tile);
+    tiles<kM, kN, SPF_ZERO_MINIMUM>(first, last, block, row_tile);
+  }
+
+  template <int kM, int kN, spf_zero_point_kind kZeros>
+  void tiles(int64_t first, int64_t last, int64_t block, int64_t row_tile) const {
     const char* x = a_.workspace + ws_.codes + row_tile * 16 * ws_.pitch;
     const uint8_t* b = weights_;
     for (int64_t s = first; s < last; ++s) {
@@ -116,23 +123,28 @@ class AmxInteger {
       for (int j = 0; j < kN; ++j) {
         const SegmentScale scale = load_segment_scale(w_, first_block_ + block + j, segment.scale_row);
         for (int i = 0; i < kM; ++i)
-          accumulate(scale, dots_ + (i * kN + j) * 256, row_tile + i, s, sum_at(row_tile + i, block + j));
+          accumulate<kZeros>(scale, dots_ + (i * kN + j) * 256, row_tile + i, s, sum_at(row_tile + i, block + j));
       }
     }
   }
 
+  // Everything that the loop reads is a local: stores through float pointers could change members, for all gcc knows.
+  template <spf_zero_point_kind kZeros>
   void accumulate(const SegmentScale& scale, const int32_t* dots, int64_t row_tile, int64_t s, float* sums) const {
-    const int64_t at = row_tile * kTokens * p_.segments + s;
+    const int64_t stride = p_.segments, at = row_tile * kTokens * stride + s;
     const float* steps = reinterpret_cast<const float*>(a_.workspace + ws_.steps) + at;
     const int32_t* code_sums = reinterpret_cast<const int32_t*>(a_.workspace + ws_.sums) + at;
     const int32_t* offsets = reinterpret_cast<const int32_t*>(a_.workspace + ws_.offsets) + at;
+    const SegmentScale local = scale;
+#pragma GCC unroll 8
     for (int r = 0; r < kTokens; ++r) {
-      const int64_t i = r * p_.segments;
+      const int64_t i = r * stride;
       __m512i dot = _mm512_load_si512(dots + (kPlanes - 1) * 128 + r * 16);
       if (kPlanes == 2) dot = _mm512_add_epi32(dot, _mm512_slli_epi32(_mm512_load_si512(dots + r * 16), 8));
       dot = _mm512_add_epi32(dot, _mm512_set1_epi32(offsets[i]));
       float* sum = sums + r * 16;
-      _mm512_store_ps(sum, add_segment(p_.zeros, scale, _mm512_load_ps(sum), dot, steps[i], code_sums[i]));
+      const int32_t code_sum = kZeros == SPF_ZERO_NONE ? 0 : code_sums[i];
+      _mm512_store_ps(sum, add_segment(kZeros, local, _mm512_load_ps(sum), dot, steps[i], code_sum));
     }
   }
 
