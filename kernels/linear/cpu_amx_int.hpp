@@ -113,12 +113,14 @@ class AmxInteger {
 
   template <int kM, int kN, spf_zero_point_kind kZeros>
   void tiles(int64_t first, int64_t last, int64_t block, int64_t row_tile) const {
+    const int64_t segment_tiles = p_.segment_k > 64 ? 2 : 1;
     const char* x = a_.workspace + ws_.codes + row_tile * 16 * ws_.pitch;
     const uint8_t* b = weights_;
     for (int64_t s = first; s < last; ++s) {
       const CpuSegment segment = cpu_segment(w_, s);
       zero_sums<kM, kN>();
-      for (int32_t at = 0; at < segment.length; at += 64, b += 1024) multiply<kM, kN>(x + segment.start + at, b);
+      for (int32_t at = 0; at < segment.length; at += 64, b += 1024)
+        multiply<kM, kN>(x + (s * segment_tiles) * 1024 + at * 16, b);
       store_sums<kM, kN>();
       for (int j = 0; j < kN; ++j) {
         const SegmentScale scale = load_segment_scale(w_, first_block_ + block + j, segment.scale_row);
@@ -172,7 +174,7 @@ class AmxInteger {
   template <int kM, int kN>
   void multiply(const char* x, const uint8_t* b) const {
     constexpr int64_t kBlock = kAmxColumnTiles * 1024;
-    Atom::template load<4>(x, ws_.pitch);
+    Atom::template load<4>(x, 64);
     Atom::template load<6>(b, 64);
     Atom::template dot_s8u8<0, 4, 6>();
     if constexpr (kN > 1) {
@@ -186,7 +188,7 @@ class AmxInteger {
       Atom::template dot_s8u8<3, 4, 7>();
     }
     if constexpr (kM == 2) {
-      Atom::template load<5>(x + 16 * ws_.pitch, ws_.pitch);
+      Atom::template load<5>(x + 16 * ws_.pitch, 64);
       Atom::template dot_s8u8<kN, 5, 6>();
       if constexpr (kN == 2) Atom::template dot_s8u8<3, 5, 7>();
     }
@@ -217,8 +219,8 @@ spf_status run_amx_integer(const Call& call, const LaunchContext& ctx) {
       const int64_t pieces = (a.weight.segments + 15) / 16;
 #pragma omp for schedule(static)
       for (int64_t i = 0; i < rows * pieces; ++i)
-        prepare_integers<kPlanes>(a, ws, m + i / pieces, i / pieces, i % pieces * 16,
-                                  smaller(i % pieces * 16 + 16, a.weight.segments));
+        prepare_integers<kPlanes, true>(a, ws, m + i / pieces, i / pieces, i % pieces * 16,
+                                        smaller(i % pieces * 16 + 16, a.weight.segments));
       multiply.run(m, rows, range.begin, range.end);
 #pragma omp barrier
     }

@@ -86,7 +86,10 @@ inline int64_t plane_row(int64_t token, int plane) {
 // Integers of one row (slot of the chunk) for the segments [first, last).
 //   step = max|x| / limit over the segment, limit = 127 or 32639 (the largest 256 * high + low with two signed bytes);
 //   code = x / max|x| * limit, to nearest even. A segment that holds NaN or infinity gets codes 0 and step NaN.
-template <int kPlanes>
+//
+// kTiled: a row of a plane is not a run of bytes but 64 bytes of each of a row tile's column tiles, 1 KiB apart; a
+// segment has two column tiles if it may be longer than 64, else one. One AMX tile is then 1 KiB without gaps.
+template <int kPlanes, bool kTiled = false>
 inline void prepare_integers(const Args& a, const IntegerWorkspace& ws, int64_t m, int64_t slot, int64_t first,
                              int64_t last) {
   constexpr float kLimit = kPlanes == 1 ? 127.0f : 32639.0f;
@@ -95,7 +98,11 @@ inline void prepare_integers(const Args& a, const IntegerWorkspace& ws, int64_t 
   const bool nibbles = a.weight.layout.codes == CpuCodes::kNibble;
   const char* row = row_at(a.x, m);
   char* planes[kPlanes];
-  for (int p = 0; p < kPlanes; ++p) planes[p] = a.workspace + ws.codes + plane_row<kPlanes>(slot, p) * ws.pitch;
+  for (int p = 0; p < kPlanes; ++p) {
+    const int64_t at = plane_row<kPlanes>(slot, p);
+    planes[p] = a.workspace + ws.codes + (kTiled ? at / 16 * ws.pitch * 16 + at % 16 * 64 : at * ws.pitch);
+  }
+  const int64_t segment_tiles = a.weight.layout.segment_k > 64 ? 2 : 1;
   float* steps = reinterpret_cast<float*>(a.workspace + ws.steps) + slot * a.weight.layout.segments;
   int32_t* sums = reinterpret_cast<int32_t*>(a.workspace + ws.sums) + slot * a.weight.layout.segments;
   int32_t* offsets = reinterpret_cast<int32_t*>(a.workspace + ws.offsets) + slot * a.weight.layout.segments;
@@ -119,13 +126,14 @@ inline void prepare_integers(const Args& a, const IntegerWorkspace& ws, int64_t 
       if (!finite) code = _mm512_setzero_si512();
       sum = _mm512_add_epi32(sum, code);
       const __m512i low = kPlanes == 1 ? code : _mm512_srai_epi32(_mm512_slli_epi32(code, 24), 24);
+      const int64_t to = kTiled ? (i * segment_tiles + j / 4) * 1024 + j % 4 * 16 : s.start + 16 * j;
       __m128i bytes = _mm512_cvtepi32_epi8(low);
       if (nibbles) bytes = _mm_shuffle_epi8(bytes, nibble_order);
-      _mm_storeu_si128(reinterpret_cast<__m128i*>(planes[kPlanes - 1] + s.start + 16 * j), bytes);
+      _mm_storeu_si128(reinterpret_cast<__m128i*>(planes[kPlanes - 1] + to), bytes);
       if constexpr (kPlanes == 2) {
         bytes = _mm512_cvtepi32_epi8(_mm512_srai_epi32(_mm512_sub_epi32(code, low), 8));
         if (nibbles) bytes = _mm_shuffle_epi8(bytes, nibble_order);
-        _mm_storeu_si128(reinterpret_cast<__m128i*>(planes[0] + s.start + 16 * j), bytes);
+        _mm_storeu_si128(reinterpret_cast<__m128i*>(planes[0] + to), bytes);
       }
     }
     sums[i] = _mm512_reduce_add_epi32(sum);

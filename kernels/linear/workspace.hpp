@@ -25,12 +25,13 @@ struct IntegerWorkspace {
 
 // rows: how many rows are prepared at a time; planes: bytes per code; scratch: bytes for each thread.
 [[maybe_unused]] inline IntegerWorkspace integer_workspace(const CpuPacked& p, int64_t rows, int planes,
-                                                           int64_t scratch, int threads) {
+                                                           int64_t scratch, int threads, bool tiled = false) {
   IntegerWorkspace w;
   const auto align = [](int64_t bytes) { return (bytes + 255) / 256 * 256; };
   w.rows = rows;
   // Kernels may read whole 64-position steps past a segment's end (against zero weights).
   w.pitch = align(p.padded_k + 64) + 64; // + 64: rows must not all start in the same cache set
+  if (tiled) w.pitch = p.segments * (p.segment_k > 64 ? 2 : 1) * 64;
   w.codes = 0;
   w.steps = align(rows * planes * w.pitch + 64);
   w.sums = w.steps + align(rows * p.segments * 4);
@@ -67,7 +68,7 @@ struct FloatWorkspace {
 
 [[maybe_unused]] inline IntegerWorkspace amx_workspace(const CpuPacked& p, int64_t m, int planes, int threads) {
   const int64_t rows = m >= kAmxRows ? kAmxRows : m < 1 ? 16 : (m + 15) / 16 * 16;
-  return integer_workspace(p, rows, planes, kAmxWeightBytes + kAmxDotBytes + rows * kAmxBlocks * 16 * 4, threads);
+  return integer_workspace(p, rows, planes, kAmxWeightBytes + kAmxDotBytes + rows * kAmxBlocks * 16 * 4, threads, true);
 }
 
 // Activations as one or two bf16 terms, padded and permuted as the weight's columns are.
