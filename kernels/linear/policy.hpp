@@ -66,7 +66,9 @@ inline PolicyResult amx_integer_policy(const Problem& problem, const spf_device_
   const IntegerWorkspace ws = amx_workspace(s.weight, s.m, planes, workspace_threads(facts));
   // A tile costs the same however few of its rows are used.
   s.m = (s.m * planes + 15) / 16 * 16;
-  result = policy::accept(0, 2.0 + cpu_cost(s, {3500e3, 2.5, 1.5}, ws.rows * planes));
+  // One tile of rows waits for each product; several overlap.
+  const double segment_ns = s.m <= 16 ? 2.5 : 1.5;
+  result = policy::accept(0, 2.0 + cpu_cost(s, {3500e3, segment_ns, 1.5}, ws.rows * planes));
   result.workspace_bytes = static_cast<size_t>(ws.bytes);
   return result;
 }
