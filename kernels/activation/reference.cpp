@@ -20,8 +20,10 @@ float round(double value) {
 }
 
 double silu(double v) { return v / (1.0 + std::exp(-v)); }
-double gelu(double v) { return 0.5 * v * (1.0 + std::erf(v * kSqrtHalf)); }
-double gelu_tanh(double v) { return 0.5 * v * (1.0 + std::tanh(kSqrtTwoOverPi * (v + kCubic * v * v * v))); }
+// 1 + erf(x) = erfc(-x) and (1 + tanh(u)) / 2 = 1 / (1 + exp(-2 u)): left as they are, the sums cancel to 0 where the
+// result still is a number of every type.
+double gelu(double v) { return 0.5 * v * std::erfc(-v * kSqrtHalf); }
+double gelu_tanh(double v) { return v / (1.0 + std::exp(-2.0 * kSqrtTwoOverPi * (v + kCubic * v * v * v))); }
 double gelu_quick(double v) { return v / (1.0 + std::exp(-1.702 * v)); }
 
 // The two forms whose intermediates live in the scalar type.
