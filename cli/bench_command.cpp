@@ -18,7 +18,9 @@ class BenchCommand final : public Command {
     app.add_flag("--pdl", options_.pdl, "CUDA: launch with programmatic dependent launch");
     app.add_option("--peers", options_.peers, "CSV of others' times: family,name,shape,m_or_tokens,peer,us")
         ->type_name("FILE");
-    app.footer("Example: spearfish bench norm activation --device cuda:0 --json bench.json\n");
+    app.footer(
+        "Exit codes: 0 success, 1 failure, 2 wrong usage.\n"
+        "Example: spearfish bench norm activation --device cuda:0 --json bench.json\n");
   }
 
   int run() override {
