@@ -6,6 +6,7 @@
 #pragma once
 
 #include "kernels/common/policy.hpp"
+#include "kernels/linear/policy_cuda.hpp"
 #include "kernels/linear/workspace.hpp"
 
 namespace spf::linear {

@@ -24,25 +24,36 @@ __device__ __forceinline__ void launch_dependents() {
 #endif
 }
 
-// Launches kernel<<<grid, block, shared_bytes, ctx.stream>>>(args). SPF_DEVICE_ERROR with the CUDA code on failure.
+// Launches kernel<<<grid, block, shared_bytes, ctx.stream>>>(args), in clusters of `cluster` blocks (9.0 and later; the
+// grid is a whole number of them). SPF_DEVICE_ERROR with the CUDA code on failure.
 template <class Args>
 spf_status launch(const char* op, const LaunchContext& ctx, void (*kernel)(Args), int64_t grid, int block,
-                  size_t shared_bytes, const Args& args) {
+                  size_t shared_bytes, const Args& args, int cluster = 1) {
   if (grid > 0x7fffffff)
     return fail(SPF_INVALID_SHAPE, op, "launch", "grid", "over 2147483647 blocks", "at most 2147483647 blocks");
+  cudaLaunchAttribute attributes[2] = {};
   cudaLaunchConfig_t config = {};
   config.gridDim = dim3(static_cast<unsigned>(grid));
   config.blockDim = dim3(static_cast<unsigned>(block));
   config.dynamicSmemBytes = shared_bytes;
   config.stream = static_cast<cudaStream_t>(ctx.stream);
-  cudaLaunchAttribute attribute = {};
+  config.attrs = attributes;
   if ((ctx.flags & SPF_LAUNCH_PDL) != 0 && ctx.facts->compute_capability >= 90) {
-    attribute.id = cudaLaunchAttributeProgrammaticStreamSerialization;
-    attribute.val.programmaticStreamSerializationAllowed = 1;
-    config.attrs = &attribute;
-    config.numAttrs = 1;
+    cudaLaunchAttribute& dependent = attributes[config.numAttrs++];
+    dependent.id = cudaLaunchAttributeProgrammaticStreamSerialization;
+    dependent.val.programmaticStreamSerializationAllowed = 1;
   }
-  const cudaError_t error = cudaLaunchKernelEx(&config, kernel, args);
+  if (cluster > 1) {
+    cudaLaunchAttribute& dimension = attributes[config.numAttrs++];
+    dimension.id = cudaLaunchAttributeClusterDimension;
+    dimension.val.clusterDim = {static_cast<unsigned>(cluster), 1, 1};
+  }
+  // More than 48 KiB has to be asked for.
+  cudaError_t error =
+      shared_bytes <= 48 * 1024
+          ? cudaSuccess
+          : cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, static_cast<int>(shared_bytes));
+  if (error == cudaSuccess) error = cudaLaunchKernelEx(&config, kernel, args);
   if (error == cudaSuccess) return SPF_OK;
   cudaGetLastError(); // a failed launch must not be found by the caller's next check
   return fail(SPF_DEVICE_ERROR, op, "launch", "cudaLaunchKernelEx", cudaGetErrorString(error), "cudaSuccess",

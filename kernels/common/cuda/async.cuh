@@ -1,0 +1,91 @@
+// Asynchronous movement: 16-byte copies into shared memory, bulk copies, barriers that count bytes, and stores into the
+// shared memory of another block of the cluster.
+#pragma once
+
+#include <cstdint>
+
+namespace spf::cuda {
+
+__device__ __forceinline__ uint32_t shared_address(const void* pointer) {
+  return static_cast<uint32_t>(__cvta_generic_to_shared(pointer));
+}
+
+// --- cp.async: 8.0 and later ---------------------------------------------------------------------------------------
+
+// kBytes (4, 8 or 16) from global to shared memory, past L1 for 16; writes zeros and reads nothing where !valid.
+template <int kBytes>
+__device__ __forceinline__ void copy_async(uint32_t to, const void* from, bool valid) {
+  const int read = valid ? kBytes : 0;
+  if constexpr (kBytes == 16)
+    asm volatile("cp.async.cg.shared.global.L2::256B [%0], [%1], 16, %2;" ::"r"(to), "l"(from), "r"(read) : "memory");
+  else
+    asm volatile("cp.async.ca.shared.global [%0], [%1], %2, %3;" ::"r"(to), "l"(from), "n"(kBytes), "r"(read)
+                 : "memory");
+}
+
+__device__ __forceinline__ void commit_copies() { asm volatile("cp.async.commit_group;" ::: "memory"); }
+
+// Waits until at most kPending of this thread's groups are under way.
+template <int kPending>
+__device__ __forceinline__ void wait_for_copies() {
+  asm volatile("cp.async.wait_group %0;" ::"n"(kPending) : "memory");
+}
+
+// --- mbarrier, bulk copies, clusters: 9.0 and later ----------------------------------------------------------------
+
+// A barrier for one phase: init, expect, wait.
+struct Barrier {
+  uint64_t word;
+
+  __device__ __forceinline__ void init(uint32_t arrivals) {
+    asm volatile("mbarrier.init.shared::cta.b64 [%0], %1;" ::"r"(shared_address(&word)), "r"(arrivals) : "memory");
+  }
+  // One arrival, and bytes that asynchronous writes will bring.
+  __device__ __forceinline__ void arrive_expect(uint32_t bytes) {
+    asm volatile("mbarrier.arrive.expect_tx.shared::cta.b64 _, [%0], %1;" ::"r"(shared_address(&word)), "r"(bytes)
+                 : "memory");
+  }
+  __device__ __forceinline__ void wait(uint32_t parity) {
+    asm volatile(
+        "{\n.reg .pred done;\nAGAIN:\nmbarrier.try_wait.parity.acquire.cluster.shared::cta.b64 done, [%0], %1;\n"
+        "@!done bra AGAIN;\n}" ::"r"(shared_address(&word)),
+        "r"(parity)
+        : "memory");
+  }
+};
+
+// Makes initialized barriers visible to the cluster and to the copy engine.
+__device__ __forceinline__ void fence_barrier_init() {
+  asm volatile("fence.mbarrier_init.release.cluster;" ::: "memory");
+}
+
+// bytes % 16 == 0, both addresses on 16 bytes.
+__device__ __forceinline__ void copy_bulk(uint32_t to, const void* from, uint32_t bytes, Barrier& barrier) {
+  asm volatile("cp.async.bulk.shared::cluster.global.mbarrier::complete_tx::bytes [%0], [%1], %2, [%3];" ::"r"(to),
+               "l"(from), "r"(bytes), "r"(shared_address(&barrier.word))
+               : "memory");
+}
+
+__device__ __forceinline__ uint32_t cluster_rank() {
+  uint32_t rank;
+  asm("mov.u32 %0, %%cluster_ctarank;" : "=r"(rank));
+  return rank;
+}
+
+// Split cluster barrier: every thread arrives once and waits once.
+__device__ __forceinline__ void cluster_arrive() {
+  asm volatile("barrier.cluster.arrive.release.aligned;" ::: "memory");
+}
+__device__ __forceinline__ void cluster_wait() { asm volatile("barrier.cluster.wait.acquire.aligned;" ::: "memory"); }
+
+// Stores two floats at the same place of another block's shared memory and counts their 8 bytes on its barrier.
+__device__ __forceinline__ void store_remote(float* to, Barrier& barrier, uint32_t rank, float2 value) {
+  asm volatile(
+      "{\n.reg .u32 place, bar;\nmapa.shared::cluster.u32 place, %0, %2;\nmapa.shared::cluster.u32 bar, %1, %2;\n"
+      "st.async.shared::cluster.mbarrier::complete_tx::bytes.v2.f32 [place], {%3, %4}, [bar];\n}" ::"r"(
+          shared_address(to)),
+      "r"(shared_address(&barrier.word)), "r"(rank), "f"(value.x), "f"(value.y)
+      : "memory");
+}
+
+} // namespace spf::cuda

@@ -1,0 +1,37 @@
+// mma.sync m16n8k16 with f32 accumulators (8.0 and later), and the load of its B operand. PTX ISA, "Matrix fragments
+// for mma.m16n8k16": lane L holds, with g = L / 4 and t = 2 (L % 4),
+//   A 16x16   a0 = (g, t..t+1)  a1 = (g+8, t..)  a2 = (g, t+8..)  a3 = (g+8, t+8..)
+//   B 16x8    b0 = (t..t+1, g)  b1 = (t+8.., g)
+//   D 16x8    d0, d1 = (g, t..t+1)  d2, d3 = (g+8, t..)
+#pragma once
+
+#include <cstdint>
+
+#include "spearfish/types.h"
+
+namespace spf::cuda {
+
+template <spf_scalar_type T>
+__device__ __forceinline__ void mma_m16n8k16(float (&d)[4], uint32_t a0, uint32_t a1, uint32_t a2, uint32_t a3,
+                                             uint32_t b0, uint32_t b1) {
+  static_assert(T == SPF_F16 || T == SPF_BF16);
+  if constexpr (T == SPF_F16)
+    asm("mma.sync.aligned.m16n8k16.row.col.f32.f16.f16.f32 {%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, %9}, {%0, %1, %2, "
+        "%3};"
+        : "+f"(d[0]), "+f"(d[1]), "+f"(d[2]), "+f"(d[3])
+        : "r"(a0), "r"(a1), "r"(a2), "r"(a3), "r"(b0), "r"(b1));
+  else
+    asm("mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 {%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, %9}, {%0, %1, "
+        "%2, %3};"
+        : "+f"(d[0]), "+f"(d[1]), "+f"(d[2]), "+f"(d[3])
+        : "r"(a0), "r"(a1), "r"(a2), "r"(a3), "r"(b0), "r"(b1));
+}
+
+// Four 8x8 matrices of 16-bit elements; lane L gives the address of row L % 8 of matrix L / 8.
+__device__ __forceinline__ void load_matrices(uint32_t (&r)[4], uint32_t address) {
+  asm volatile("ldmatrix.sync.aligned.m8n8.x4.shared.b16 {%0, %1, %2, %3}, [%4];"
+               : "=r"(r[0]), "=r"(r[1]), "=r"(r[2]), "=r"(r[3])
+               : "r"(address));
+}
+
+} // namespace spf::cuda

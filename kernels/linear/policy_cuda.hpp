@@ -1,0 +1,52 @@
+// Which CUDA linear kernel runs. Costs are microseconds on an otherwise idle device.
+#pragma once
+
+#include "kernels/common/policy.hpp"
+#include "kernels/linear/sm90_stream.hpp"
+
+namespace spf::linear {
+
+inline StreamShape stream_shape(const Problem& p) {
+  const int64_t k = p.extent("K");
+  const bool column = p.scheme.group_k <= 0 || p.scheme.group_k >= k;
+  return {p.extent("*"), p.extent("N"), k, column ? 0 : p.scheme.group_k, p.scheme.zero == SPF_ZERO_INTEGER};
+}
+
+// 4-bit integers, up to 16 tokens. Measured on H200 (README.md): the weight at 4.2 TB/s after 2.8 us of start and end.
+inline PolicyResult sm90_stream_policy(const Problem& p, const spf_device_facts& facts,
+                                       std::span<const InstanceRow> instances) {
+  using policy::refuse;
+  const StreamShape shape = stream_shape(p);
+  const spf_quant_scheme& s = p.scheme;
+  const spf_scalar_type type = p.type("T");
+  if ((type != SPF_F16 && type != SPF_BF16) || p.type("O") != type)
+    return refuse("type", "takes f16 or bf16, the same in and out");
+  const bool biased = s.weight == SPF_U4B8 && s.zero == SPF_ZERO_NONE;
+  const bool zeros = s.weight == SPF_U4 && s.zero == SPF_ZERO_INTEGER;
+  if (!biased && !zeros) return refuse("type", "takes u4b8 weights, or u4 with integer zero points");
+  if ((s.scale != SPF_F16 && s.scale != SPF_BF16) || s.has_global_scale)
+    return refuse("type", "takes f16 or bf16 scales alone");
+  if (s.has_g_idx) return refuse("type", "takes no act order");
+  if (s.group_n > 1) return refuse("type", "takes scales of single columns");
+  if (shape.group != 0 && shape.group != 32 && shape.group != 64 && shape.group % 128 != 0)
+    return refuse("shape", "takes groups of 32, 64, multiples of 128, or one scale a column");
+  if (shape.m > 16) return refuse("shape", "takes up to 16 tokens");
+  if (shape.m == 0 || shape.n == 0) return policy::accept(0, 0.0);
+  if (shape.k == 0) return refuse("shape", "takes K of 1 or more");
+  if (shape.n > (int64_t{1} << 30) || shape.k > (int64_t{1} << 20))
+    return refuse("shape", "takes N up to 2^30 and K up to 2^20");
+  const StreamGeometry g = stream_geometry(shape, facts);
+  if (!g.fits()) return refuse("shape", "half of K of all tokens does not fit into shared memory");
+  const int64_t fold = shape.group == 0 ? 0 : g.fold_rows, tiles = shape.m > 8 ? 2 : 1;
+  for (size_t i = 0; i < instances.size(); ++i) {
+    const InstanceRow& row = instances[i];
+    if (policy::axis(row, "T") != type || policy::axis(row, "zeros") != (zeros ? 1 : 0) ||
+        policy::axis(row, "fold") != fold || policy::axis(row, "tiles") != tiles)
+      continue;
+    const double bytes = static_cast<double>(shape.n) * static_cast<double>(shape.k) * 0.5;
+    return policy::accept(static_cast<int>(i), 2.8 + bytes / 4.2e6);
+  }
+  return refuse("shape", "has no instance for this group size and type");
+}
+
+} // namespace spf::linear
