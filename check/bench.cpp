@@ -218,6 +218,11 @@ class Bench {
   }
 
   void time(const Case& c) {
+    if (kernels_of(c.op, memory_.device().kind).empty()) {
+      const std::string why = c.op + ": no kernel of this op exists for this kind of device";
+      if (report_->refused.empty() || report_->refused.back() != why) report_->refused.push_back(why);
+      return;
+    }
     Problem problem = make_problem(c);
     // The rows of a batch-size series share one weight; making it takes longer than timing it.
     if (problem.weight) {

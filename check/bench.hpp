@@ -10,7 +10,7 @@ namespace spf::check {
 
 // What the machine can do, measured in this run.
 struct Limits {
-  double copy_bytes_per_second = 0;             // CUDA: read and written bytes of the faster of two ways to copy
+  double copy_bytes_per_second = 0;             // CUDA: read and written bytes of the fastest of several ways to copy
   double read_bytes_per_second = 0;             // CUDA: of a kernel that only reads
   double empty_us = 0;                          // CUDA: one empty kernel in a graph of many
   std::map<std::string, double> ops_per_second; // CPU: by instruction set

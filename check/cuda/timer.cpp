@@ -77,18 +77,23 @@ Limits measure_cuda(Memory& memory) {
   const Block from = memory.allocate(bytes), to = memory.allocate(bytes), never = memory.allocate(4);
   expect(cudaMemset(from.data(), 1, static_cast<size_t>(bytes)), "cudaMemset");
   const double copied = 2.0 * static_cast<double>(bytes);
-  const double by_kernel = best(time_graph(
-      memory, 8, 7, [&](int, void* stream) { launch_copy(from.data(), to.data(), bytes, full_grid(memory), stream); }));
-  const double by_runtime = best(time_graph(memory, 8, 7, [&](int, void* stream) {
+  const auto timed = [&](const std::function<void(void* stream)>& launch) {
+    return best(time_graph(memory, 8, 5, [&](int, void* stream) { launch(stream); }));
+  };
+  double copy_us = timed([&](void* stream) {
     expect(cudaMemcpyAsync(to.data(), from.data(), static_cast<size_t>(bytes), cudaMemcpyDeviceToDevice,
                            static_cast<cudaStream_t>(stream)),
            "cudaMemcpyAsync");
-  }));
-  limits.copy_bytes_per_second = 1e6 * copied / std::min(by_kernel, by_runtime);
-  limits.read_bytes_per_second =
-      1e6 * static_cast<double>(bytes) / best(time_graph(memory, 8, 7, [&](int, void* stream) {
-        launch_read(from.data(), bytes, full_grid(memory), never.data(), stream);
-      }));
+  });
+  double read_us = 1e30;
+  // How many blocks a memory needs to be busy is the device's affair.
+  for (int blocks_per_sm : {1, 2, 4, 8, 16, 64}) {
+    const int blocks = memory.facts().sm_count * blocks_per_sm;
+    copy_us = std::min(copy_us, timed([&](void* s) { launch_copy(from.data(), to.data(), bytes, blocks, s); }));
+    read_us = std::min(read_us, timed([&](void* s) { launch_read(from.data(), bytes, blocks, never.data(), s); }));
+  }
+  limits.copy_bytes_per_second = 1e6 * copied / copy_us;
+  limits.read_bytes_per_second = 1e6 * static_cast<double>(bytes) / read_us;
   const std::vector<double> empty = time_graph(memory, 1000, 9, [](int, void* stream) { launch_empty(stream); });
   limits.empty_us = best(empty);
   return limits;
