@@ -35,13 +35,20 @@ class Slots {
     block_ = memory.allocate(slot_bytes_ * slots);
     fill(slots);
     plan();
+    if (runs() && weight_ != nullptr) weights(slots);
   }
 
   static int64_t bytes_of(const Problem& problem) {
     int64_t bytes = 0;
     for (const OperandShape& operand : problem.operands)
       bytes += up(operand.elements() * type_bytes(operand.type), 256);
-    return bytes;
+    size_t weight = 0; // packed forms are about as large as the checkpoint's
+    if (problem.weight) {
+      spf_quant_scheme scheme = problem.weight->scheme();
+      scheme.has_g_idx = 0; // a quantizer knows no act order
+      expect_ok(spf_quantize_size(&scheme, problem.weight->n(), problem.weight->k(), &weight), "spf_quantize_size");
+    }
+    return bytes + static_cast<int64_t>(weight);
   }
 
   spf_status launch(int slot, void* stream) { return call(slot, 0, stream, nullptr); }
@@ -58,6 +65,21 @@ class Slots {
         memory_.write(block_.data() + offsets_[i], inputs[i].data(), static_cast<int64_t>(inputs[i].size()));
     for (int slot = 1; slot < slots; ++slot)
       memory_.copy(block_.data() + slot * slot_bytes_, block_.data(), slot_bytes_);
+  }
+
+  // Every slot has a weight of its own, or the weight would lie in the cache from the second launch on.
+  void weights(int slots) {
+    const int64_t stride = up(static_cast<int64_t>(weight_->bytes), 256);
+    if (slots == 1) {
+      weights_.push_back(*weight_);
+      return;
+    }
+    weight_block_ = memory_.allocate(stride * slots);
+    for (int slot = 0; slot < slots; ++slot) {
+      memory_.copy(weight_block_.data() + slot * stride, weight_->data, static_cast<int64_t>(weight_->bytes));
+      weights_.push_back(*weight_);
+      weights_.back().data = weight_block_.data() + slot * stride;
+    }
   }
 
   void plan() {
@@ -101,7 +123,8 @@ class Slots {
     launch.options = &options;
     launch.plan = plan;
     return spf_op_call(problem_.op->name.c_str(), operands.data(), static_cast<int32_t>(operands.size()),
-                       problem_.params.data(), static_cast<int32_t>(problem_.params.size()), weight_, &launch);
+                       problem_.params.data(), static_cast<int32_t>(problem_.params.size()),
+                       weights_.empty() ? weight_ : &weights_[static_cast<size_t>(slot)], &launch);
   }
 
   Memory& memory_;
@@ -110,7 +133,8 @@ class Slots {
   bool pdl_;
   std::vector<int64_t> offsets_;
   int64_t slot_bytes_ = 0;
-  Block block_, workspace_;
+  Block block_, workspace_, weight_block_;
+  std::vector<spf_packed_weight> weights_; // by slot
   PlanFacts facts_;
   spf_status status_ = SPF_OK;
   const spf_packed_weight* weight_ = nullptr;
@@ -152,8 +176,8 @@ class Peers {
       if (row.contains("weight")) {
         if (c.op == "linear" && same_weight(cell("weight"), c.weight) && cell("m") == std::to_string(problem.rows()))
           found["ggml " + cell("weight")] = us;
-      } else if (cell("name") == c.op && cell("m_or_tokens") == std::to_string(problem.rows()) &&
-                 same_shape(cell("shape"), c)) {
+      } else if ((cell("name") == c.op || cell("family") == c.op) &&
+                 cell("m_or_tokens") == std::to_string(problem.rows()) && same_shape(cell("shape"), c)) {
         found[cell("peer")] = us;
       }
     }
@@ -161,8 +185,14 @@ class Peers {
   }
 
  private:
-  // "H4096": the extents of a case, in any order of symbols.
+  // "H4096": the one extent of a case; "K=14336 N=4096": each by its symbol.
   static bool same_shape(const std::string& shape, const Case& c) {
+    if (shape.find('=') != std::string::npos) {
+      std::string ours;
+      for (const auto& [symbol, extent] : c.dims)
+        ours += (ours.empty() ? "" : " ") + symbol + "=" + std::to_string(extent);
+      return shape == ours;
+    }
     const size_t digits = shape.find_first_of("0123456789");
     if (digits == std::string::npos || c.dims.size() != 1) return false;
     return shape.substr(digits) == std::to_string(c.dims.begin()->second);
