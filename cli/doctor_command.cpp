@@ -38,9 +38,10 @@ std::vector<std::string> feature_names(uint32_t features) {
 
 // "13.0" -> 13000, as drivers number it; 0 for "".
 int32_t toolkit_number(const std::string& toolkit) {
-  const size_t dot = toolkit.find('.');
-  if (dot == std::string::npos) return 0;
-  return 1000 * std::atoi(toolkit.c_str()) + 10 * std::atoi(toolkit.c_str() + dot + 1);
+  char* end = nullptr;
+  const long major = std::strtol(toolkit.c_str(), &end, 10);
+  const long minor = *end == '.' ? std::strtol(end + 1, nullptr, 10) : 0;
+  return static_cast<int32_t>(1000 * major + 10 * minor);
 }
 
 std::string driver_text(int32_t number) { return fmt::format("{}.{}", number / 1000, number % 1000 / 10); }
