@@ -33,7 +33,7 @@ void drive(const Session& session, const Problem& problem, const Kernel& kernel,
 Findings capture(const Session& session, const Op& op) {
   Findings findings;
   std::vector<Case> cases = cases_of_size(op, 1e3, 4e6, 4);
-  for (const Case& seed : seeds(op, 4))
+  for (const Case& seed : served_seeds(session, op, 4))
     cases.push_back(at_extents(op, seed, op.has_leading() ? std::vector<int64_t>{7} : std::vector<int64_t>{}, 264));
   for (const Case& c : cases) {
     const Problem problem = check::make_problem(c);

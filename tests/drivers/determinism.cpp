@@ -131,7 +131,7 @@ class Determinism {
 Findings determinism(const Session& session, const Op& op) {
   Findings findings;
   std::vector<Case> cases = cases_of_size(op, 1e5, 4e6, 4);
-  for (const Case& seed : seeds(op, 4))
+  for (const Case& seed : served_seeds(session, op, 4))
     for (int64_t extent : {40, 517, 4096}) {
       if (op.packed_weight && extent > 1000) continue;
       cases.push_back(

@@ -42,6 +42,20 @@ std::vector<Case> seeds(const Op& op, size_t most) {
   return spread(std::move(found), most);
 }
 
+std::vector<Case> served_seeds(const Session& session, const Op& op, size_t most) {
+  const std::vector<int64_t> leading = op.has_leading() ? std::vector<int64_t>{1} : std::vector<int64_t>{};
+  const std::vector<Kernel> kernels = check::kernels_of(op.name, session.memory.device().kind);
+  Findings refusals; // of no interest here
+  std::vector<Case> served;
+  for (const Case& seed : seeds(op, 1000)) {
+    const Problem problem = check::make_problem(at_extents(op, seed, leading, 32));
+    Call call(session, problem, std::vector<Layout>(problem.operands.size()));
+    if (std::any_of(kernels.begin(), kernels.end(), [&](const Kernel& k) { return accepts(call, k, &refusals); }))
+      served.push_back(seed);
+  }
+  return served.empty() ? seeds(op, most) : spread(std::move(served), most);
+}
+
 Case at_extents(const Op& op, Case seed, std::vector<int64_t> leading, int64_t extent) {
   seed.leading = std::move(leading);
   seed.bench = false;

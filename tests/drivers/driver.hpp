@@ -77,6 +77,9 @@ inline constexpr Driver kDrivers[] = {
 // `most` of them, spread evenly; the drivers replace the extents.
 std::vector<Case> seeds(const Op& op, size_t most);
 
+// Those of all seeds that some kernel of the session's device runs at small extents; all if none is.
+std::vector<Case> served_seeds(const Session& session, const Op& op, size_t most);
+
 // A seed at other extents: every symbol gets `extent`.
 Case at_extents(const Op& op, Case seed, std::vector<int64_t> leading, int64_t extent);
 

@@ -22,11 +22,11 @@ class Fuzz {
 
   Findings run(int problems) {
     // Where a device serves few of an op's schemes, most problems are still of those.
-    const std::vector<Case> any = seeds(op_, 64), served = served_here();
-    for (int i = 0; i < problems; ++i) one(random_.pick(!served.empty() && random_.chance(0.7) ? served : any), i);
+    const std::vector<Case> any = seeds(op_, 64), served = served_seeds(session_, op_, 1000);
+    for (int i = 0; i < problems; ++i) one(random_.pick(random_.chance(0.7) ? served : any), i);
     // A generator that only makes problems of one kind tests nothing. Without a kernel for this kind of device all of
     // them are refused, and that too has to be told alike.
-    findings_.expect(accepted_ > problems / 8 || served.empty(),
+    findings_.expect(accepted_ > problems / 8 || check::kernels_of(op_.name, session_.memory.device().kind).empty(),
                      op_.name + ": only " + std::to_string(accepted_) + " problems were legal");
     findings_.expect(refused_ > problems / 8,
                      op_.name + ": only " + std::to_string(refused_) + " problems were refused");
@@ -34,20 +34,6 @@ class Fuzz {
   }
 
  private:
-  std::vector<Case> served_here() {
-    std::vector<Case> served;
-    for (const Case& seed : seeds(op_, 1000)) {
-      const std::vector<int64_t> leading = op_.has_leading() ? std::vector<int64_t>{1} : std::vector<int64_t>{};
-      const Problem problem = check::make_problem(at_extents(op_, seed, leading, 32));
-      Findings refusals; // of no interest here
-      Call call(session_, problem, std::vector<Layout>(problem.operands.size()));
-      const std::vector<Kernel> kernels = check::kernels_of(op_.name, session_.memory.device().kind);
-      if (std::any_of(kernels.begin(), kernels.end(), [&](const Kernel& k) { return accepts(call, k, &refusals); }))
-        served.push_back(seed);
-    }
-    return served;
-  }
-
   void one(const Case& seed, int index) {
     Case c = at_extents(op_, seed, {}, 1);
     if (op_.has_leading())

@@ -12,7 +12,7 @@ class Harness {
   Harness(const Session& session, const Op& op) : session_(session), op_(op) {}
 
   Findings run() {
-    for (const Case& seed : seeds(op_, 4)) {
+    for (const Case& seed : served_seeds(session_, op_, 4)) {
       extents(seed);
       for (int64_t extent : {int64_t{24}, int64_t{131}}) {
         const Problem flat = check::make_problem(at_extents(op_, seed, leading({3}), extent));
