@@ -11,7 +11,7 @@ run: ## install what is missing, build, and run every weight format through its 
 
 test: ## install what is missing, build, test, lint; with an nvcc also the CUDA build for Hopper; in CI sanitizers and fuzzers
 	@scripts/setup run test
-	@scripts/test cpu cuda $(if $(CI),asan fuzz) lint budgets
+	@scripts/test cpu cuda lint budgets
 
 test-asan: ## the tests under AddressSanitizer and UndefinedBehaviorSanitizer
 	@scripts/setup run test

@@ -137,7 +137,43 @@ std::vector<std::pair<std::string, const toml::node*>> Reader::in_order(const to
   return out;
 }
 
+namespace {
+
+// The line of the first byte outside ASCII and outside comments; 0 if there is none. toml++ 3.3 runs into undefined
+// behaviour on some letters in bare keys, so none but those of comments reach it.
+int line_of_foreign_byte(const std::string& text) {
+  int line = 1;
+  char quote = 0;
+  bool comment = false;
+  for (size_t i = 0; i < text.size(); ++i) {
+    const char c = text[i];
+    if (c == '\n') {
+      ++line;
+      quote = 0;
+      comment = false;
+    } else if (comment) {
+      continue;
+    } else if (static_cast<unsigned char>(c) >= 0x80) {
+      return line;
+    } else if (quote != 0) {
+      if (c == '\\' && quote == '"' && i + 1 < text.size() && text[i + 1] != '\n') ++i;
+      if (c == quote) quote = 0;
+    } else if (c == '"' || c == '\'') {
+      quote = c;
+    } else if (c == '#') {
+      comment = true;
+    }
+  }
+  return 0;
+}
+
+} // namespace
+
 std::optional<toml::table> parse_toml(const std::string& text, const std::string& file, Diagnostics& diagnostics) {
+  if (const int line = line_of_foreign_byte(text); line != 0) {
+    diagnostics.add(file, line, "keys and values are ASCII; only comments may hold other letters");
+    return std::nullopt;
+  }
   try {
     return toml::parse(text, file);
   } catch (const toml::parse_error& e) {
