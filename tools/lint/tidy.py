@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Runs clang-tidy over a build's translation units that have not passed yet.
 
-usage: tools/lint/tidy.py BUILD_DIR [--all] -- CHANGED_FILE...
+usage: tools/lint/tidy.py [--all] BUILD_DIR [CHANGED_FILE...]
 
 Without --all, only units among CHANGED_FILE or that include one. A unit that passed leaves a stamp under the hash of its
 preprocessed text, its flags and .clang-tidy, so nothing is checked twice. Exits 1 if there is a finding.
