@@ -9,7 +9,7 @@ run: ## install what is missing, build, and run every weight format through its 
 	@scripts/build cpu spearfish_cli
 	@build/cpu/cli/spearfish demo $(ARGS)
 
-test: ## install what is missing, build, test, lint; with an nvcc also the CUDA build for Hopper; in CI sanitizers and fuzzers
+test: ## install what is missing, build, test, lint; with an nvcc also the CUDA build for Hopper
 	@scripts/setup run test
 	@scripts/test cpu cuda lint budgets
 
