@@ -9,9 +9,9 @@ run: ## install what is missing, build, and run every weight format through its 
 	@scripts/build cpu spearfish_cli
 	@build/cpu/cli/spearfish demo $(ARGS)
 
-test: ## install what is missing, build, test, lint; with an nvcc also the CUDA build for Hopper
+test: ## install what is missing, build, test, lint; with an nvcc also the CUDA build for Hopper; in CI also the fuzzers
 	@scripts/setup run test
-	@scripts/test cpu cuda lint budgets
+	@scripts/test cpu cuda $(if $(CI),fuzz) lint budgets
 
 test-asan: ## the tests under AddressSanitizer and UndefinedBehaviorSanitizer
 	@scripts/setup run test
