@@ -14,7 +14,9 @@ enum Exit : int {
   kOk = 0,
   kFailure = 1,  // something that should work does not
   kUsage = 2,    // the command line itself is wrong
-  kNoKernel = 3, // a plan was asked for, and nothing can run
+  kNoKernel = 3, // no kernel of this build and device serves what was asked for
+  kBadFile = 4,  // a file or a part of it is missing, corrupt, of a kind that is not served, or in the way
+  kNoMemory = 5, // more memory is needed than there is; the message says how much
 };
 
 // The command line is wrong: one sentence for stderr, exit code kUsage.

@@ -6,6 +6,7 @@
 #include <fmt/format.h>
 
 #include "command.hpp"
+#include "model/error.hpp"
 #include "spearfish/spearfish.hpp"
 #include "suggest.hpp"
 
@@ -23,7 +24,9 @@ constexpr CommandRow kCommands[] = {
 };
 
 constexpr const char* kFooter =
-    "Exit codes: 0 success, 1 failure, 2 wrong usage, 3 no kernel can run.\n"
+    "Exit codes: 0 success, 1 failure, 2 wrong usage, 3 no kernel can run, 4 a file is missing, corrupt or not "
+    "served,\n"
+    "5 not enough memory.\n"
     "Example: spearfish plan linear --m 8 --n 4096 --k 14336 --weight int4-g128\n";
 
 int fail(Exit code, std::string_view message) {
@@ -53,6 +56,26 @@ std::string unexpected(const CLI::App& app, const std::string& argument, bool is
     return unknown_word("flag", argument.substr(0, argument.find('=')), option_names(app));
   if (is_root) return unknown_word("command", argument, command_names());
   return fmt::format("'{}' was not expected; see 'spearfish {} --help'", argument, app.get_name());
+}
+
+// The exit code of a refusal, as kFooter states them. A refusal of a file says so by its type.
+Exit exit_code(const Error& e) {
+  const bool file = dynamic_cast<const model::Error*>(&e) != nullptr;
+  switch (e.status()) {
+    case SPF_OUT_OF_MEMORY:
+      return kNoMemory;
+    case SPF_NOT_BUILT:
+      return kNoKernel;
+    case SPF_UNSUPPORTED:
+      return file ? kBadFile : kNoKernel;
+    case SPF_NOT_FOUND:
+    case SPF_CORRUPT_DATA:
+      return file ? kBadFile : kFailure;
+    case SPF_INVALID_ARGUMENT:
+      return file ? kUsage : kFailure;
+    default:
+      return kFailure;
+  }
 }
 
 int parse_and_run(int argc, char** argv) {
@@ -107,6 +130,8 @@ int main(int argc, char** argv) {
     return cli::parse_and_run(argc, argv);
   } catch (const cli::UsageError& e) {
     return cli::fail(cli::kUsage, e.what());
+  } catch (const Error& e) {
+    return cli::fail(cli::exit_code(e), e.what());
   } catch (const std::exception& e) {
     return cli::fail(cli::kFailure, e.what());
   }

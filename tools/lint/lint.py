@@ -35,7 +35,7 @@ ARROWS = {
     "tools/kernelgen": ["src/arch", "src/core", "include"],
     # Conformance and bench see the public API, and the one rule of how close is close enough.
     "check": ["include", "src/core/tolerance.hpp"],
-    "cli": ["include", "check", "src/arch"],
+    "cli": ["include", "check", "model", "src/arch"],
     "bindings": ["include"],
     "model": ["include"],
     "examples": ["include"],
@@ -44,7 +44,7 @@ ARROWS = {
 }
 INCLUDE_ROOTS = ["", "include", "src", "tests", "tools"]  # what -I names, relative to the root
 SYSTEM_HEADERS_OF = {  # header prefix -> the only rooms that may include it
-    "cuda": ["kernels", "src/runtime/cuda", "check", "tests", "bench"],
+    "cuda": ["kernels", "src/runtime/cuda", "check", "model/cuda", "tests", "bench"],
     "cutlass/": ["kernels"],
     "cute/": ["kernels"],
     "torch/": ["bindings"],
