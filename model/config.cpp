@@ -97,7 +97,7 @@ void read_scaling(const JsonObject& config, const JsonObject& scaling, const Mod
       rope.low_frequency_factor = positive(scaling, "low_freq_factor", 1);
       rope.high_frequency_factor = positive(scaling, "high_freq_factor", 4);
       if (rope.high_frequency_factor <= rope.low_frequency_factor)
-        scaling.refuse("high_freq_factor", shown(*scaling.find("high_freq_factor")), "more than low_freq_factor",
+        scaling.refuse("high_freq_factor", shown(Json(rope.high_frequency_factor)), "more than low_freq_factor",
                        SPF_CORRUPT_DATA);
       break;
     case RopeType::kLongRope: {

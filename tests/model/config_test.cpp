@@ -165,6 +165,8 @@ TEST(Config, NamesWhatItDoesNotServe) {
   expect_refused(kLlama31, R"({"rope_scaling":{"factor":null}})", "rope_scaling.factor", SPF_CORRUPT_DATA);
   expect_refused(kLlama31, R"({"rope_scaling":{"high_freq_factor":1.0}})", "rope_scaling.high_freq_factor",
                  SPF_CORRUPT_DATA);
+  expect_refused(kLlama31, R"({"rope_scaling":{"low_freq_factor":5.0,"high_freq_factor":null}})",
+                 "rope_scaling.high_freq_factor", SPF_CORRUPT_DATA);
   expect_refused(kPhi3, R"({"rope_scaling":{"long_factor":[1,2]}})", "rope_scaling.long_factor", SPF_CORRUPT_DATA);
   expect_refused(kGemma2, R"({"layer_types":["full_attention"]})", "layer_types", SPF_CORRUPT_DATA);
   EXPECT_EQ(refusal([] { parse("{"); }).status(), SPF_CORRUPT_DATA);
