@@ -54,7 +54,8 @@ TEST(Usage, HelpOfEveryCommandHasAnExampleAndExitCodes) {
   const Result top = command({"--help"});
   EXPECT_EQ(top.code, 0);
   EXPECT_EQ(top.err, "");
-  EXPECT_TRUE(contains(top.out, "Exit codes: 0 success, 1 failure, 2 wrong usage, 3 no kernel can run."));
+  EXPECT_TRUE(contains(top.out, "Exit codes: 0 success, 1 failure, 2 wrong usage, 3 no kernel can run, 4 a file is"));
+  EXPECT_TRUE(contains(top.out, "5 not enough memory."));
   const std::vector<std::string> names = listed_commands(top.out);
   for (const char* name : {"doctor", "plan", "coverage", "demo", "check", "bench"})
     EXPECT_EQ(std::count(names.begin(), names.end(), name), 1) << name << " is not listed";
