@@ -129,6 +129,17 @@ SPF_API spf_status spf_quantize_size(const spf_quant_scheme* scheme, int64_t n, 
 SPF_API spf_status spf_quantize(const spf_quant_scheme* scheme, int64_t n, int64_t k, const float* w, void* memory,
                                 size_t bytes, spf_quantized_weight* weight);
 
+/* As spf_quantize(), under scales of the caller's choice, for quantizers that weigh what a scale costs (clipping,
+ * GPTQ). scales: f32 [ceil(N / group_n), G], row-major, where G = ceil(K / group_k) groups, an extent of 1 where the
+ * group is all of N or K; finite, each rounded to the scheme's type first. zeros: [N,G], the zero points of
+ * SPF_ZERO_INTEGER, within the range of a code; NULL otherwise. global_scale: the factor of schemes that have one,
+ * above 0; else ignored. Each value becomes the code nearest to value / (scale * global_scale) + zero, 0 (plus zero)
+ * where the scale is 0. Columns are in order: g_idx[k] = k / group_k. SPF_UNSUPPORTED for plain weights and for the
+ * block formats of GGUF. */
+SPF_API spf_status spf_quantize_with_scales(const spf_quant_scheme* scheme, int64_t n, int64_t k, const float* w,
+                                            const float* scales, const int32_t* zeros, float global_scale, void* memory,
+                                            size_t bytes, spf_quantized_weight* weight);
+
 /* Bytes of the packed form in a layout. Any n, k >= 0. */
 SPF_API spf_status spf_pack_size(const spf_quant_scheme* scheme, const char* layout, int64_t n, int64_t k,
                                  size_t* bytes);

@@ -207,39 +207,73 @@ void nvfp4_block(const float* x, int count, float multiplier, uint8_t* codes, ui
   for (int i = 0; i < count; ++i) codes[i] = f32_to_e2m1(x[i] * factor);
 }
 
-void quantize(const float* w, const spf_quantized_weight& weight, void* memory) {
+namespace {
+
+// A writer over zeroed memory.
+Writer blank(const spf_quantized_weight& weight, void* memory) {
   const size_t bytes = quantized_bytes(weight.scheme, weight.n, weight.k);
   if (bytes > 0) std::memset(memory, 0, bytes);
-  const Format& format = *find_format(weight.scheme.format);
-  const spf_quant_scheme& s = weight.scheme;
-  Writer out{format, extents_of(s, weight.n, weight.k), {}};
+  Writer out{*find_format(weight.scheme.format), extents_of(weight.scheme, weight.n, weight.k), {}};
   bind(weight, "quantize", &out.grids);
+  return out;
+}
+
+// body(cell, row of scales, group) for every scale, then the trivial g_idx.
+template <class Body>
+void for_each_cell(const Writer& out, Body&& body) {
+  const Extents& e = out.extents;
+  const int64_t rows = e.scheme.group_n < 0 ? std::max<int64_t>(e.n, 1) : e.scheme.group_n;
+  const int64_t cols = e.scheme.group_k < 0 ? std::max<int64_t>(e.k, 1) : e.scheme.group_k;
+  for (int64_t n = 0; n < e.n; n += rows)
+    for (int64_t g = 0; g < e.groups; ++g)
+      body(Cell{n, std::min(e.n, n + rows), g * cols, std::min(e.k, (g + 1) * cols)}, n / rows, g);
+  if (e.scheme.has_g_idx)
+    for (int64_t k = 0; k < e.k; ++k)
+      out.grids.g_idx.set(k, 0, static_cast<uint32_t>(e.scheme.group_k < 0 ? 0 : k / e.scheme.group_k));
+}
+
+} // namespace
+
+void quantize(const float* w, const spf_quantized_weight& weight, void* memory) {
+  const Writer out = blank(weight, memory);
+  const spf_quant_scheme& s = weight.scheme;
   if (s.format == SPF_FORMAT_PLAIN) return quantize_plain(w, out);
-  if (format.block != nullptr) return quantize_blocks(w, out);
+  if (out.format.block != nullptr) return quantize_blocks(w, out);
 
   float multiplier = 1.0f;
   if (s.has_global_scale) {
     multiplier = nvfp4_multiplier(w, weight.n * weight.k);
     out.grids.global_scale.set(0, 0, std::bit_cast<uint32_t>(1.0f / multiplier));
   }
-  const int64_t rows = s.group_n < 0 ? std::max<int64_t>(weight.n, 1) : s.group_n;
-  const int64_t cols = s.group_k < 0 ? std::max<int64_t>(weight.k, 1) : s.group_k;
-  for (int64_t n = 0; n < weight.n; n += rows) {
-    for (int64_t g = 0; g < out.extents.groups; ++g) {
-      const Cell cell{n, std::min(weight.n, n + rows), g * cols, std::min(weight.k, (g + 1) * cols)};
-      if (s.zero == SPF_ZERO_INTEGER)
-        quantize_asymmetric(cell, g, w, out);
-      else if (s.scale == SPF_E8M0)
-        quantize_mx(cell, g, w, out);
-      else if (s.format == SPF_FORMAT_NVFP4)
-        quantize_nvfp4(cell, g, w, out, multiplier);
-      else
-        quantize_symmetric(cell, g, w, out);
-    }
-  }
-  if (s.has_g_idx)
-    for (int64_t k = 0; k < weight.k; ++k)
-      out.grids.g_idx.set(k, 0, static_cast<uint32_t>(s.group_k < 0 ? 0 : k / s.group_k));
+  for_each_cell(out, [&](const Cell& cell, int64_t, int64_t g) {
+    if (s.zero == SPF_ZERO_INTEGER)
+      quantize_asymmetric(cell, g, w, out);
+    else if (s.scale == SPF_E8M0)
+      quantize_mx(cell, g, w, out);
+    else if (s.format == SPF_FORMAT_NVFP4)
+      quantize_nvfp4(cell, g, w, out, multiplier);
+    else
+      quantize_symmetric(cell, g, w, out);
+  });
+}
+
+void quantize_with_scales(const float* w, const GivenScales& given, const spf_quantized_weight& weight, void* memory) {
+  const Writer out = blank(weight, memory);
+  const spf_quant_scheme& s = weight.scheme;
+  const float global = s.has_global_scale ? given.global_scale : 1.0f;
+  if (s.has_global_scale) out.grids.global_scale.set(0, 0, std::bit_cast<uint32_t>(global));
+  for_each_cell(out, [&](const Cell& cell, int64_t row, int64_t g) {
+    const int64_t at = row * out.extents.groups + g;
+    const RoundedScale scale(s.scale, given.scales[at]);
+    const int32_t zero = s.zero == SPF_ZERO_INTEGER ? given.zeros[at] : 0;
+    const double step = static_cast<double>(scale.value) * static_cast<double>(global);
+    for_cell(cell, w, out.extents.k, [&](int64_t n, int64_t k, float x) {
+      const double ratio = step == 0 ? 0 : static_cast<double>(x) / step;
+      out.code(n, k, encode(s.weight, ratio + zero));
+    });
+    out.scale(cell.n0, g, scale.raw);
+    if (s.zero == SPF_ZERO_INTEGER) out.zero(cell.n0, g, zero);
+  });
 }
 
 } // namespace spf::formats

@@ -24,6 +24,16 @@ spf_quantized_weight place_views(const spf_quant_scheme& scheme, int64_t n, int6
 // first; codes are nearest to x / (rounded scale).
 void quantize(const float* w, const spf_quantized_weight& weight, void* memory);
 
+// Scales from elsewhere: row-major [ceil(N / group_n), groups]; zeros for SPF_ZERO_INTEGER only.
+struct GivenScales {
+  const float* scales;
+  const int32_t* zeros;
+  float global_scale;
+};
+// Quantizes w[N,K] under given scales, each rounded to its type: codes are nearest to x / (scale * global scale) +
+// zero, within the code's range. No plain and no block format.
+void quantize_with_scales(const float* w, const GivenScales& given, const spf_quantized_weight& weight, void* memory);
+
 // One NVFP4 block of up to 16 values: scale = e4m3(multiplier * absmax / 6), code = e2m1(x / (scale / multiplier)),
 // with f32 reciprocals as the activation quantizer of checkpoints computes them. multiplier = 1 / global scale.
 void nvfp4_block(const float* x, int count, float multiplier, uint8_t* codes, uint8_t* scale);

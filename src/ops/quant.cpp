@@ -37,6 +37,59 @@ spf_status check_encodable(const spf_quant_scheme* scheme, int64_t n, int64_t k,
   return SPF_OK;
 }
 
+// What every quantizer checks before it writes.
+spf_status check_quantize(const spf_quant_scheme* scheme, int64_t n, int64_t k, const float* w, const void* memory,
+                          size_t bytes, const spf_quantized_weight* weight, const char* op) {
+  if (spf_status st = check_encodable(scheme, n, k, op)) return st;
+  if (spf_status st = spf::check_struct_size(weight, sizeof(spf_quantized_weight), op, "weight")) return st;
+  const size_t needed = spf::formats::quantized_bytes(*scheme, n, k);
+  if (bytes < needed)
+    return fail(SPF_INVALID_ARGUMENT, op, "validate", "bytes", std::to_string(bytes),
+                "at least " + std::to_string(needed));
+  if (needed > 0)
+    if (spf_status st = require(memory, op, "memory", "a pointer to the bytes")) return st;
+  if (reinterpret_cast<uintptr_t>(memory) % spf::formats::kViewAlign != 0)
+    return fail(SPF_INVALID_ALIGNMENT, op, "validate", "memory", std::to_string(reinterpret_cast<uintptr_t>(memory)),
+                "a multiple of " + std::to_string(spf::formats::kViewAlign));
+  if (n > 0 && k > 0)
+    if (spf_status st = require(w, op, "w", "n * k floats")) return st;
+  if (scheme->format != SPF_FORMAT_PLAIN)
+    for (int64_t i = 0; i < n * k; ++i)
+      if (!std::isfinite(w[i]))
+        return fail(SPF_INVALID_ARGUMENT, op, "validate",
+                    "w[" + std::to_string(i / k) + ", " + std::to_string(i % k) + "]", std::to_string(w[i]),
+                    "finite values");
+  return SPF_OK;
+}
+
+// Scales, zeros and global scale of a scheme and extents that passed check_quantize().
+spf_status check_scales(const spf_quant_scheme& scheme, int64_t n, int64_t k, const float* scales, const int32_t* zeros,
+                        float global_scale, const char* op) {
+  const spf::formats::Format& format = *spf::formats::find_format(scheme.format);
+  if (format.block != nullptr || scheme.format == SPF_FORMAT_PLAIN)
+    return fail(SPF_UNSUPPORTED, op, "validate", "scheme.format", format.name,
+                "a format with scales of its own tensor");
+  if (scheme.has_global_scale && !(global_scale > 0 && std::isfinite(global_scale)))
+    return fail(SPF_INVALID_ARGUMENT, op, "validate", "global_scale", std::to_string(global_scale),
+                "a finite number above 0");
+  if (n == 0 || k == 0) return SPF_OK;
+  if (spf_status st = require(scales, op, "scales", "a scale for every group")) return st;
+  const int64_t groups = spf::formats::extents_of(scheme, n, k).groups;
+  const int64_t rows = scheme.group_n < 0 ? 1 : (n + scheme.group_n - 1) / scheme.group_n;
+  const auto at = [&](int64_t i) { return "[" + std::to_string(i / groups) + ", " + std::to_string(i % groups) + "]"; };
+  for (int64_t i = 0; i < rows * groups; ++i)
+    if (!std::isfinite(scales[i]))
+      return fail(SPF_INVALID_ARGUMENT, op, "validate", "scales" + at(i), std::to_string(scales[i]), "finite scales");
+  if (scheme.zero != SPF_ZERO_INTEGER) return SPF_OK;
+  if (spf_status st = require(zeros, op, "zeros", "a zero point for every group")) return st;
+  const int32_t lowest = format.zero_offset, top = static_cast<int32_t>(spf::scalar_info(scheme.weight).max_value);
+  for (int64_t i = 0; i < rows * groups; ++i)
+    if (zeros[i] < lowest || zeros[i] > top)
+      return fail(SPF_INVALID_ARGUMENT, op, "validate", "zeros" + at(i), std::to_string(zeros[i]),
+                  std::to_string(lowest) + " to " + std::to_string(top));
+  return SPF_OK;
+}
+
 } // namespace
 
 extern "C" {
@@ -98,28 +151,26 @@ spf_status spf_quantize(const spf_quant_scheme* scheme, int64_t n, int64_t k, co
                         size_t bytes, spf_quantized_weight* weight) {
   constexpr const char* kOp = "quantize";
   return spf::guarded(kOp, [&]() -> spf_status {
-    if (spf_status st = check_encodable(scheme, n, k, kOp)) return st;
-    if (spf_status st = spf::check_struct_size(weight, sizeof(spf_quantized_weight), kOp, "weight")) return st;
-    const size_t needed = spf::formats::quantized_bytes(*scheme, n, k);
-    if (bytes < needed)
-      return fail(SPF_INVALID_ARGUMENT, kOp, "validate", "bytes", std::to_string(bytes),
-                  "at least " + std::to_string(needed));
-    if (needed > 0)
-      if (spf_status st = require(memory, kOp, "memory", "a pointer to the bytes")) return st;
-    if (reinterpret_cast<uintptr_t>(memory) % spf::formats::kViewAlign != 0)
-      return fail(SPF_INVALID_ALIGNMENT, kOp, "validate", "memory", std::to_string(reinterpret_cast<uintptr_t>(memory)),
-                  "a multiple of " + std::to_string(spf::formats::kViewAlign));
-    if (n > 0 && k > 0)
-      if (spf_status st = require(w, kOp, "w", "n * k floats")) return st;
-    if (scheme->format != SPF_FORMAT_PLAIN)
-      for (int64_t i = 0; i < n * k; ++i)
-        if (!std::isfinite(w[i]))
-          return fail(SPF_INVALID_ARGUMENT, kOp, "validate",
-                      "w[" + std::to_string(i / k) + ", " + std::to_string(i % k) + "]", std::to_string(w[i]),
-                      "finite values");
+    if (spf_status st = check_quantize(scheme, n, k, w, memory, bytes, weight, kOp)) return st;
     const uint32_t size = weight->struct_size;
     const spf_quantized_weight placed = spf::formats::place_views(*scheme, n, k, memory);
     spf::formats::quantize(w, placed, memory);
+    *weight = placed;
+    weight->struct_size = size;
+    return SPF_OK;
+  });
+}
+
+spf_status spf_quantize_with_scales(const spf_quant_scheme* scheme, int64_t n, int64_t k, const float* w,
+                                    const float* scales, const int32_t* zeros, float global_scale, void* memory,
+                                    size_t bytes, spf_quantized_weight* weight) {
+  constexpr const char* kOp = "quantize_with_scales";
+  return spf::guarded(kOp, [&]() -> spf_status {
+    if (spf_status st = check_quantize(scheme, n, k, w, memory, bytes, weight, kOp)) return st;
+    if (spf_status st = check_scales(*scheme, n, k, scales, zeros, global_scale, kOp)) return st;
+    const uint32_t size = weight->struct_size;
+    const spf_quantized_weight placed = spf::formats::place_views(*scheme, n, k, memory);
+    spf::formats::quantize_with_scales(w, {scales, zeros, global_scale}, placed, memory);
     *weight = placed;
     weight->struct_size = size;
     return SPF_OK;

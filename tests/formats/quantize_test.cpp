@@ -155,6 +155,102 @@ TEST_P(Quantize, ExtremeMagnitudesStayFinite) {
   }
 }
 
+std::vector<NamedScheme> scaled_schemes() {
+  std::vector<NamedScheme> all = all_schemes();
+  std::erase_if(all, [](const NamedScheme& named) {
+    return named.scheme.format == SPF_FORMAT_PLAIN || named.scheme.format >= SPF_FORMAT_Q4_0;
+  });
+  return all;
+}
+
+class QuantizeWithScales : public testing::TestWithParam<NamedScheme> {};
+
+INSTANTIATE_TEST_SUITE_P(All, QuantizeWithScales, testing::ValuesIn(scaled_schemes()), support::test_name);
+
+// Every value is the nearest of all that its scale and zero point can say, found by trying every code.
+TEST_P(QuantizeWithScales, TakesTheNearestCode) {
+  const spf_quant_scheme& s = GetParam().scheme;
+  const int64_t n = 40, k = 96;
+  const int64_t groups = s.group_k > 0 ? (k + s.group_k - 1) / s.group_k : 1;
+  const int64_t rows = s.group_n > 0 ? (n + s.group_n - 1) / s.group_n : 1;
+  const float global = s.has_global_scale ? 0.37f : 1.0f;
+  std::vector<float> scales;
+  std::vector<int32_t> zeros;
+  spf_scalar_type_info info = {};
+  info.struct_size = sizeof info;
+  ASSERT_EQ(spf_scalar_type_describe(s.weight, &info), SPF_OK);
+  for (int64_t i = 0; i < rows * groups; ++i) {
+    scales.push_back(std::ldexp(1.0f + 0.25f * static_cast<float>(i % 4), -4 - static_cast<int>(i % 3)));
+    if (s.scale == SPF_E8M0) scales.back() = std::ldexp(1.0f, -4 - static_cast<int>(i % 3));
+    zeros.push_back(1 + static_cast<int32_t>(i % 15));
+  }
+  scales[0] = s.scale == SPF_E8M0 ? scales[0] : 0.0f;
+  const std::vector<float> w = support::random_matrix(n, k, 5);
+  size_t bytes = 0;
+  ASSERT_EQ(spf_quantize_size(&s, n, k, &bytes), SPF_OK);
+  support::AlignedBytes memory(bytes, 0xa5);
+  spf_quantized_weight q = {};
+  q.struct_size = sizeof q;
+  ASSERT_EQ(spf_quantize_with_scales(&s, n, k, w.data(), scales.data(), zeros.data(), global, memory.data(), bytes, &q),
+            SPF_OK);
+  EXPECT_EQ(spf_quantized_weight_check(&q), SPF_OK);
+  std::vector<double> values(size_t{1} << info.bits);
+  for (size_t code = 0; code < values.size(); ++code) {
+    const auto raw = static_cast<uint8_t>(code);
+    ASSERT_EQ(spf_decode(s.weight, &raw, 1, &values[code]), SPF_OK);
+  }
+  const std::vector<float> got = support::dequantized(q);
+  for (int64_t i = 0; i < n; ++i)
+    for (int64_t j = 0; j < k; ++j) {
+      const int64_t g = s.group_k > 0 ? j / s.group_k : 0;
+      const auto at = static_cast<size_t>((s.group_n > 0 ? i / s.group_n : 0) * groups + g);
+      const double zero = s.zero == SPF_ZERO_INTEGER ? zeros[at] : 0;
+      const double x = w[static_cast<size_t>(i * k + j)], value = got[static_cast<size_t>(i * k + j)];
+      double best = 1e30;
+      for (const double code : values)
+        if (std::isfinite(code)) best = std::min(best, std::fabs(x - (code - zero) * scales[at] * global));
+      ASSERT_LE(std::fabs(x - value), best + 1e-7) << i << " " << j;
+    }
+}
+
+TEST(QuantizeRefuses, BadScales) {
+  spf_quant_scheme s = {};
+  s.struct_size = sizeof s;
+  ASSERT_EQ(spf_quant_scheme_by_name("int4-g32-asym", &s), SPF_OK);
+  size_t bytes = 0;
+  ASSERT_EQ(spf_quantize_size(&s, 2, 64, &bytes), SPF_OK);
+  support::AlignedBytes memory(bytes);
+  const std::vector<float> w(128, 1.0f);
+  std::vector<float> scales(4, 0.1f);
+  std::vector<int32_t> zeros(4, 8);
+  spf_quantized_weight q = {};
+  q.struct_size = sizeof q;
+  const auto status = [&](float global = 1.0f) {
+    return spf_quantize_with_scales(&s, 2, 64, w.data(), scales.data(), zeros.data(), global, memory.data(),
+                                    memory.size(), &q);
+  };
+  EXPECT_EQ(status(), SPF_OK);
+  zeros[3] = 16;
+  EXPECT_EQ(status(), SPF_INVALID_ARGUMENT);
+  EXPECT_EQ(support::last_error_field(), "zeros[1, 1]");
+  zeros[3] = 0;
+  scales[2] = std::numeric_limits<float>::quiet_NaN();
+  EXPECT_EQ(status(), SPF_INVALID_ARGUMENT);
+  EXPECT_EQ(support::last_error_field(), "scales[1, 0]");
+  EXPECT_EQ(spf_quantize_with_scales(&s, 2, 64, w.data(), nullptr, zeros.data(), 1, memory.data(), bytes, &q),
+            SPF_INVALID_ARGUMENT);
+  EXPECT_EQ(spf_quantize_with_scales(&s, 2, 64, w.data(), scales.data(), nullptr, 1, memory.data(), bytes, &q),
+            SPF_INVALID_ARGUMENT);
+  ASSERT_EQ(spf_quant_scheme_by_name("nvfp4", &s), SPF_OK);
+  support::AlignedBytes more(4096);
+  std::swap(memory, more);
+  scales.assign(8, 1.0f);
+  EXPECT_EQ(status(0.0f), SPF_INVALID_ARGUMENT);
+  EXPECT_EQ(support::last_error_field(), "global_scale");
+  ASSERT_EQ(spf_quant_scheme_by_name("q8_0", &s), SPF_OK);
+  EXPECT_EQ(status(), SPF_UNSUPPORTED);
+}
+
 TEST(QuantizeRefuses, BadInput) {
   spf_quant_scheme s = {};
   EXPECT_EQ(spf_quant_scheme_by_name("int4-g128", &s), SPF_ABI_MISMATCH);

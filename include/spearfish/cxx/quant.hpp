@@ -71,6 +71,18 @@ class QuantizedWeight {
     check(spf_quantize(&scheme, n, k, w, out.memory_.data(), bytes, &out.weight_));
     return out;
   }
+  // The same under given scales [ceil(N / group_n), G], and zero points or a global scale where the scheme has them.
+  static QuantizedWeight quantize(const QuantScheme& scheme, int64_t n, int64_t k, const float* w, const float* scales,
+                                  const int32_t* zeros = nullptr, float global_scale = 1.0f) {
+    size_t bytes = 0;
+    check(spf_quantize_size(&scheme, n, k, &bytes));
+    QuantizedWeight out;
+    out.memory_ = Buffer(bytes);
+    out.weight_.struct_size = sizeof out.weight_;
+    check(spf_quantize_with_scales(&scheme, n, k, w, scales, zeros, global_scale, out.memory_.data(), bytes,
+                                   &out.weight_));
+    return out;
+  }
   // Borrows the views of a checkpoint; they must outlive this object. Throws if they do not fit scheme, n and k.
   static QuantizedWeight borrow(const spf_quantized_weight& weight) {
     check(spf_quantized_weight_check(&weight));
