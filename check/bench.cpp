@@ -176,6 +176,9 @@ class Peers {
       if (row.contains("weight")) {
         if (c.op == "linear" && same_weight(cell("weight"), c.weight) && cell("m") == std::to_string(problem.rows()))
           found["ggml " + cell("weight")] = us;
+      } else if (!c.peer.empty()) {
+        if (c.peer == cell("name") + "/" + cell("shape") && cell("m_or_tokens") == std::to_string(tokens(problem)))
+          found[cell("peer")] = us;
       } else if ((cell("name") == c.op || cell("family") == c.op) &&
                  cell("m_or_tokens") == std::to_string(problem.rows()) && same_shape(cell("shape"), c)) {
         found[cell("peer")] = us;
@@ -185,6 +188,11 @@ class Peers {
   }
 
  private:
+  static int64_t tokens(const Problem& problem) {
+    const std::vector<int64_t>& first = problem.operands.front().shape;
+    return problem.op->has_leading() || first.empty() ? problem.rows() : first.front();
+  }
+
   // "H4096": the one extent of a case; "K=14336 N=4096": each by its symbol.
   static bool same_shape(const std::string& shape, const Case& c) {
     if (shape.find('=') != std::string::npos) {
@@ -207,10 +215,17 @@ class Peers {
   std::vector<std::map<std::string, std::string>> rows_;
 };
 
-// Bytes that a call has to move at least: what it reads once and writes once.
+// Bytes that a call has to move at least: what it reads once and writes once, all of an operand or what the manifest
+// says (`traffic`).
 double traffic(const Problem& problem, size_t weight_bytes) {
   double bytes = static_cast<double>(weight_bytes);
   for (size_t i = 0; i < problem.operands.size(); ++i) {
+    if (!problem.operands[i].present) continue;
+    if (const auto& moved = problem.op->operands[i].traffic) {
+      const int64_t elements = moved->evaluate([&](const std::string& symbol) { return problem.extent(symbol); });
+      bytes += static_cast<double>(elements * type_bytes(problem.operands[i].type));
+      continue;
+    }
     const double size = static_cast<double>(problem.operands[i].elements() * type_bytes(problem.operands[i].type));
     bytes += problem.op->operands[i].role == SPF_ROLE_INOUT ? 2 * size : size;
   }

@@ -37,6 +37,7 @@ class Row {
     multiply(out, "allow_activation_8bit",
              [this](Case& c, const toml::node& n) { c.allow_activation_8bit = flag(n, "allow_activation_8bit"); });
     multiply(out, "bench", [this](Case& c, const toml::node& n) { c.bench = flag(n, "bench"); });
+    multiply(out, "peer", [this](Case& c, const toml::node& n) { c.peer = text(n, "peer"); });
     if (const toml::node* absent = table_.get("absent")) {
       const toml::array* list = absent->as_array();
       if (list == nullptr) bad("absent", "a list of operand names");
@@ -53,8 +54,8 @@ class Row {
   }
 
   void check_keys() const {
-    static constexpr const char* kKnown[] = {
-        "op", "types", "dims", "params", "absent", "weight", "bench", "act_order", "allow_activation_8bit"};
+    static constexpr const char* kKnown[] = {"op",     "types", "dims", "params",    "absent",
+                                             "weight", "bench", "peer", "act_order", "allow_activation_8bit"};
     for (const auto& [key, value] : table_)
       if (std::none_of(std::begin(kKnown), std::end(kKnown), [&](const char* k) { return key.str() == k; }))
         throw UsageError(where_ + ": unknown key '" + std::string(key.str()) + "'");

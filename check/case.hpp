@@ -21,6 +21,7 @@ struct Case {
   bool act_order = false;
   bool allow_activation_8bit = false;
   bool bench = false;
+  std::string peer; // "name/shape" of the rows of a peer file that did the same work, where op and extents do not tell
 
   // "bf16 5x4096 epsilon=1e-05": unique among the cases of an op, and stable, for it seeds the data.
   std::string name() const;

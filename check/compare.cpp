@@ -4,6 +4,7 @@
 #include <cmath>
 #include <cstdio>
 #include <cstring>
+#include <map>
 
 #include "check/weight.hpp"
 #include "core/tolerance.hpp"
@@ -26,6 +27,8 @@ std::string number_text(double value) {
   return text;
 }
 
+bool is_integer(spf_scalar_type type) { return scalar_info(type).exponent_bits == 0; }
+
 // The magnitude that absolute errors of each output row are measured in.
 class Scales {
  public:
@@ -33,12 +36,12 @@ class Scales {
     for (size_t i = 0; i < inputs.size(); ++i) add_input(problem.operands[i], problem.op->operands[i], inputs[i]);
   }
 
-  // Of one output element; `column` within its row.
-  double at(int64_t row, int64_t column, double row_maximum) const {
+  // Of one element of an output; `column` within its row.
+  double at(const OperandShape& output, int64_t row, int64_t column, double row_maximum) const {
     if (problem_.weight && row < static_cast<int64_t>(norm_.size()))
       return norm_[static_cast<size_t>(row)] * problem_.weight->row_norms()[static_cast<size_t>(column)];
-    return row < static_cast<int64_t>(maximum_.size()) ? std::max(row_maximum, maximum_[static_cast<size_t>(row)])
-                                                       : row_maximum;
+    const auto found = maximum_.find(outer(output));
+    return found == maximum_.end() ? row_maximum : std::max(row_maximum, found->second[static_cast<size_t>(row)]);
   }
 
  private:
@@ -46,13 +49,19 @@ class Scales {
   // to.
   static constexpr int64_t kShortRow = 64;
 
+  // Rows of different operands belong to each other where all extents but the last agree.
+  static std::vector<int64_t> outer(const OperandShape& operand) {
+    return {operand.shape.begin(), operand.shape.empty() ? operand.shape.end() : operand.shape.end() - 1};
+  }
+
   void add_input(const OperandShape& operand, const Operand& schema, const Codes& codes) {
-    if (codes.empty() || !schema.has_leading() || operand.shape.empty()) return;
+    if (codes.empty() || !schema.has_leading() || operand.shape.empty() || is_integer(operand.type)) return;
     const int64_t columns = operand.shape.back();
     const std::vector<double> values = decode(operand.type, codes);
     const size_t rows = columns > 0 ? values.size() / static_cast<size_t>(columns) : 0;
     norm_.resize(std::max(norm_.size(), rows));
-    if (columns <= kShortRow) maximum_.resize(std::max(maximum_.size(), rows));
+    std::vector<double>* const maximum = columns <= kShortRow ? &maximum_[outer(operand)] : nullptr;
+    if (maximum != nullptr) maximum->resize(rows);
     for (size_t row = 0; row < rows; ++row) {
       double squares = 0, largest = 0;
       for (size_t i = row * static_cast<size_t>(columns); i < (row + 1) * static_cast<size_t>(columns); ++i) {
@@ -61,12 +70,13 @@ class Scales {
         largest = std::max(largest, std::abs(values[i]));
       }
       norm_[row] = std::max(norm_[row], std::sqrt(squares));
-      if (columns <= kShortRow) maximum_[row] = std::max(maximum_[row], largest);
+      if (maximum != nullptr) (*maximum)[row] = std::max((*maximum)[row], largest);
     }
   }
 
   const Problem& problem_;
-  std::vector<double> norm_, maximum_;
+  std::vector<double> norm_;
+  std::map<std::vector<int64_t>, std::vector<double>> maximum_; // by extents of the rows
 };
 
 Tolerance tolerance_of(const Problem& problem, spf_scalar_type out, const std::string& activation) {
@@ -80,6 +90,21 @@ Tolerance tolerance_of(const Problem& problem, spf_scalar_type out, const std::s
 // An overflow is a matter of rounding too: infinity stands for everything from the type's largest number on.
 double closed(double value, spf_scalar_type type) {
   return std::isinf(value) ? std::copysign(scalar_info(type).max_value, value) : value;
+}
+
+// Ids, counts and flags: every bit.
+void compare_integers(const Problem& problem, size_t index, const Codes& got, const Codes& want, Comparison* result) {
+  const OperandShape& operand = problem.operands[index];
+  const int64_t at =
+      (std::mismatch(got.begin(), got.end(), want.begin()).first - got.begin()) / type_bytes(operand.type);
+  const auto text = [&](const Codes& codes) {
+    return number_text(decode(operand.type, codes)[static_cast<size_t>(at)]);
+  };
+  result->equal = false;
+  result->worst = std::max(result->worst, 2.0);
+  if (result->difference.empty())
+    result->difference = element_name(operand, problem.op->operands[index].name, at) + " = " + text(got) +
+                         ", reference " + text(want) + ", allowed that alone";
 }
 
 void compare_operand(const Problem& problem, size_t index, const Codes& got, const Codes& want, const Scales& scales,
@@ -115,7 +140,7 @@ void compare_operand(const Problem& problem, size_t index, const Codes& got, con
       }
       x = closed(x, operand.type);
       y = closed(y, operand.type);
-      const double scale = scales.at(row, i - row * columns, row_maximum);
+      const double scale = scales.at(operand, row, i - row * columns, row_maximum);
       const double error = std::abs(x - y), limit = tolerance.limit(y, scale);
       if (error <= limit) {
         result->worst = std::max(result->worst, error / limit);
@@ -139,7 +164,11 @@ Comparison compare(const Problem& problem, const std::vector<Codes>& inputs, con
   const Scales scales(problem, inputs);
   for (size_t i = 0; i < expected.size(); ++i) {
     if (outputs[i].size() != expected[i].size()) throw Failure("compare: outputs of different shapes");
-    if (outputs[i] != expected[i]) compare_operand(problem, i, outputs[i], expected[i], scales, activation, &result);
+    if (outputs[i] == expected[i]) continue;
+    if (is_integer(problem.operands[i].type))
+      compare_integers(problem, i, outputs[i], expected[i], &result);
+    else
+      compare_operand(problem, i, outputs[i], expected[i], scales, activation, &result);
   }
   return result;
 }

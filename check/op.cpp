@@ -28,7 +28,12 @@ Operand read_operand(const char* op, int index) {
   spf_operand_info info = {};
   info.struct_size = sizeof info;
   expect_ok(spf_op_operand(op, index, &info), "spf_op_operand");
-  Operand operand{info.name, info.role, info.optional != 0, info.view, info.type_name, {}, parse_shape(info.shape)};
+  Operand operand{info.name, info.role, info.optional != 0, info.view, info.type_name, {}, parse_shape(info.shape),
+                  {},        {}};
+  if (!parse_value_rule(info.values, &operand.values))
+    throw std::runtime_error("not a rule for values: '" + std::string(info.values) + "'");
+  if (*info.traffic != '\0' && !parse_extent_product(info.traffic, &operand.traffic.emplace()))
+    throw std::runtime_error("not a product of extents: '" + std::string(info.traffic) + "'");
   for (int t = 1; t < SPF_TYPE_COUNT; ++t)
     if (info.types >> t & 1u) operand.types.push_back(static_cast<spf_scalar_type>(t));
   return operand;
@@ -88,6 +93,11 @@ int Op::param_index(const std::string& param) const {
 
 bool Op::has_leading() const {
   return std::any_of(operands.begin(), operands.end(), [](const Operand& o) { return o.has_leading(); });
+}
+
+bool Op::takes_any_extents() const {
+  return packed_weight || (has_leading() && std::none_of(operands.begin(), operands.end(),
+                                                         [](const Operand& o) { return o.has_rule(); }));
 }
 
 std::vector<std::string> Op::symbols() const {

@@ -3,9 +3,11 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <vector>
 
+#include "core/value_rule.hpp"
 #include "spearfish/plan.h"
 
 namespace spf::check {
@@ -25,9 +27,12 @@ struct Operand {
   std::string type_variable; // operands with the same variable share a type
   std::vector<spf_scalar_type> types;
   std::vector<Dim> dims;
+  ValueRule values;                     // what it may hold
+  std::optional<ExtentProduct> traffic; // elements that a call moves, if not all
 
   bool is_output() const { return role != SPF_ROLE_IN; }
   bool has_leading() const { return !dims.empty() && dims.front().leading; }
+  bool has_rule() const { return values.kind != ValueRule::Kind::kAny; }
 };
 
 struct Param {
@@ -45,6 +50,9 @@ struct Op {
   int operand_index(const std::string& operand) const; // -1 if there is none
   int param_index(const std::string& param) const;
   bool has_leading() const;
+  // Rows of numbers and nothing that binds extents to each other or to values: any extents make a problem. Other ops
+  // are tried around the problems of their case file.
+  bool takes_any_extents() const;
   std::vector<std::string> symbols() const; // without "*", in order of appearance; N and K of a packed weight too
   std::vector<std::string> type_variables() const; // in order of appearance
 };

@@ -5,6 +5,7 @@
 #include <cstring>
 
 #include "check/status.hpp"
+#include "check/values.hpp"
 #include "check/weight.hpp"
 
 namespace spf::check {
@@ -95,6 +96,12 @@ int64_t Problem::rows() const {
   return count;
 }
 
+int64_t Problem::extent(const std::string& symbol) const {
+  if (symbol == "rows") return rows();
+  const auto found = dims.find(symbol);
+  return found == dims.end() ? 0 : found->second;
+}
+
 int64_t Problem::reduction() const {
   int64_t longest = weight ? weight->k() : 1;
   for (size_t i = 0; i < operands.size(); ++i)
@@ -136,11 +143,12 @@ Problem make_problem(const Case& c) {
   problem.leading = c.leading;
   problem.dims = c.dims;
   problem.allow_activation_8bit = c.allow_activation_8bit;
+  problem.bench = c.bench;
   for (const Operand& operand : op.operands) {
     OperandShape shape;
     shape.type = operand_type(operand, c, where);
-    shape.shape = extents(operand, c.leading, c.dims, where);
     shape.present = !c.absent.contains(operand.name);
+    if (shape.present) shape.shape = extents(operand, c.leading, c.dims, where);
     if (!shape.present && !operand.optional) throw UsageError(where + ": " + operand.name + " cannot be absent");
     problem.operands.push_back(shape);
   }
@@ -195,6 +203,17 @@ uint64_t hash_bytes(const void* data, size_t bytes, uint64_t seed) {
   return Random(h ^ tail).bits();
 }
 
+namespace {
+
+Codes encode(spf_scalar_type type, const std::vector<double>& values) {
+  Codes codes(values.size() * static_cast<size_t>(type_bytes(type)));
+  if (!values.empty())
+    expect_ok(spf_encode(type, values.data(), static_cast<int64_t>(values.size()), codes.data()), "spf_encode");
+  return codes;
+}
+
+} // namespace
+
 Codes make_codes(spf_scalar_type type, int64_t count, Pattern pattern, uint64_t seed) {
   Random random(seed);
   std::vector<double> values(static_cast<size_t>(count));
@@ -208,9 +227,7 @@ Codes make_codes(spf_scalar_type type, int64_t count, Pattern pattern, uint64_t 
     else
       value = pattern == Pattern::kSpecial ? special_value(random) : 2 * random.normal();
   }
-  Codes codes(static_cast<size_t>(count * type_bytes(type)));
-  if (count > 0) expect_ok(spf_encode(type, values.data(), count, codes.data()), "spf_encode");
-  return codes;
+  return encode(type, values);
 }
 
 std::vector<Codes> make_inputs(const Problem& problem, Pattern pattern, uint64_t salt) {
@@ -218,8 +235,10 @@ std::vector<Codes> make_inputs(const Problem& problem, Pattern pattern, uint64_t
   for (size_t i = 0; i < inputs.size(); ++i) {
     const OperandShape& operand = problem.operands[i];
     if (!operand.present || problem.op->operands[i].role == SPF_ROLE_OUT) continue;
-    inputs[i] =
-        make_codes(operand.type, operand.elements(), pattern, hash_bytes(&salt, sizeof salt, problem.seed() + i));
+    const uint64_t seed = hash_bytes(&salt, sizeof salt, problem.seed() + i);
+    Random random(seed);
+    inputs[i] = problem.op->operands[i].has_rule() ? encode(operand.type, make_values(problem, i, random))
+                                                   : make_codes(operand.type, operand.elements(), pattern, seed);
   }
   return inputs;
 }

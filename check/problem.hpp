@@ -31,13 +31,15 @@ struct Problem {
   std::map<std::string, int64_t> dims;
   std::shared_ptr<Weight> weight; // ops with a packed weight only
   bool allow_activation_8bit = false;
-  std::string name; // the case's
+  bool bench = false; // data as a bench wants them
+  std::string name;   // the case's
 
-  int64_t rows() const;           // product of the leading dimensions
-  int64_t reduction() const;      // length of the longest sum that an output may hold
-  int64_t elements() const;       // of all operands and the weight
-  double multiplications() const; // elements(), or M N K for ops with a packed weight
-  uint64_t seed() const;          // from op and name
+  int64_t rows() const;                            // product of the leading dimensions
+  int64_t extent(const std::string& symbol) const; // "rows" is rows(); 0 for a symbol that the case does not set
+  int64_t reduction() const;                       // length of the longest sum that an output may hold
+  int64_t elements() const;                        // of all operands and the weight
+  double multiplications() const;                  // elements(), or M N K for ops with a packed weight
+  uint64_t seed() const;                           // from op and name
 
   // The same problem with other leading dimensions; shares the weight.
   Problem with_leading(const std::vector<int64_t>& extents) const;

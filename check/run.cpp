@@ -183,11 +183,25 @@ Outcome run(const Session& session, const Problem& problem, const std::vector<Co
   return call.launch(options);
 }
 
-std::vector<Codes> reference(const Problem& problem, const std::vector<Codes>& inputs) {
+namespace {
+
+Memory& host() {
   static const std::unique_ptr<Memory> cpu = open_device("cpu");
+  return *cpu;
+}
+
+} // namespace
+
+bool is_legal(const Problem& problem) {
+  spf_status status = SPF_OK;
+  Call({host()}, problem, {}).query({"reference", {}}, &status);
+  return status == SPF_OK;
+}
+
+std::vector<Codes> reference(const Problem& problem, const std::vector<Codes>& inputs) {
   RunOptions options;
   options.demand.require = "reference";
-  const Outcome outcome = run({*cpu}, problem, inputs, {}, options);
+  const Outcome outcome = run({host()}, problem, inputs, {}, options);
   if (outcome.status != SPF_OK)
     throw Failure("the reference of " + problem.op->name + " refused " + problem.name + ": " + outcome.error.message);
   return outcome.outputs;

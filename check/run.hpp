@@ -111,6 +111,9 @@ class Call {
 Outcome run(const Session& session, const Problem& problem, const std::vector<Codes>& inputs,
             const std::vector<Layout>& layouts, const RunOptions& options);
 
+// Whether the op takes the problem at all: its reference does.
+bool is_legal(const Problem& problem);
+
 // The meaning of a problem: its reference kernel, on the CPU, contiguous. Throws Failure if it cannot run.
 std::vector<Codes> reference(const Problem& problem, const std::vector<Codes>& inputs);
 

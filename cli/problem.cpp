@@ -140,9 +140,9 @@ std::vector<OptionalTensor> operands_without_data(const OpInfo& op, const Extent
         throw UsageError(fmt::format("{} needs the extent of {}: --dims {}=...", op.name, dim.symbol, dim.symbol));
       for (int64_t extent : given->second) shape.push_back(dim.factor * extent);
     }
-    // An operand of a fixed type (indices, scales) has that one; the others take what was asked for.
+    // Operands take the type that was asked for; those that cannot (indices, scales) have the first that they take.
     const bool takes = std::find(operand.types.begin(), operand.types.end(), type) != operand.types.end();
-    out.emplace_back(Tensor(nullptr, takes || operand.types.size() != 1 ? type : operand.types.front(), shape, device));
+    out.emplace_back(Tensor(nullptr, takes ? type : operand.types.front(), shape, device));
   }
   return out;
 }

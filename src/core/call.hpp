@@ -16,7 +16,7 @@ namespace spf {
 struct Problem {
   const OpSchema* op = nullptr;
   spf_scalar_type types[kMaxOperands] = {}; // by type variable
-  int64_t symbols[kMaxSymbols] = {};        // extents by dimension symbol
+  int64_t symbols[kMaxSymbols] = {};        // extents by dimension symbol; 0 where only absent operands have it
   double params[kMaxParams] = {};
   uint32_t present = 0;    // bit i: operand i given
   uint32_t contiguous = 0; // bit i: operand i is C-contiguous

@@ -8,10 +8,13 @@
 
 namespace spf {
 
-inline constexpr int kMaxOperands = 12;
+inline constexpr int kMaxOperands = 16;
 inline constexpr int kMaxParams = 12;
-inline constexpr int kMaxDims = 6;    // of one operand
-inline constexpr int kMaxSymbols = 8; // distinct dimension symbols of one op
+inline constexpr int kMaxDims = 6;     // of one operand
+inline constexpr int kMaxSymbols = 16; // distinct dimension symbols of one op
+
+struct Problem;   // core/call.hpp
+struct Violation; // core/constraint.hpp
 
 constexpr uint32_t type_bit(spf_scalar_type t) { return 1u << static_cast<uint32_t>(t); }
 
@@ -40,7 +43,9 @@ struct OperandSchema {
   int8_t type_variable; // index into OpSchema::type_variables
   int8_t dim_count;
   DimSchema dims[kMaxDims];
-  const char* shape_text; // as the manifest writes it: "*,2*D"
+  const char* shape_text;        // as the manifest writes it: "*,2*D"
+  const char* values_text = "";  // what it may hold, as core/value_rule.hpp reads it; "": any number
+  const char* traffic_text = ""; // elements that a call moves of it, a product of symbols; "": all
 };
 
 struct TypeVariable {
@@ -57,6 +62,9 @@ struct ParamSchema {
   double min, max; // inclusive; +-infinity when unbounded
 };
 
+// Relations that shapes cannot say. Pure; runs before every plan, for plan-only calls too.
+using ConstraintFn = Violation (*)(const Problem&);
+
 struct OpSchema {
   const char* name;
   const char* family;
@@ -67,6 +75,7 @@ struct OpSchema {
   ParamSchema params[kMaxParams];
   TypeVariable type_variables[kMaxOperands];
   const char* symbols[kMaxSymbols]; // "*" is always symbol 0 when it occurs
+  ConstraintFn constraint = nullptr;
 
   int operand_index(const char* operand) const; // -1 if the op has no such operand
 };

@@ -201,7 +201,9 @@ spf_status spf_op_operand(const char* name, int32_t index, spf_operand_info* inf
              o.type_variable,
              op->type_variables[o.type_variable].name,
              op->type_variables[o.type_variable].types,
-             o.shape_text};
+             o.shape_text,
+             o.values_text,
+             o.traffic_text};
     return SPF_OK;
   });
 }

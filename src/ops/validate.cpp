@@ -8,6 +8,7 @@
 #include <limits>
 #include <string>
 
+#include "core/constraint.hpp"
 #include "core/scalar.hpp"
 #include "core/status.hpp"
 #include "formats/format.hpp"
@@ -78,6 +79,7 @@ class Validator {
     for (int i = 0; i < schema_.operand_count; ++i)
       if (spf_status s = operand(i); s != SPF_OK) return s;
     if (spf_status s = params(); s != SPF_OK) return s;
+    if (spf_status s = constraint(); s != SPF_OK) return s;
     return overlaps();
   }
 
@@ -279,6 +281,17 @@ class Validator {
       call_.problem.params[i] = value;
     }
     return SPF_OK;
+  }
+
+  // A violated parameter is a bad argument; anything else is about extents.
+  spf_status constraint() const {
+    if (schema_.constraint == nullptr) return SPF_OK;
+    const Violation v = schema_.constraint(call_.problem);
+    if (v.field.empty()) return SPF_OK;
+    const bool param = std::any_of(schema_.params, schema_.params + schema_.param_count,
+                                   [&](const ParamSchema& p) { return v.field == p.name; });
+    const bool type = v.field.ends_with(".type");
+    return bad(param ? SPF_INVALID_ARGUMENT : type ? SPF_INVALID_TYPE : SPF_INVALID_SHAPE, v.field, v.value, v.allowed);
   }
 
   // What is written must not be read or written through another operand, unless it is an in-place call: an input and an

@@ -1,4 +1,5 @@
 // Every check of src/ops/validate.cpp: what passes, and what each refusal says.
+#include "core/constraint.hpp"
 #include "pack/layout.hpp"
 #include "support.hpp"
 
@@ -317,6 +318,31 @@ TEST_F(Gated, NoPackedWeightIsTaken) {
   given.struct_size = sizeof given;
   weight = &given;
   expect_refused(SPF_INVALID_ARGUMENT, "weight", "given", "NULL: this op takes no packed weight");
+}
+
+// --- constraints ---------------------------------------------------------------------------------------------------
+
+TEST_F(Gated, AConstraintIsAskedAndItsFieldSaysWhatKindOfErrorItIs) {
+  schema.constraint = [](const Problem& p) -> Violation {
+    if (p.extent("D") % 4 != 0) return {"x.shape[2]", std::to_string(2 * p.extent("D")), "a multiple of 8"};
+    if (p.param("count") == 3) return {"count", "3", "an even number"};
+    if (p.type("T") == SPF_BF16 && p.has("w")) return {"w.type", "bf16", "f32"};
+    return {};
+  };
+  EXPECT_EQ(validate(), SPF_OK);
+  params = {1, 3, 0};
+  expect_refused(SPF_INVALID_ARGUMENT, "count", "3", "an even number");
+  params = {};
+  X() = tensor(x, SPF_F32, {2, 3, 4});
+  W() = tensor(w, SPF_F32, {2});
+  Out() = tensor(out, SPF_F32, {2, 3, 2});
+  expect_refused(SPF_INVALID_SHAPE, "x.shape[2]", "4", "a multiple of 8");
+  X() = tensor(x, SPF_BF16, {2, 3, 8});
+  W() = tensor(w, SPF_BF16, {4});
+  Out() = tensor(out, SPF_BF16, {2, 3, 4});
+  expect_refused(SPF_INVALID_TYPE, "w.type", "bf16", "f32");
+  plan_only = true;
+  EXPECT_EQ(validate(), SPF_INVALID_TYPE) << "plans are asked the same";
 }
 
 // --- overlap -------------------------------------------------------------------------------------------------------

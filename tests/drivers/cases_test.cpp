@@ -1,4 +1,5 @@
 // Reading case files, and the engine's own arithmetic: shapes, random numbers, buffers, comparison.
+#include <algorithm>
 #include <cmath>
 #include <set>
 
@@ -88,6 +89,62 @@ TEST(cases, MixedDataHoldsEveryKindOfNumber) {
   EXPECT_GT(special, 10);
 }
 
+// An op that no library has, for what the generator makes of `values`.
+Problem ruled(const std::string& rule, spf_scalar_type type, int64_t count, bool bench = false) {
+  static Op op;
+  op = {};
+  op.name = "ruled";
+  Operand operand{"ids", SPF_ROLE_IN, false, SPF_VIEW_ROWS, "I", {type}, check::parse_shape("N"), {}, {}};
+  EXPECT_TRUE(parse_value_rule(rule, &operand.values)) << rule;
+  op.operands.push_back(operand);
+  Problem problem;
+  problem.op = &op;
+  problem.operands.push_back({true, type, {count}});
+  problem.dims = {{"N", count}, {"NB", 50}, {"BS", 16}};
+  problem.name = rule;
+  problem.bench = bench;
+  return problem;
+}
+
+std::vector<double> ruled_values(const std::string& rule, spf_scalar_type type, int64_t count, bool bench = false) {
+  return check::decode(type, check::make_inputs(ruled(rule, type, count, bench), Pattern::kMixed)[0]);
+}
+
+TEST(cases, IndicesKeepTheirBounds) {
+  for (double v : ruled_values("index NB*BS", SPF_I32, 5000)) EXPECT_TRUE(v >= 0 && v < 800) << v;
+  int none = 0, beyond = 0;
+  for (double v : ruled_values("index NB*BS or -1", SPF_I32, 5000)) none += v < 0, beyond += v >= 800;
+  EXPECT_GT(none, 100);
+  EXPECT_GT(beyond, 100);
+  for (double v : ruled_values("index NB*BS or -1", SPF_I64, 5000, true)) EXPECT_TRUE(v >= 0 && v < 800) << v;
+  std::set<double> seen;
+  int inside = 0;
+  for (double v : ruled_values("unique index NB*BS or -1", SPF_I64, 1000))
+    if (v >= 0 && v < 800) {
+      ++inside;
+      EXPECT_TRUE(seen.insert(v).second) << v << " occurs twice";
+    }
+  EXPECT_GT(inside, 500);
+}
+
+TEST(cases, OffsetsRangesAndScalesKeepTheirRules) {
+  const std::vector<double> offsets = ruled_values("offsets NB*BS", SPF_I32, 100);
+  EXPECT_EQ(offsets.front(), 0);
+  EXPECT_EQ(offsets.back(), 800);
+  EXPECT_TRUE(std::is_sorted(offsets.begin(), offsets.end()));
+  EXPECT_EQ(ruled_values("offsets NB", SPF_I32, 3, true), (std::vector<double>{0, 25, 50}));
+  EXPECT_EQ(ruled_values("offsets NB", SPF_I32, 1), std::vector<double>{0});
+  int low = 0, high = 0;
+  for (double v : ruled_values("range 1..NB*BS", SPF_I32, 1000)) {
+    EXPECT_TRUE(v >= 1 && v <= 800) << v;
+    low += v == 1, high += v == 800;
+  }
+  EXPECT_GT(low, 50);
+  EXPECT_GT(high, 50);
+  for (double v : ruled_values("range 1..NB", SPF_I32, 9, true)) EXPECT_EQ(v, 50);
+  for (double v : ruled_values("positive", SPF_F32, 1000)) EXPECT_TRUE(v > 0 && std::isfinite(v)) << v;
+}
+
 TEST(cases, ABufferShowsEveryWriteAroundItsView) {
   const auto cpu = check::open_device("cpu");
   const check::OperandShape operand{true, SPF_F32, {2, 3}};
@@ -130,6 +187,19 @@ check::Comparison compared(double reference, double got, spf_scalar_type type, i
   auto outputs = expected;
   put(outputs[out], got);
   return check::compare(problem, inputs, outputs, expected, "as given");
+}
+
+TEST(cases, IntegersAreComparedBitForBit) {
+  const Problem problem = ruled("index NB", SPF_I64, 4);
+  const auto codes = [](std::vector<int64_t> values) {
+    const auto* bytes = reinterpret_cast<const std::byte*>(values.data());
+    return std::vector<Codes>{Codes(bytes, bytes + values.size() * 8)};
+  };
+  const auto want = codes({1, int64_t{1} << 60, 3, 4});
+  EXPECT_TRUE(check::compare(problem, want, want, want, "as given").equal);
+  const auto result = check::compare(problem, want, codes({1, (int64_t{1} << 60) + 1, 3, 4}), want, "as given");
+  EXPECT_FALSE(result.equal) << "numbers that no double tells apart";
+  EXPECT_NE(result.difference.find("ids[1]"), std::string::npos) << result.difference;
 }
 
 TEST(cases, ComparisonAllowsRoundingAndNothingElse) {

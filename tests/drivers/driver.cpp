@@ -21,6 +21,26 @@ std::vector<T> spread(std::vector<T> items, size_t most) {
   return chosen;
 }
 
+int64_t thin_extents(const Case& c) {
+  return std::count_if(c.leading.begin(), c.leading.end(), [](int64_t e) { return e < 2; }) +
+         std::count_if(c.dims.begin(), c.dims.end(), [](const auto& d) { return d.second < 2; });
+}
+
+// A better seed: fewer extents of 0 and 1, then fewer elements.
+bool is_better(const Case& a, const Case& b) {
+  const int64_t thin_a = thin_extents(a), thin_b = thin_extents(b);
+  if (thin_a != thin_b) return thin_a < thin_b;
+  return check::make_problem(a).elements() < check::make_problem(b).elements();
+}
+
+// The row length of the first operand of numbers; "" if it has none.
+std::string row_symbol(const Op& op) {
+  for (const Operand& operand : op.operands)
+    if (!operand.has_rule() && !operand.dims.empty() && operand.dims.back().factor == 1)
+      return operand.dims.back().symbol;
+  return "";
+}
+
 } // namespace
 
 void Findings::skip(const std::string& why) {
@@ -34,11 +54,17 @@ std::string Findings::text() const {
 }
 
 std::vector<Case> seeds(const Op& op, size_t most) {
-  std::set<std::tuple<std::map<std::string, std::string>, std::string, bool, bool, std::set<std::string>>> seen;
+  std::map<std::tuple<std::map<std::string, std::string>, std::string, bool, bool, std::set<std::string>>, size_t> seen;
   std::vector<Case> found;
-  for (const Case& c : all_cases())
-    if (c.op == op.name && seen.insert({c.types, c.weight, c.act_order, c.allow_activation_8bit, c.absent}).second)
+  for (const Case& c : all_cases()) {
+    if (c.op != op.name) continue;
+    const auto [at, fresh] =
+        seen.try_emplace({c.types, c.weight, c.act_order, c.allow_activation_8bit, c.absent}, found.size());
+    if (fresh)
       found.push_back(c);
+    else if (!op.takes_any_extents() && !c.bench && is_better(c, found[at->second]))
+      found[at->second] = c;
+  }
   return spread(std::move(found), most);
 }
 
@@ -59,8 +85,13 @@ std::vector<Case> served_seeds(const Session& session, const Op& op, size_t most
 Case at_extents(const Op& op, Case seed, std::vector<int64_t> leading, int64_t extent) {
   seed.leading = std::move(leading);
   seed.bench = false;
-  for (const std::string& symbol : op.symbols()) seed.dims[symbol] = extent;
-  return seed;
+  if (op.takes_any_extents()) {
+    for (const std::string& symbol : op.symbols()) seed.dims[symbol] = extent;
+    return seed;
+  }
+  Case other = seed;
+  if (const std::string symbol = row_symbol(op); !symbol.empty()) other.dims[symbol] = extent;
+  return check::is_legal(check::make_problem(other)) ? other : seed;
 }
 
 std::vector<Case> cases_of_size(const Op& op, double smallest, double largest, size_t most) {
@@ -75,6 +106,8 @@ std::vector<Case> cases_of_size(const Op& op, double smallest, double largest, s
   for (const auto& [size, c] : sized) cases.push_back(c);
   return spread(std::move(cases), most);
 }
+
+bool is_small(const Problem& problem) { return problem.elements() <= 300'000; }
 
 int64_t vector_elements(const Problem& problem) {
   int64_t smallest = 16;

@@ -74,17 +74,22 @@ inline constexpr Driver kDrivers[] = {
 // --- problems to drive with --------------------------------------------------------------------------------------
 
 // One case for each different combination of types, weight scheme and absent operands in the op's case file, at most
-// `most` of them, spread evenly; the drivers replace the extents.
+// `most` of them, spread evenly; the drivers replace the extents. Of an op that does not take any extents it is the
+// smallest case with the fewest extents below 2, for the drivers stay near it.
 std::vector<Case> seeds(const Op& op, size_t most);
 
 // Those of all seeds that some kernel of the session's device runs at small extents; all if none is.
 std::vector<Case> served_seeds(const Session& session, const Op& op, size_t most);
 
-// A seed at other extents: every symbol gets `extent`.
+// A seed at other leading dimensions and extents: every symbol gets `extent`. Ops that do not take any extents keep the
+// seed's, but for the row length of the first operand of numbers, where the op allows that.
 Case at_extents(const Op& op, Case seed, std::vector<int64_t> leading, int64_t extent);
 
 // The op's own non-bench cases, ordered by size, whose elements lie in the range; at most `most`, spread evenly.
 std::vector<Case> cases_of_size(const Op& op, double smallest, double largest, size_t most);
+
+// Of drawn or changed extents: small enough for a driver to run many.
+bool is_small(const Problem& problem);
 
 // Elements of a type in 16 bytes: what a vector access of a kernel holds.
 int64_t vector_elements(const Problem& problem);

@@ -20,14 +20,34 @@ int64_t storage_bytes(const Problem& problem, const std::vector<Layout>& layouts
   return bytes;
 }
 
-void far_rows(const Session& session, const Problem& problem, int64_t stride, Findings* findings) {
-  std::vector<Layout> layouts(problem.operands.size());
-  for (size_t i = 0; i < layouts.size(); ++i) {
-    if (!problem.op->operands[i].has_leading() || problem.op->operands[i].view == SPF_VIEW_CONTIGUOUS) continue;
-    layouts[i].stride = check::contiguous_strides(problem.operands[i].shape);
-    if (layouts[i].stride.size() >= 2) layouts[i].stride[0] = stride;
+// Operands whose outermost stride can be anything: those with rows together, any other (pages of a cache, sequences)
+// for itself.
+std::vector<std::vector<size_t>> groups_of(const Op& op) {
+  std::vector<std::vector<size_t>> groups(1);
+  for (size_t i = 0; i < op.operands.size(); ++i) {
+    const Operand& operand = op.operands[i];
+    if (operand.view == SPF_VIEW_CONTIGUOUS || operand.dims.size() < (operand.has_leading() ? 1 : 2)) continue;
+    if (operand.has_leading())
+      groups[0].push_back(i);
+    else
+      groups.push_back({i});
   }
-  const std::string how = ", rows " + std::to_string(stride) + " elements apart";
+  if (groups[0].empty()) groups.erase(groups.begin());
+  return groups;
+}
+
+void far_rows(const Session& session, const Problem& problem, const std::vector<size_t>& group, int64_t stride,
+              Findings* findings) {
+  std::vector<Layout> layouts(problem.operands.size());
+  std::string how = ", " + std::to_string(stride) + " elements apart:";
+  for (size_t i : group) {
+    const std::vector<int64_t>& shape = problem.operands[i].shape;
+    if (!problem.operands[i].present || shape.size() < 2 || shape[0] < 2) continue;
+    layouts[i].stride = check::contiguous_strides(shape);
+    layouts[i].stride[0] = stride;
+    how += " " + problem.op->operands[i].name;
+  }
+  if (how.back() == ':') return;
   const int64_t bytes = storage_bytes(problem, layouts);
   if (!session.memory.is_cpu() && (bytes > kDeviceBudget || bytes > session.memory.largest_block())) {
     findings->skip(problem.op->name + how + ": takes " + std::to_string(bytes >> 30) + " GiB");
@@ -50,19 +70,19 @@ void far_rows(const Session& session, const Problem& problem, int64_t stride, Fi
 
 Findings far_strides(const Session& session, const Op& op) {
   Findings findings;
-  bool strided = false;
-  for (const Operand& operand : op.operands) strided |= operand.has_leading() && operand.view != SPF_VIEW_CONTIGUOUS;
-  if (!strided) {
+  const std::vector<std::vector<size_t>> groups = groups_of(op);
+  if (groups.empty()) {
     findings.skip(op.name + " has no operand with free row strides");
     return findings;
   }
   // On a GPU two rows are what fits. Three on the CPU make 2 * 2^31 wrap as well.
-  const std::vector<int64_t> rows = {session.memory.is_cpu() ? 3 : 2};
+  std::vector<int64_t> rows;
+  if (op.has_leading()) rows = {session.memory.is_cpu() ? 3 : 2};
   for (const Case& seed : served_seeds(session, op, 3))
     for (int64_t extent : {int64_t{96}, int64_t{129}}) {
       const Problem problem = check::make_problem(at_extents(op, seed, rows, extent));
       for (int64_t stride : {(int64_t{1} << 31) + 8, (int64_t{1} << 32) + 8, (int64_t{1} << 32) + 8192 + 3})
-        far_rows(session, problem, stride, &findings);
+        for (const std::vector<size_t>& group : groups) far_rows(session, problem, group, stride, &findings);
     }
   return findings;
 }

@@ -35,22 +35,40 @@ class Fuzz {
 
  private:
   void one(const Case& seed, int index) {
-    Case c = at_extents(op_, seed, {}, 1);
-    if (op_.has_leading())
-      for (int64_t rank = random_.below(4); rank > 0; --rank)
-        c.leading.push_back(random_.pick<int64_t>({0, 1, 1, 2, 3, 5}));
-    for (auto& [symbol, extent] : c.dims)
-      extent = random_.pick<int64_t>({0, 1, 2, 3, 5, 8, 16, 31, 32, 33, 64, 100, 128, 256});
-    const Problem problem = check::make_problem(c);
+    const Problem problem = check::make_problem(drawn(seed));
     std::vector<Layout> layouts;
     for (const check::OperandShape& operand : problem.operands) layouts.push_back(layout(operand));
     Call call(session_, problem, layouts);
+    // Without a fill the views hold anything, which ids and lengths must not.
+    if (!op_.takes_any_extents()) call.fill(check::make_inputs(problem, Pattern::kPlain));
     const std::string twist = random_.chance(0.4) ? mutate(problem, call.views()) : "";
     RunOptions options;
     options.demand = demand();
     const std::string here = where(problem, options.demand.require.empty() ? "any kernel" : options.demand.require) +
                              (twist.empty() ? "" : ", " + twist) + ", problem " + std::to_string(index);
     compare(call, options, here);
+  }
+
+  Case drawn(const Case& seed) {
+    Case c = seed;
+    c.bench = false;
+    c.leading.clear();
+    if (op_.has_leading())
+      for (int64_t rank = random_.below(4); rank > 0; --rank)
+        c.leading.push_back(random_.pick<int64_t>({0, 1, 1, 2, 3, 5}));
+    const auto extent = [&] { return random_.pick<int64_t>({0, 1, 2, 3, 5, 8, 16, 31, 32, 33, 64, 100, 128, 256}); };
+    const std::vector<std::string> symbols = op_.symbols();
+    if (op_.takes_any_extents()) {
+      for (const std::string& symbol : symbols) c.dims[symbol] = extent();
+      return c;
+    }
+    // Most draws of all extents at once would be of no use to an op that binds them to each other.
+    for (int64_t changes = symbols.empty() ? 0 : random_.below(3); changes > 0; --changes) {
+      Case other = c;
+      other.dims[random_.pick(symbols)] = extent();
+      if (is_small(check::make_problem(other))) c = other;
+    }
+    return c;
   }
 
   Layout layout(const check::OperandShape& operand) {
@@ -82,7 +100,9 @@ class Fuzz {
     spf_tensor& t = views[i];
     const std::string& name = op_.operands[i].name;
     const int64_t d = t.rank > 0 ? random_.below(t.rank) : 0;
-    switch (random_.below(9)) {
+    // Ids and lengths of another type, or read from another operand, could be any.
+    const bool ruled = op_.operands[i].has_rule();
+    switch (ruled ? random_.pick<int64_t>({0, 2, 3, 4, 5, 6, 7}) : random_.below(9)) {
       case 0:
         if (t.rank > 0) --t.shape[d];
         return name + " one shorter";

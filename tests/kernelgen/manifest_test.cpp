@@ -14,9 +14,11 @@ types = { T = ["f32", "f16"] }
 operands = [
   { name = "x", role = "in", type = "T", shape = "*,H" },
   { name = "weight", role = "in", type = "f32", shape = "2*H", optional = true, view = "contiguous" },
+  { name = "ids", role = "in", type = "i64", shape = "*,N", values = "unique index 2*H*rows or -1", traffic = "rows" },
   { name = "out", role = "out", type = "T", shape = "*,H" },
 ]
 params = [ { name = "epsilon", kind = "f64", default = 1e-6, min = 0.0 } ]
+constraint = "even_rows"
 [[kernel]]
 op = "rms_norm"
 name = "sm80_rows"
@@ -38,8 +40,12 @@ TEST(Manifest, TheGoodOneIsRead) {
   EXPECT_EQ(w.complaints(), "");
   ASSERT_EQ(w.manifests.ops.size(), 1u);
   const Op& op = w.manifests.ops[0];
-  EXPECT_EQ(op.symbols, (std::vector<std::string>{"*", "H"}));
-  ASSERT_EQ(op.types.size(), 2u);
+  EXPECT_EQ(op.symbols, (std::vector<std::string>{"*", "H", "N"}));
+  ASSERT_EQ(op.types.size(), 3u);
+  EXPECT_EQ(op.operands[2].values, "unique index 2*H*rows or -1");
+  EXPECT_EQ(op.operands[2].traffic, "rows");
+  EXPECT_EQ(op.constraint, "even_rows");
+  EXPECT_EQ(w.manifests.policies.size(), 1u) << "constraint and policy stand in one header";
   EXPECT_EQ(op.types[1].name, "f32"); // a fixed type is a variable of that one type
   EXPECT_EQ(op.operands[1].dims[0].factor, 2);
   EXPECT_TRUE(op.operands[1].optional);
@@ -69,12 +75,19 @@ TEST_P(Mistakes, AreNamed) {
 }
 
 const Mistake kMistakes[] = {
+    {"Values", "\"unique index", "\"uniq index", {"operand \"ids\"", "is not understood", "offsets TOTAL"}},
+    {"ValuesSymbol",
+     "index 2*H*rows",
+     "index 2*HH*rows",
+     {"operand \"ids\"", "symbol \"HH\" is not known", "rows, H, N"}},
+    {"Traffic", "traffic = \"rows\"", "traffic = \"rows/2\"", {"operand \"ids\"", "a product of numbers and symbols"}},
+    {"Constraint", "\"even_rows\"", "\"even rows\"", {"op \"rms_norm\"", "name of a function in namespace spf::norm"}},
     {"Feature",
      "[\"cp_async\"]",
      "[\"cp_asinc\"]",
-     {"kernels//kernels.toml:16:", "kernel \"sm80_rows\"", "feature \"cp_asinc\" is not known",
+     {"kernels//kernels.toml:18:", "kernel \"sm80_rows\"", "feature \"cp_asinc\" is not known",
       "did you mean \"cp_async\"?", "wgmma"}},
-    {"Key", "policy =", "polici =", {":17:", "key \"polici\" is not known", "did you mean \"policy\"?"}},
+    {"Key", "policy =", "polici =", {":19:", "key \"polici\" is not known", "did you mean \"policy\"?"}},
     {"TopLevelKey", "family =", "famly =", {"key \"famly\"", "did you mean \"family\"?", "lacks the key \"family\""}},
     {"OperandKey",
      "role = \"in\", type = \"T\"",

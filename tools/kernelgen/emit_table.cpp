@@ -109,7 +109,7 @@ std::string op_row(const Op& op) {
       out += std::string(i ? ", " : "") + "{" + std::to_string(symbol) + ", " + std::to_string(d.factor) + ", " +
              (d.leading ? "true" : "false") + "}";
     }
-    out += "}, " + quoted(o.shape) + "},";
+    out += "}, " + quoted(o.shape) + ", " + quoted(o.values) + ", " + quoted(o.traffic) + "},";
   }
   out += "},\n     {";
   for (const Param& p : op.params) {
@@ -127,7 +127,8 @@ std::string op_row(const Op& op) {
   }
   out += "},\n     {";
   for (const std::string& s : op.symbols) out += quoted(s) + ", ";
-  return out + "}},\n";
+  const std::string constraint = op.constraint.empty() ? "nullptr" : "&spf::" + op.family + "::" + op.constraint;
+  return out + "},\n     " + constraint + "},\n";
 }
 
 // All axis values of a kernel in one array; instances point into it.

@@ -7,6 +7,7 @@
 #include "arch/parse.hpp"
 #include "axes.hpp"
 #include "core/schema.hpp"
+#include "core/value_rule.hpp"
 #include "spearfish/types.h"
 
 namespace spf::kernelgen {
@@ -99,9 +100,15 @@ class Loader {
     out.family = family_;
     out.name = name_of(reader);
     reader.relabel("op \"" + out.name + "\"");
-    reader.allow({"name", "summary", "types", "operands", "params", "packed_weight"});
+    reader.allow({"name", "summary", "types", "operands", "params", "packed_weight", "constraint"});
     out.summary = reader.string("summary");
     out.packed_weight = reader.boolean("packed_weight", false);
+    out.constraint = reader.string("constraint", "");
+    if (!out.constraint.empty()) {
+      if (!identifier(out.constraint))
+        reader.complain_at("constraint", "\"constraint\" must be the name of a function in namespace spf::" + family_);
+      policy_header(reader, "constraint");
+    }
     if (const toml::table* types = reader.table("types")) {
       Reader list(*types, where_.shown, reader.label() + ", types", diagnostics_);
       for (const auto& [name, node] : Reader::in_order(*types)) {
@@ -113,6 +120,7 @@ class Loader {
       }
     }
     for (const toml::table* o : reader.tables("operands")) operand(*o, reader.label(), out);
+    for (const toml::table* o : reader.tables("operands")) value_rules(*o, reader.label(), out);
     for (const toml::table* p : reader.tables("params")) param(*p, reader.label(), out);
     check_limit(reader, "operands", out.operands.size(), kMaxOperands);
     check_limit(reader, "params", out.params.size(), kMaxParams);
@@ -126,7 +134,7 @@ class Loader {
     Operand out;
     out.name = name_of(reader);
     reader.relabel(label + ", operand \"" + out.name + "\"");
-    reader.allow({"name", "role", "type", "shape", "view", "optional"});
+    reader.allow({"name", "role", "type", "shape", "view", "optional", "values", "traffic"});
     out.role = one_of(reader, "role", "in", {"in", "out", "inout"});
     out.view = one_of(reader, "view", "rows", {"rows", "any", "contiguous"});
     out.optional = reader.boolean("optional", false);
@@ -146,7 +154,33 @@ class Loader {
       if (o.name == out.name) reader.complain("there are two operands of this name");
     out.shape = reader.string("shape");
     read_shape(reader, out.shape, out, op);
+    out.values = reader.string("values", "");
+    out.traffic = reader.string("traffic", "");
     op.operands.push_back(std::move(out));
+  }
+
+  // `values` and `traffic` may name symbols of later operands, so they are read when all shapes are known.
+  void value_rules(const toml::table& t, const std::string& label, const Op& op) {
+    Reader reader(t, where_.shown, label + ", operand \"" + trim(t["name"].value_or(std::string())) + "\"",
+                  diagnostics_);
+    const std::string values = reader.string("values", ""), traffic = reader.string("traffic", "");
+    const auto symbols = [&](const char* key, const ExtentProduct& product) {
+      std::vector<std::string> known = op.symbols;
+      if (!known.empty() && known.front() == "*") known.front() = "rows";
+      for (const std::string& s : product.symbols)
+        if (std::ranges::find(known, s) == known.end()) reader.complain_at(key, unknown_name("symbol", s, known));
+    };
+    ValueRule rule;
+    if (!parse_value_rule(values, &rule))
+      reader.complain_at("values", "values \"" + values.substr(0, 60) +
+                                       "\" is not understood; allowed: \"[unique] index BOUND [or -1]\", \"offsets "
+                                       "TOTAL\", \"range LOW..HIGH\", \"positive\", with products such as NB*BS");
+    symbols("values", rule.low);
+    symbols("values", rule.high);
+    ExtentProduct moved;
+    if (!traffic.empty() && !parse_extent_product(traffic, &moved))
+      reader.complain_at("traffic", "\"traffic\" must be a product of numbers and symbols such as 2*T*D");
+    symbols("traffic", moved);
   }
 
   // "*,2*D": comma-separated; '*' once and first; a factor, a symbol, or both.
@@ -252,7 +286,7 @@ class Loader {
       reader.complain("has axes and no \"policy\"; a policy must choose among its instances");
     if (!out.policy.empty() && !identifier(out.policy))
       reader.complain_at("policy", "\"policy\" must be the name of a function in namespace spf::" + family_);
-    if (!out.policy.empty()) policy_header(reader);
+    if (!out.policy.empty()) policy_header(reader, "policy");
     out_.kernels.push_back(std::move(out));
   }
 
@@ -409,10 +443,11 @@ class Loader {
       reader.complain_at("launch", "template arguments need a header (.cuh or .hpp), because instances include it");
   }
 
-  void policy_header(Reader& reader) {
+  // Where the functions that `key` names are defined.
+  void policy_header(Reader& reader, const char* key) {
     const std::string header = where_.prefix + "policy.hpp";
     if (where_.check_files && !std::filesystem::exists(where_.folder / "policy.hpp"))
-      reader.complain_at("policy", "there is no policy.hpp beside the manifest");
+      reader.complain_at(key, "there is no policy.hpp beside the manifest");
     else if (std::ranges::find(out_.policies, header) == out_.policies.end())
       out_.policies.push_back(header);
   }

@@ -66,7 +66,7 @@ struct Dim {
 };
 
 struct Operand {
-  std::string name, role, view, type, shape;
+  std::string name, role, view, type, shape, values, traffic;
   bool optional = false;
   std::vector<Dim> dims;
 };
@@ -83,7 +83,7 @@ struct Param {
 };
 
 struct Op {
-  std::string family, name, summary;
+  std::string family, name, summary, constraint;
   bool packed_weight = false;
   std::vector<TypeVariable> types;
   std::vector<Operand> operands;

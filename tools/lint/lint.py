@@ -33,8 +33,9 @@ ARROWS = {
     # A kernel reads packed bytes, so it may know how a layout lies; it may not pack, plan or launch for itself.
     "kernels": ["kernels/common", "src/core", "include", "src/plan/table.hpp", "src/pack/layout.hpp", "src/runtime/launch.hpp"],
     "tools/kernelgen": ["src/arch", "src/core", "include"],
-    # Conformance and bench see the public API, and the one rule of how close is close enough.
-    "check": ["include", "src/core/tolerance.hpp"],
+    # Conformance and bench see the public API, the one rule of how close is close enough, and how a manifest says
+    # what an operand may hold.
+    "check": ["include", "src/core/tolerance.hpp", "src/core/value_rule.hpp"],
     "cli": ["include", "check", "model", "src/arch"],
     "bindings": ["include"],
     "model": ["include"],

@@ -182,6 +182,7 @@ struct OperandInfo {
   int type_variable;             // operands with the same number have the same type
   std::vector<ScalarType> types; // accepted
   std::string shape;             // "*,2*D"
+  std::string values;            // "index NB*BS or -1"; "" = any number
 };
 
 struct ParamInfo {
@@ -210,7 +211,7 @@ inline std::vector<OpInfo> ops() {
       spf_operand_info x = {};
       x.struct_size = sizeof x;
       check(spf_op_operand(info.name, o, &x));
-      OperandInfo operand{x.name, x.role, x.optional != 0, x.view, x.type_variable, {}, x.shape};
+      OperandInfo operand{x.name, x.role, x.optional != 0, x.view, x.type_variable, {}, x.shape, x.values};
       for (int t = 1; t < SPF_TYPE_COUNT; ++t)
         if ((x.types >> t & 1u) != 0) operand.types.push_back(static_cast<ScalarType>(t));
       op.operands.push_back(std::move(operand));

@@ -1,0 +1,99 @@
+// What an operand may hold besides any number of its type, as a manifest says it in `values`: indices, offsets,
+// lengths, scales. kernelgen checks the text, docs show it, and test data are made from it. The library itself cannot
+// look: the numbers lie on a device, so every op says what it does with those outside the rule.
+#pragma once
+
+#include <cstdint>
+#include <sstream>
+#include <string>
+#include <string_view>
+#include <vector>
+
+namespace spf {
+
+// A product of numbers and dimension symbols, "2*NB*BS"; `rows` stands for the product of the leading dimensions.
+struct ExtentProduct {
+  int64_t factor = 1;
+  std::vector<std::string> symbols;
+
+  template <class ExtentOf>
+  int64_t evaluate(ExtentOf&& extent_of) const {
+    int64_t value = factor;
+    for (const std::string& symbol : symbols) value *= static_cast<int64_t>(extent_of(symbol));
+    return value;
+  }
+};
+
+struct ValueRule {
+  enum class Kind : uint8_t {
+    kAny,
+    kIndex,    // 0 <= v < high; unique: no two equal ones; or_minus_one: v outside that range means "none"
+    kOffsets,  // nondecreasing, the first 0, the last high
+    kRange,    // low <= v <= high
+    kPositive, // finite and above 0
+  };
+  Kind kind = Kind::kAny;
+  bool unique = false;
+  bool or_minus_one = false;
+  ExtentProduct low, high;
+};
+
+// "NB*BS" -> product. False for text that is none.
+inline bool parse_extent_product(std::string_view text, ExtentProduct* product) {
+  *product = {};
+  while (true) {
+    const size_t star = text.find('*');
+    const std::string_view part = text.substr(0, star);
+    if (part.empty() || part.size() > 40) return false;
+    const bool number = part[0] >= '0' && part[0] <= '9';
+    int64_t value = 0;
+    for (const char c : part) {
+      const bool digit = c >= '0' && c <= '9';
+      if (!digit && (number || !(c == '_' || (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z')))) return false;
+      if (number) value = value * 10 + (c - '0');
+      if (value > 1'000'000'000) return false;
+    }
+    if (number && __builtin_mul_overflow(product->factor, value, &product->factor)) return false;
+    if (!number) product->symbols.emplace_back(part);
+    if (star == std::string_view::npos) return true;
+    text.remove_prefix(star + 1);
+  }
+}
+
+// Reads "index NB*BS", "index V or -1", "unique index NB*BS or -1", "offsets T", "range 1..MB*BS", "positive" or "".
+// False for anything else.
+inline bool parse_value_rule(const std::string& text, ValueRule* rule) {
+  using Kind = ValueRule::Kind;
+  *rule = {};
+  std::vector<std::string> words;
+  std::istringstream in(text);
+  for (std::string word; in >> word;) words.push_back(word);
+  if (words.empty()) return true;
+  if (words.size() >= 2 && words[words.size() - 2] == "or" && words.back() == "-1") {
+    rule->or_minus_one = true;
+    words.resize(words.size() - 2);
+  }
+  if (!words.empty() && words[0] == "unique") {
+    rule->unique = true;
+    words.erase(words.begin());
+  }
+  if (words.empty()) return false;
+  const bool index = words[0] == "index";
+  if (!index && (rule->unique || rule->or_minus_one)) return false;
+  if (words[0] == "positive") {
+    rule->kind = Kind::kPositive;
+    return words.size() == 1;
+  }
+  if (words.size() != 2) return false;
+  if (words[0] == "range") {
+    rule->kind = Kind::kRange;
+    const size_t dots = words[1].find("..");
+    return dots != std::string::npos && parse_extent_product(words[1].substr(0, dots), &rule->low) &&
+           parse_extent_product(words[1].substr(dots + 2), &rule->high);
+  }
+  if (!index && words[0] != "offsets") return false;
+  rule->kind = index ? Kind::kIndex : Kind::kOffsets;
+  return parse_extent_product(words[1], &rule->high);
+}
+
+} // namespace spf
