@@ -1,4 +1,5 @@
 // Every op through its typed function gives what the generic call gives, with parameters that are not the defaults.
+#include <algorithm>
 #include <cstring>
 #include <functional>
 #include <map>
@@ -14,11 +15,12 @@ constexpr int64_t kRows = 3, kWidth = 16;
 
 // Tensors of one call, with room to compare outputs.
 struct Data {
-  std::vector<std::vector<float>> storage;
+  std::vector<std::vector<std::byte>> storage;
   std::vector<OptionalTensor> operands;
 };
 
-// Operands of an op, "*" = 3 rows, every other symbol 16, filled with small numbers that differ.
+// Operands of an op, "*" = 3 rows, every other symbol 16, in f32 where that is accepted, filled with small numbers that
+// differ.
 Data make(const OpInfo& op, bool with_optional) {
   Data data;
   data.storage.reserve(op.operands.size());
@@ -36,11 +38,16 @@ Data make(const OpInfo& op, bool with_optional) {
       shape.push_back(dim == "*" ? kRows : dim.find('*') == std::string::npos ? kWidth : std::stoll(dim) * kWidth);
       count *= shape.back();
     }
-    std::vector<float> values;
+    const bool f32 = std::count(operand.types.begin(), operand.types.end(), SPF_F32) > 0;
+    const ScalarType type = f32 ? SPF_F32 : operand.types.front();
+    const double step = f32 ? 8 : 1;
+    std::vector<double> values;
     for (int64_t i = 0; i < count; ++i)
-      values.push_back(static_cast<float>((i * 29 + 7 * static_cast<int64_t>(data.storage.size())) % 41 - 20) / 8);
-    data.storage.push_back(std::move(values));
-    data.operands.emplace_back(view(data.storage.back().data(), shape));
+      values.push_back(static_cast<double>((i * 29 + 7 * static_cast<int64_t>(data.storage.size())) % 41 - 20) / step);
+    std::vector<std::byte> bytes(static_cast<size_t>(count) * static_cast<size_t>(describe(type).bits) / 8);
+    check(spf_encode(type, values.data(), count, bytes.data()));
+    data.storage.push_back(std::move(bytes));
+    data.operands.emplace_back(Tensor(data.storage.back().data(), type, shape));
   }
   return data;
 }
@@ -85,6 +92,13 @@ const std::map<std::string, Typed>& typed_functions() {
       {"gelu_new", unary(gelu_new)},
       {"gelu_fast", unary(gelu_fast)},
       {"gelu_quick", unary(gelu_quick)},
+      {"embedding", {{2.5}, [](const Operands& o, const Launch& l) { embedding(*o[0], *o[1], *o[2], {2.5}, l); }}},
+      {"argmax", {{}, [](const Operands& o, const Launch& l) { argmax(*o[0], *o[1], o[2], l); }}},
+      {"sample",
+       {{},
+        [](const Operands& o, const Launch& l) {
+          sample(*o[0], *o[1], {o[2], o[3], o[4], o[5]}, *o[6], *o[7], o[8], l);
+        }}},
       {"linear", {{}, [](const Operands&, const Launch&) {}}}, // has a packed weight: below
   };
   return all;
@@ -102,8 +116,11 @@ TEST(TypedOps, GiveWhatTheGenericCallGives) {
     for (bool with_optional : {true, false}) {
       Data a = make(op, with_optional), b = make(op, with_optional);
       const Data untouched = make(op, with_optional);
-      typed.call(a.operands, Launch());
-      call(op.name, b.operands, typed.params, Launch());
+      const Buffer workspace(1 << 20);
+      Launch launch;
+      launch.workspace(workspace.data(), workspace.size());
+      typed.call(a.operands, launch);
+      call(op.name, b.operands, typed.params, launch);
       EXPECT_EQ(a.storage, b.storage) << op.name;
       EXPECT_NE(a.storage, untouched.storage) << op.name << " wrote nothing";
     }
@@ -117,6 +134,7 @@ TEST(TypedOps, TakeTheDefaultsOfTheManifest) {
       {"layer_norm", [](const Operands& o) { layer_norm(*o[0], o[1], o[2], *o[3]); }},
       {"fatrelu_and_mul", [](const Operands& o) { fatrelu_and_mul(*o[0], *o[1]); }},
       {"swigluoai_and_mul", [](const Operands& o) { swigluoai_and_mul(*o[0], *o[1]); }},
+      {"embedding", [](const Operands& o) { embedding(*o[0], *o[1], *o[2]); }},
   };
   for (const OpInfo& op : ops()) {
     if (op.params.empty()) continue;
