@@ -84,7 +84,9 @@ Tolerance tolerance_of(const Problem& problem, spf_scalar_type out, const std::s
   const ActivationRounding rounding = activation.starts_with("s8")     ? ActivationRounding::kInt8
                                       : activation.starts_with("bf16") ? ActivationRounding::kBf16
                                                                        : ActivationRounding::kNone;
-  return product_tolerance(out, problem.reduction(), rounding);
+  const bool rounds_weights = activation.find("weights rounded") != std::string::npos;
+  return product_tolerance(out, problem.reduction(), rounding,
+                           rounds_weights ? problem.operands.front().type : SPF_F32);
 }
 
 // An overflow is a matter of rounding too: infinity stands for everything from the type's largest number on.

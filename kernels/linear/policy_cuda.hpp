@@ -3,6 +3,7 @@
 
 #include "kernels/common/policy.hpp"
 #include "kernels/linear/sm90_stream.hpp"
+#include "kernels/linear/sm90_wgmma.hpp"
 
 namespace spf::linear {
 
@@ -47,6 +48,53 @@ inline PolicyResult sm90_stream_policy(const Problem& p, const spf_device_facts&
     return policy::accept(static_cast<int>(i), 2.8 + bytes / 4.2e6);
   }
   return refuse("shape", "has no instance for this group size and type");
+}
+
+inline WgmmaShape wgmma_shape(const Problem& p) { return {p.extent("*"), p.extent("N"), p.extent("K")}; }
+
+// 4-bit integers, any number of tokens, on Hopper's warpgroup tensor cores.
+inline PolicyResult sm90_wgmma_policy(const Problem& p, const spf_device_facts& facts,
+                                      std::span<const InstanceRow> instances) {
+  using policy::refuse;
+  const StreamShape shape = stream_shape(p);
+  const spf_quant_scheme& s = p.scheme;
+  const spf_scalar_type type = p.type("T");
+  if ((type != SPF_F16 && type != SPF_BF16) || p.type("O") != type)
+    return refuse("type", "takes f16 or bf16, the same in and out");
+  if (s.weight != SPF_U4B8 || s.zero != SPF_ZERO_NONE) return refuse("type", "takes u4b8 weights");
+  if ((s.scale != SPF_F16 && s.scale != SPF_BF16) || s.has_global_scale)
+    return refuse("type", "takes f16 or bf16 scales alone");
+  // A bf16 scale may be out of the range of f16.
+  if (shape.group != 0 && type == SPF_F16 && s.scale != SPF_F16)
+    return refuse("type", "takes f16 group scales with f16 activations");
+  if (s.has_g_idx) return refuse("type", "takes no act order");
+  if (s.group_n > 1) return refuse("type", "takes scales of single columns");
+  if (shape.group != 0 && shape.group != 32 && shape.group % 64 != 0)
+    return refuse("shape", "takes groups of 32, multiples of 64, or one scale a column");
+  if (shape.m == 0 || shape.n == 0) return policy::accept(0, 0.0);
+  if (shape.k == 0) return refuse("shape", "takes K of 1 or more");
+  constexpr int64_t kMost = int64_t{1} << 30;
+  if (shape.m > kMost || shape.n > kMost || shape.k > kMost) return refuse("shape", "takes M, N and K up to 2^30");
+  const int64_t fold = shape.group == 0 ? 0 : shape.group == 32 ? 2 : shape.group % 128 == 0 ? 8 : 4;
+  int best = -1;
+  double microseconds = 0;
+  for (size_t i = 0; i < instances.size(); ++i) {
+    const InstanceRow& row = instances[i];
+    if (policy::axis(row, "T") != type || policy::axis(row, "fold") != fold) continue;
+    const WgmmaChoice choice = {
+        static_cast<int>(policy::axis(row, "tokens")), static_cast<int>(policy::axis(row, "tiles")),
+        static_cast<int>(policy::axis(row, "groups")), static_cast<int>(policy::axis(row, "share"))};
+    const WgmmaPlan plan = wgmma_plan(wgmma_shape(p), facts, choice);
+    if (best >= 0 && plan.microseconds >= microseconds) continue;
+    best = static_cast<int>(i);
+    microseconds = plan.microseconds;
+  }
+  if (best < 0) return refuse("shape", "has no instance for this group size and type");
+  PolicyResult result = policy::accept(best, microseconds);
+  // Room for x where the copy engine cannot read it as it lies.
+  if (!p.is_aligned16("x") || !p.is_contiguous("x") || shape.k % 8 != 0)
+    result.workspace_bytes = static_cast<size_t>(shape.m * stream_ceil(shape.k, 8) * 16);
+  return result;
 }
 
 } // namespace spf::linear

@@ -56,16 +56,22 @@ inline Tolerance row_tolerance(spf_scalar_type out, int64_t k) {
   return t;
 }
 
-// A product of K terms whose magnitudes have the 2-norms that `scale` multiplies. Weights decode exactly. Activations
+// A product of K terms whose magnitudes have the 2-norms that `scale` multiplies. Weights decode exactly,
+// unless `weights` names the type that a kernel rounds scaled weights to. Activations
 // count as 16-bit numbers whatever type they come in: a kernel may carry them as 16-bit fixed point per run of columns,
 // which is off by at most half a step of amax / 32767 <= |x| / 32767 in every element. An 8-bit activation is off by
 // half a step of amax / 127. The sum sees sqrt(K) of that in the worst case and far less in any real one, for the
 // errors have no common sign.
-inline Tolerance product_tolerance(spf_scalar_type out, int64_t k, ActivationRounding activation) {
+inline Tolerance product_tolerance(spf_scalar_type out, int64_t k, ActivationRounding activation,
+                                   spf_scalar_type weights = SPF_F32) {
   Tolerance t = row_tolerance(out, k);
   t.absolute += 1.0 / 32767;
   if (activation == ActivationRounding::kBf16) t.absolute += 2 * unit_roundoff(SPF_BF16);
   if (activation == ActivationRounding::kInt8) t.absolute += 4.0 / 254;
+  // Every scaled weight off by at most one roundoff of its size, independently: the sum is off by a standard deviation
+  // below roundoff / sqrt(3) * |x w| of the single terms, which is |x| |w| / sqrt(K) for terms of like size.
+  if (weights != SPF_F32)
+    t.absolute += 4 * unit_roundoff(weights) / std::sqrt(static_cast<double>(std::max<int64_t>(k, 1)));
   t.flip_absolute += t.absolute;
   return t;
 }

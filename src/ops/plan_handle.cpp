@@ -21,6 +21,7 @@ spf_plan::spf_plan(const spf::Problem& problem, const spf::Plan& plan) : op(prob
   // While the weight is not packed yet, the plan says in which layout the chosen kernel wants it.
   if (layout.empty() && !plan.kernel->layouts.empty()) layout = plan.kernel->layouts.front();
   activation = plan.kernel->activation == spf::Activation::kQuantizedS8 ? "s8 per token" : "as given";
+  if (plan.kernel->rounds_weights) activation += ", weights rounded to 16 bits";
   determinism = spf::ops::determinism_text(plan.kernel->determinism);
   workspace_bytes = plan.choice.workspace_bytes;
   cost_us = plan.choice.cost;

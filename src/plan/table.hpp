@@ -77,6 +77,7 @@ struct KernelRow {
   std::span<const char* const> layouts;
   Determinism determinism;
   Activation activation;
+  bool rounds_weights; // multiplies by scaled weights that were rounded to the activations' 16-bit type
   PolicyFn policy;
   std::span<const InstanceRow> instances;
   std::span<const TargetCoverage> coverage; // for the targets this build was asked for

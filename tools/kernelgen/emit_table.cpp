@@ -182,7 +182,8 @@ std::string kernel_row(Constants& constants, const Build& build, const KernelBui
          ", .is_reference = " + (k.is_reference ? "true" : "false") +
          ", .required = " + (k.required ? "true" : "false") + ", .needs = " + needs +
          ", .layouts = " + constants.strings(k.layouts) + ",\n     .determinism = Determinism::" + determinism +
-         ", .activation = Activation::" + (k.activation == "as-given" ? "kAsGiven" : "kQuantizedS8") + ", .policy = &" +
+         ", .activation = Activation::" + (k.activation == "as-given" ? "kAsGiven" : "kQuantizedS8") +
+         ", .rounds_weights = " + (k.weights == "rounded-16" ? "true" : "false") + ", .policy = &" +
          (k.policy.empty() ? "serve_anything" : "spf::" + k.family + "::" + k.policy) +
          ",\n     .instances = " + instances + ", .coverage = " + coverage(constants, b.resolution) +
          ", .potential = " + coverage(constants, b.potential) + ",\n     .tested = " + constants.strings(k.tested) +

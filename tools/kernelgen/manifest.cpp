@@ -257,10 +257,10 @@ class Loader {
     out.line = reader.line();
     out.name = name_of(reader);
     reader.relabel("kernel \"" + out.name + "\"");
-    reader.allow({"op",         "ops",     "name",  "file",     "device",          "needs",      "targets",
-                  "cuda_min",   "layouts", "ptx",   "required", "determinism",     "activation", "policy",
-                  "launch",     "tested",  "tuned", "unless",   "compile_seconds", "axes",       "skip",
-                  "target_axes"});
+    reader.allow({"op",       "ops",        "name",   "file",     "device",      "needs",           "targets",
+                  "cuda_min", "layouts",    "ptx",    "required", "determinism", "activation",      "weights",
+                  "policy",   "launch",     "tested", "tuned",    "unless",      "compile_seconds", "axes",
+                  "skip",     "target_axes"});
     out.is_reference = out.name == "reference";
     if (!out.is_reference && !out.name.empty() && out.name.find('_') == std::string::npos)
       reader.complain_at("name", "a kernel is called <target-or-isa>_<method>, or reference");
@@ -273,6 +273,7 @@ class Loader {
     out.required = reader.boolean("required", false);
     out.determinism = one_of(reader, "determinism", "row-invariant", {"row-invariant", "run-to-run", "none"});
     out.activation = one_of(reader, "activation", "as-given", {"as-given", "quantized-s8"});
+    out.weights = one_of(reader, "weights", "as-packed", {"as-packed", "rounded-16"});
     out.policy = reader.string("policy", "");
     out.tested = reader.strings("tested");
     out.tuned = reader.strings("tuned");

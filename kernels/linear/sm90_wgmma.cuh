@@ -1,0 +1,533 @@
+// out[m,n] = sum_k x[m,k] * scale[k/group,n] * (code[k,n] - 8) + bias[n] on Hopper's warpgroup tensor cores. Weights
+// are the register operand, decoded from the Marlin order; tokens are the n side, so few tokens waste nothing.
+//
+//   block = 4 copying warps + kConsumers warpgroups; its tile is kConsumers * kT * 64 channels x kN tokens
+//
+//   copiers     codes, x and scales of 64 or 128 k per stage, by the copy engine, into a ring of stages
+//   consumers   words of the next stage from shared memory | decode half a stage | wgmma on the half before
+//
+// A 64-channel tile of the Marlin order is four 16-channel sub-tiles, one word a lane each. Warp w takes a sub-tile per
+// 64-channel tile, which makes the four warps one m64 operand. Which one depends on the lane, (w + lane / 8) % 4: rows
+// of an A fragment belong to lanes, so a lane is free to stand for other channels, and 32 lanes then read 32 different
+// banks.
+//
+// K may be split over the blocks of a cluster (args.split). They then exchange sums through shared memory, and each
+// adds its part of the tokens in rank order: no workspace, no flags, and the same bits at every run. Or the blocks of a
+// cluster work on neighbouring channels of the same tokens (kShare) and fetch x once for all.
+#pragma once
+
+#include "kernels/common/cuda/launch.cuh"
+#include "kernels/common/cuda/scalar.cuh"
+#include "kernels/common/cuda/tensor_copy.cuh"
+#include "kernels/common/cuda/tensor_map.hpp"
+#include "kernels/common/decode/fragment.cuh"
+#include "kernels/common/mma/wgmma.cuh"
+#include "kernels/common/rows.hpp"
+#include "kernels/linear/policy_cuda.hpp"
+
+namespace spf::linear {
+
+struct WgmmaArgs {
+  CUtensorMap x, codes, scales;
+  RowSpace<1> rows; // of out
+  void* out;
+  const void* column_scales; // one a channel, or nullptr
+  const void* bias;          // [n] or nullptr
+  int32_t m, n;
+  int32_t channel_tiles, token_tiles, token_run; // tiles; consecutive tiles walk token_run token tiles first
+  int32_t k_blocks, split, clusters;             // k_blocks: stages of K
+  int32_t group;                                 // values of K that share a scale
+  spf_scalar_type bias_type, column_scale_type;
+  bool vector_out; // rows of out start on 16 bytes
+  bool f16_scales; // with bf16 activations: rounded to bf16
+};
+
+// kFold: k16 rows between scales (8: 128 values or more), 0 for one scale a channel. kT: 64-channel tiles of a
+// consumer.
+template <spf_scalar_type T, int kFoldRows, int kTokens, int kTiles, int kGroups, int kShareBlocks>
+struct WgmmaConfig {
+  using Tile = WgmmaTile<kFoldRows, kTokens, kTiles, kGroups>;
+  static constexpr spf_scalar_type kType = T;
+  static constexpr int kN = kTokens, kT = kTiles, kConsumers = kGroups, kShare = kShareBlocks;
+  static constexpr bool kHasGroups = kFoldRows != 0;
+  static constexpr int kScaleRows = Tile::kScaleRows;
+  static constexpr int kThreads = 128 * (kConsumers + 1), kConsumerThreads = 128 * kConsumers;
+  static constexpr int kCopiers = kHasGroups ? 3 : 2;
+  static constexpr int kCopierRegisters = kConsumers == 2 ? 40 : 24, kConsumerRegisters = kConsumers == 2 ? 232 : 112;
+  static_assert(kConsumers == 2 || kConsumers == 4);
+  using Fragment = cuda::U4b8Fragment<T, kHasGroups>;
+};
+
+// A tile of the output.
+struct WgmmaPlace {
+  int channel, token;
+};
+
+template <class C>
+__device__ __forceinline__ WgmmaPlace locate(const WgmmaArgs& a, int tile, int rank) {
+  const int channel_units = (a.channel_tiles + C::kShare - 1) / C::kShare;
+  const int per_run = a.token_run * channel_units, run = tile / per_run, in = tile - run * per_run;
+  const int size = min(a.token_run, a.token_tiles - run * a.token_run), channel = in / size;
+  return {(C::kShare > 1 ? channel * C::kShare + rank : channel) * C::Tile::kChannels,
+          (run * a.token_run + in - channel * size) * C::kN};
+}
+
+// What of the work is this block's.
+struct WgmmaShare {
+  int first, step, tiles; // tiles first, first + step, ...
+  int kb_begin, kb_end;   // stages of K
+  int rank;               // in the cluster
+};
+
+// One copying thread: codes (0), x (1) or scales (2) of every stage, in the order in which they are consumed.
+template <class C>
+__device__ __forceinline__ void copy_stages(const WgmmaArgs& a, const WgmmaShare& share, int copier, uint32_t memory,
+                                            uint32_t full, uint32_t empty) {
+  using namespace spf::cuda;
+  using Tile = typename C::Tile;
+  if (copier == 1) wait_for_primary(); // weights do not depend on the kernel before
+  int stage = 0, filled = 0;
+  uint32_t phase = 1;
+  for (int tile = share.first; tile < share.tiles; tile += share.step) {
+    const WgmmaPlace place = locate<C>(a, tile, share.rank);
+    for (int kb = share.kb_begin; kb < share.kb_end; ++kb) {
+      if (filled >= Tile::kStages)
+        barrier_wait(empty + 8 * stage, phase);
+      else
+        ++filled;
+      const uint32_t to = memory + stage * Tile::kStageBytes, arrived = full + 8 * stage;
+      if (copier == 0) {
+        barrier_expect(arrived, Tile::kCodeBytes);
+#pragma unroll
+        for (int b = 0; b < Tile::kBoxes; ++b)
+          copy_tile(to + Tile::kCodesAt + b * Tile::kBoxTiles * Tile::kRows * 512, a.codes, place.channel + b * 256,
+                    kb * Tile::kRows, arrived);
+      } else if (copier == 1) {
+        barrier_expect(arrived, Tile::kXBytes);
+#pragma unroll
+        for (int part = 0; part < Tile::kStageK / 64; ++part) {
+          const int column = kb * Tile::kStageK + part * 64;
+          if constexpr (C::kShare > 1) {
+            constexpr int kTokens = C::kN / C::kShare;
+            copy_tile_to_all(to + part * Tile::kXPartBytes + share.rank * kTokens * 128, a.x, column,
+                             place.token + share.rank * kTokens, arrived, (1 << C::kShare) - 1);
+          } else {
+            copy_tile(to + part * Tile::kXPartBytes, a.x, column, place.token, arrived);
+          }
+        }
+      } else if constexpr (C::kHasGroups) {
+        barrier_expect(arrived, Tile::kScaleBytes);
+#pragma unroll
+        for (int b = 0; b < Tile::kBoxes; ++b)
+          copy_tile(to + Tile::kScalesAt + b * C::kScaleRows * Tile::kBoxTiles * 128, a.scales, place.channel + b * 256,
+                    kb * Tile::kStageK / a.group, arrived);
+      }
+      if (++stage == Tile::kStages) {
+        stage = 0;
+        phase ^= 1;
+      }
+    }
+  }
+}
+
+// One consuming warpgroup.
+template <class C>
+struct WgmmaConsumer {
+  using Tile = typename C::Tile;
+  using S = cuda::Scalar<C::kType>;
+  using Element = cuda::scalar_t<C::kType>;
+  static constexpr int kT = C::kT, kN = C::kN, kRows = Tile::kRows, kHalf = kRows / 2; // k16 rows of a stage, and half
+  using Fragments = uint32_t[kHalf][kT][4];
+
+  const WgmmaArgs& a;
+  const WgmmaShare& share;
+  uint8_t* memory;
+  uint32_t base, full, release_at;
+  int consumer, warp, lane, word; // word: sub-tile of 16 channels that this lane decodes
+  uint32_t code_at[kT], scale_at[kT];
+  int stage = 0; // whose words were read last
+  uint32_t phase = 0;
+  uint32_t words[kRows][kT], scales[C::kHasGroups ? C::kScaleRows : 1][kT];
+  float acc[kT][kN / 2];
+
+  __device__ __forceinline__ WgmmaConsumer(const WgmmaArgs& args, const WgmmaShare& s, uint8_t* mem, uint32_t full_at,
+                                           uint32_t empty_at)
+      : a(args), share(s), memory(mem), base(cuda::shared_address(mem)), full(full_at) {
+    consumer = threadIdx.x / 128 - 1;
+    warp = threadIdx.x / 32 % 4;
+    lane = threadIdx.x % 32;
+    word = (warp + lane / 8) % 4;
+    release_at = C::kShare > 1 ? cuda::in_block(empty_at, lane % C::kShare) : empty_at;
+#pragma unroll
+    for (int i = 0; i < kT; ++i) {
+      const int t = consumer * kT + i, box = t / Tile::kBoxTiles, in = t % Tile::kBoxTiles;
+      code_at[i] = base + Tile::kCodesAt + (box * kRows * Tile::kBoxTiles + in) * 512 + lane * 16 + word * 4;
+      scale_at[i] =
+          base + Tile::kScalesAt + (box * C::kScaleRows * Tile::kBoxTiles + in) * 128 + lane / 4 * 16 + word * 4;
+    }
+  }
+
+  // Words of the next stage, once it is there.
+  __device__ __forceinline__ void fetch() {
+    cuda::barrier_wait(full + 8 * stage, phase);
+    const int at = stage * Tile::kStageBytes;
+#pragma unroll
+    for (int i = 0; i < kT; ++i) {
+#pragma unroll
+      for (int kk = 0; kk < kRows; ++kk) words[kk][i] = cuda::load_shared(code_at[i] + at + kk * Tile::kBoxTiles * 512);
+#pragma unroll
+      for (int r = 0; r < C::kScaleRows; ++r)
+        scales[r][i] = cuda::load_shared(scale_at[i] + at + r * Tile::kBoxTiles * 128);
+    }
+    if (++stage == Tile::kStages) {
+      stage = 0;
+      phase ^= 1;
+    }
+  }
+  __device__ __forceinline__ uint32_t converted(uint32_t pair) const {
+    if constexpr (C::kType == SPF_BF16) {
+      if (!a.f16_scales) return pair;
+      const float2 wide = cuda::Scalar<SPF_F16>::widen2(pair);
+      return S::narrow2(wide.x, wide.y);
+    }
+    return pair;
+  }
+  template <int kFrom>
+  __device__ __forceinline__ void decode(Fragments& fragments) const {
+    typename C::Fragment decoder;
+    if constexpr (!C::kHasGroups) decoder.scale(0);
+#pragma unroll
+    for (int i = 0; i < kT; ++i)
+#pragma unroll
+      for (int kk = 0; kk < kHalf; ++kk) {
+        if constexpr (C::kHasGroups) {
+          constexpr int kEach = kRows / C::kScaleRows;
+          if (kk == 0 || (kFrom + kk) % kEach == 0) decoder.scale(converted(scales[(kFrom + kk) / kEach][i]));
+        }
+        decoder.decode(fragments[kk][i], words[kFrom + kk][i]);
+      }
+  }
+  template <int kFrom>
+  __device__ __forceinline__ void multiply(const Fragments& fragments, int from) {
+    const uint64_t tokens = cuda::wgmma_operand(base + from * Tile::kStageBytes);
+    cuda::wgmma_fence();
+#pragma unroll
+    for (int kk = 0; kk < kHalf; ++kk)
+#pragma unroll
+      for (int i = 0; i < kT; ++i)
+        cuda::Wgmma<kN>::template multiply<C::kType>(
+            acc[i], fragments[kk][i], tokens + (kFrom + kk) / 4 * (Tile::kXPartBytes / 16) + (kFrom + kk) % 4 * 2);
+    cuda::wgmma_commit();
+  }
+  __device__ __forceinline__ void release(int from) const {
+    if constexpr (C::kShare > 1) {
+      if (lane < C::kShare) cuda::barrier_arrive_in_cluster(release_at + 8 * from);
+    } else {
+      if (lane == 0) cuda::barrier_arrive(release_at + 8 * from);
+    }
+  }
+
+  // acc = the sums of a tile, over this block's part of K.
+  __device__ __forceinline__ void sum() {
+#pragma unroll
+    for (int i = 0; i < kT; ++i)
+#pragma unroll
+      for (int e = 0; e < kN / 2; ++e) acc[i][e] = 0.0f;
+    const int count = share.kb_end - share.kb_begin;
+    if (count == 0) return;
+    Fragments first, second;
+    int used = stage, freed = stage;
+    const auto advance = [](int& s) { s = s + 1 == Tile::kStages ? 0 : s + 1; };
+    fetch();
+    decode<0>(first);
+    for (int i = 0; i < count; ++i) {
+      multiply<0>(first, used);
+      cuda::wgmma_wait<1>(); // the stage before is done with, and so is `second`
+      if (i > 0) {
+        release(freed);
+        advance(freed);
+      }
+      decode<kHalf>(second);
+      if (i + 1 < count) fetch();
+      multiply<kHalf>(second, used);
+      advance(used);
+      cuda::wgmma_wait<1>();
+      if (i + 1 < count) decode<0>(first);
+    }
+    cuda::wgmma_wait<0>();
+    release(freed);
+  }
+
+  // Factor and bias of the two channels of a lane in a 64-channel tile.
+  struct Finish {
+    float factor[2], bias[2];
+  };
+  static __device__ __forceinline__ float load_any(const void* from, int64_t i, spf_scalar_type type) {
+    using namespace spf::cuda;
+    if (type == SPF_F32) return static_cast<const float*>(from)[i];
+    if (type == SPF_F16) return Scalar<SPF_F16>::widen(static_cast<const __half*>(from)[i]);
+    return Scalar<SPF_BF16>::widen(static_cast<const __nv_bfloat16*>(from)[i]);
+  }
+  __device__ __forceinline__ Finish finish(int channel) const {
+    Finish f = {{C::Fragment::kUnit, C::Fragment::kUnit}, {0.0f, 0.0f}};
+#pragma unroll
+    for (int h = 0; h < 2; ++h) {
+      const int in = word * 16 + lane / 4 + 8 * h, n = channel + in;
+      if (n >= a.n) continue;
+      // One scale a channel stands in the 32 block of the Marlin order.
+      if (a.column_scales)
+        f.factor[h] *= load_any(a.column_scales, channel + in / 32 * 32 + in % 8 / 2 * 8 + in % 32 / 8 * 2 + in % 2,
+                                a.column_scale_type);
+      if (a.bias) f.bias[h] = load_any(a.bias, n, a.bias_type);
+    }
+    return f;
+  }
+
+  // Channels n .. n+7 of a token's row, those that exist.
+  __device__ __forceinline__ void write(int m, int n, const uint4& chunk) const {
+    if (m >= a.m || n >= a.n) return;
+    int64_t row[1];
+    a.rows.offsets(m, row);
+    auto* to = static_cast<Element*>(a.out) + row[0] + n;
+    if (a.vector_out && n + 8 <= a.n) {
+      *reinterpret_cast<uint4*>(to) = chunk;
+      return;
+    }
+    const uint32_t parts[4] = {chunk.x, chunk.y, chunk.z, chunk.w};
+#pragma unroll
+    for (int i = 0; i < 8; ++i)
+      if (n + i < a.n) reinterpret_cast<uint16_t*>(to)[i] = static_cast<uint16_t>(parts[i / 2] >> (16 * (i % 2)));
+  }
+
+  // Sums to out, through shared memory so that rows are written in 16-byte pieces: a token's row of 64 channels is
+  // eight pieces, one per warp and half, whose channel pairs come from four sub-tiles.
+  __device__ __forceinline__ void store(const WgmmaPlace& place) const {
+    uint8_t* staged = memory + Tile::kStages * Tile::kStageBytes + consumer * Tile::kStoreTokens * 128;
+    const uint32_t staged_at = cuda::shared_address(staged);
+#pragma unroll
+    for (int i = 0; i < kT; ++i) {
+      const int channel = place.channel + (consumer * kT + i) * 64;
+      const Finish f = finish(channel);
+#pragma unroll
+      for (int part = 0; part < kN / Tile::kStoreTokens; ++part) {
+        cuda::sync_threads(1 + consumer, 128);
+#pragma unroll
+        for (int b = 0; b < Tile::kStoreTokens / 8; b += 2) {
+          uint32_t r[4];
+#pragma unroll
+          for (int q = 0; q < 4; ++q) {
+            const int e = (part * Tile::kStoreTokens / 8 + b + q / 2) * 4 + q % 2 * 2;
+            r[q] = S::narrow2(acc[i][e] * f.factor[q % 2] + f.bias[q % 2],
+                              acc[i][e + 1] * f.factor[q % 2] + f.bias[q % 2]);
+          }
+          const int token = (b + lane / 16) * 8 + lane % 8, piece = (warp * 2 + lane / 8 % 2) ^ (lane % 8);
+          cuda::store_matrices_transposed(staged_at + token * 128 + piece * 16, r);
+        }
+        cuda::sync_threads(1 + consumer, 128);
+#pragma unroll
+        for (int e = threadIdx.x % 128; e < Tile::kStoreTokens * 8; e += 128) {
+          const int token = e / 8, q = e % 8;
+          uint32_t v[4];
+#pragma unroll
+          for (int p = 0; p < 4; ++p) {
+            const int from = ((q / 2 - p) & 3) * 2 + q % 2;
+            v[p] = *reinterpret_cast<const uint32_t*>(staged + token * 128 + (from ^ (token % 8)) * 16 + p * 4);
+          }
+          write(place.token + part * Tile::kStoreTokens + token, channel + q * 8, make_uint4(v[0], v[1], v[2], v[3]));
+        }
+      }
+    }
+  }
+
+  // Sums of all blocks of the cluster, in rank order, to out: each block takes some of the tokens, eight at a time.
+  __device__ __forceinline__ void reduce_and_store(const WgmmaPlace& place) const {
+    const int thread = threadIdx.x - 128;
+    cuda::sync_threads(7, C::kConsumerThreads); // every stage is free
+    float4* mine = reinterpret_cast<float4*>(memory) + thread;
+#pragma unroll
+    for (int i = 0; i < kT; ++i)
+#pragma unroll
+      for (int b = 0; b < kN / 8; ++b)
+        mine[(i * (kN / 8) + b) * C::kConsumerThreads] =
+            make_float4(acc[i][4 * b], acc[i][4 * b + 1], acc[i][4 * b + 2], acc[i][4 * b + 3]);
+    cuda::cluster_arrive();
+    cuda::cluster_wait();
+    constexpr int kPitch = Tile::kChannels + 8;
+    auto* staged = reinterpret_cast<Element*>(memory + kT * kN * 2 * C::kConsumerThreads);
+    const int begin = kN / 8 * share.rank / a.split, end = kN / 8 * (share.rank + 1) / a.split;
+    const uint32_t at = cuda::shared_address(mine);
+#pragma unroll
+    for (int i = 0; i < kT; ++i) {
+      const Finish f = finish(place.channel + (consumer * kT + i) * 64);
+      for (int b = begin; b < end; ++b) {
+        float4 v = make_float4(0.0f, 0.0f, 0.0f, 0.0f);
+        for (int r = 0; r < a.split; ++r) {
+          const float4 p =
+              cuda::load_from_cluster(cuda::in_block(at + (i * (kN / 8) + b) * 16 * C::kConsumerThreads, r));
+          v.x += p.x;
+          v.y += p.y;
+          v.z += p.z;
+          v.w += p.w;
+        }
+        Element* to =
+            staged + ((b - begin) * 8 + lane % 4 * 2) * kPitch + (consumer * kT + i) * 64 + word * 16 + lane / 4;
+        to[0] = S::narrow(v.x * f.factor[0] + f.bias[0]);
+        to[kPitch] = S::narrow(v.y * f.factor[0] + f.bias[0]);
+        to[8] = S::narrow(v.z * f.factor[1] + f.bias[1]);
+        to[kPitch + 8] = S::narrow(v.w * f.factor[1] + f.bias[1]);
+      }
+    }
+    cuda::cluster_arrive(); // nobody reads this block's sums any more
+    cuda::sync_threads(7, C::kConsumerThreads);
+    constexpr int kPieces = Tile::kChannels / 8;
+    for (int e = thread; e < (end - begin) * 8 * kPieces; e += C::kConsumerThreads) {
+      const int token = e / kPieces, q = e % kPieces;
+      write(place.token + begin * 8 + token, place.channel + q * 8,
+            *reinterpret_cast<const uint4*>(staged + token * kPitch + q * 8));
+    }
+    cuda::cluster_wait();
+  }
+};
+
+template <class C>
+__global__ void __launch_bounds__(C::kThreads, 1) wgmma_linear(const __grid_constant__ WgmmaArgs a) {
+  using namespace spf::cuda;
+  using Tile = typename C::Tile;
+  extern __shared__ uint8_t raw[];
+  __shared__ uint64_t barriers[2 * Tile::kStages];
+  uint8_t* memory = raw + (1024 - shared_address(raw) % 1024) % 1024; // the swizzle repeats every 1024 bytes
+  // Opaque, so that the loops hold the address instead of finding it anew from the block's place in the cluster.
+  uint32_t full = shared_address(barriers);
+  asm volatile("" : "+r"(full));
+  const uint32_t empty = full + 8 * Tile::kStages;
+  const int width = C::kShare > 1 ? C::kShare : a.split; // blocks of a cluster
+
+  WgmmaShare share = {static_cast<int>(blockIdx.x), a.clusters, 0, 0, a.k_blocks, 0};
+  share.tiles = (a.channel_tiles + C::kShare - 1) / C::kShare * a.token_tiles;
+  if (width > 1) {
+    share.rank = static_cast<int>(cluster_rank());
+    share.first = blockIdx.x / width;
+  }
+  if (C::kShare == 1 && a.split > 1) {
+    share.kb_begin = a.k_blocks * share.rank / a.split;
+    share.kb_end = a.k_blocks * (share.rank + 1) / a.split;
+  }
+
+  launch_dependents();
+  if (threadIdx.x == 0) {
+    for (int s = 0; s < Tile::kStages; ++s) {
+      barrier_init(full + 8 * s, C::kCopiers);
+      barrier_init(empty + 8 * s, 4 * C::kConsumers * C::kShare);
+    }
+    fence_barrier_init();
+  }
+  __syncthreads();
+  if (width > 1) {
+    cluster_arrive();
+    cluster_wait();
+  }
+
+  if (threadIdx.x < 128) {
+    asm volatile("setmaxnreg.dec.sync.aligned.u32 %0;" ::"n"(C::kCopierRegisters));
+    if (threadIdx.x % 32 == 0 && threadIdx.x / 32 < C::kCopiers)
+      copy_stages<C>(a, share, threadIdx.x / 32, shared_address(memory), full, empty);
+  } else {
+    asm volatile("setmaxnreg.inc.sync.aligned.u32 %0;" ::"n"(C::kConsumerRegisters));
+    wait_for_primary();
+    WgmmaConsumer<C> consumer(a, share, memory, full, empty);
+    for (int tile = share.first; tile < share.tiles; tile += share.step) {
+      consumer.sum();
+      const WgmmaPlace place = locate<C>(a, tile, share.rank);
+      if (C::kShare > 1 || a.split == 1)
+        consumer.store(place);
+      else
+        consumer.reduce_and_store(place);
+    }
+  }
+  if constexpr (C::kShare > 1) { // no block leaves while another's copies are on their way to it
+    __syncwarp();
+    cluster_arrive();
+    cluster_wait();
+  }
+}
+
+// --- launch ---------------------------------------------------------------------------------------------------------
+
+struct GatherArgs {
+  const uint16_t* x;
+  uint16_t* to; // [rows][pitch]
+  RowSpace<1> rows;
+  int32_t k, pitch;
+};
+
+// Rows of x that the copy engine cannot read, as a matrix that it can.
+static __global__ void __launch_bounds__(256) gather_rows(const __grid_constant__ GatherArgs a) {
+  spf::cuda::launch_dependents();
+  spf::cuda::wait_for_primary();
+  int64_t from[1];
+  a.rows.offsets(blockIdx.x, from);
+  uint16_t* to = a.to + static_cast<int64_t>(blockIdx.x) * a.pitch;
+  for (int i = threadIdx.x; i < a.pitch; i += 256) to[i] = i < a.k ? a.x[from[0] + i] : uint16_t{0};
+}
+
+template <spf_scalar_type T, int kFold, int kTokens, int kTiles, int kGroups, int kShare>
+spf_status wgmma(const Call& call, const LaunchContext& ctx) {
+  using C = WgmmaConfig<T, kFold, kTokens, kTiles, kGroups, kShare>;
+  using Tile = typename C::Tile;
+  constexpr auto kElement = T == SPF_F16 ? CU_TENSOR_MAP_DATA_TYPE_FLOAT16 : CU_TENSOR_MAP_DATA_TYPE_BFLOAT16;
+  const spf_packed_weight& w = *call.weight;
+  const auto* data = static_cast<const char*>(w.data);
+  const spf_tensor &x = *call.operand("x"), &out = *call.operand("out");
+  const int64_t m = call.problem.extent("*"), n = w.n, k = w.k;
+  if (m == 0 || n == 0) return SPF_OK;
+  WgmmaArgs a = {};
+  a.rows = row_space({&out});
+  a.out = out.data;
+  a.vector_out = call.problem.is_aligned16("out");
+  if (const spf_tensor* bias = call.operand("bias")) {
+    a.bias = bias->data;
+    a.bias_type = bias->type;
+  }
+  if (!C::kHasGroups) {
+    a.column_scales = data + w.scales_offset;
+    a.column_scale_type = w.scheme.scale;
+  }
+  a.m = static_cast<int32_t>(m);
+  a.n = static_cast<int32_t>(n);
+  a.k_blocks = static_cast<int32_t>(stream_ceil(k, Tile::kStageK));
+  a.group = C::kHasGroups ? w.scheme.group_k : 1;
+  a.f16_scales = w.scheme.scale == SPF_F16;
+  const WgmmaPlan plan = wgmma_plan(wgmma_shape(call.problem), *ctx.facts, {kTokens, kTiles, kGroups, kShare});
+  a.channel_tiles = plan.channel_tiles;
+  a.token_tiles = plan.token_tiles;
+  a.token_run = plan.token_run;
+  a.split = plan.split;
+  a.clusters = plan.clusters;
+
+  // x, by way of the workspace where its rows do not start on 16 bytes or have no common distance.
+  const RowSpace<1> rows = row_space({&x});
+  const void* tokens = x.data;
+  int64_t pitch = rows.dims == 0 ? k : rows.stride[0][0];
+  if (!call.problem.is_aligned16("x") || rows.dims > 1 || (rows.dims == 1 && pitch < k) || k % 8 != 0) {
+    GatherArgs g = {static_cast<const uint16_t*>(x.data), static_cast<uint16_t*>(ctx.workspace), rows,
+                    static_cast<int32_t>(k), static_cast<int32_t>(stream_ceil(k, 8) * 8)};
+    if (const spf_status status = cuda::launch("linear", ctx, gather_rows, m, 256, 0, g); status != SPF_OK)
+      return status;
+    tokens = ctx.workspace;
+    pitch = g.pitch;
+  }
+  if (rows.dims == 0) pitch = stream_ceil(k, 8) * 8;
+  const cuda::Matrix matrices[] = {{tokens, kElement, k, m, pitch * 2, 64, kTokens / kShare, true},
+                                   {data, CU_TENSOR_MAP_DATA_TYPE_UINT64, w.padded_n, w.padded_k / 16, w.padded_n * 8,
+                                    Tile::kBoxTiles * 64, Tile::kRows, false},
+                                   {data + w.scales_offset, kElement, w.padded_n, stream_ceil(k, a.group),
+                                    w.padded_n * 2, Tile::kBoxTiles * 64, C::kHasGroups ? C::kScaleRows : 1, false}};
+  CUtensorMap* const maps[] = {&a.x, &a.codes, &a.scales};
+  for (int i = 0; i < (C::kHasGroups ? 3 : 2); ++i)
+    if (const spf_status status = cuda::encode("linear", matrices[i], maps[i]); status != SPF_OK) return status;
+  const int width = kShare > 1 ? kShare : plan.split;
+  return cuda::launch("linear", ctx, wgmma_linear<C>, static_cast<int64_t>(plan.clusters) * width, C::kThreads,
+                      Tile::kSharedBytes, a, width);
+}
+
+} // namespace spf::linear

@@ -1,0 +1,96 @@
+// Geometry of linear/sm90_wgmma: tiles and stages, as the kernel, its launch and its policy see them.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+#include "spearfish/device.h"
+
+namespace spf::linear {
+
+// Values of K in a stage: the fewer tokens, the more of them, so that what a stage costs is spread.
+constexpr int wgmma_stage_k(int tokens) { return tokens > 128 ? 64 : 128; }
+
+// kFold: k16 rows between scales (8: 128 values of K or more), 0 without groups. kTiles: 64-channel tiles of each of
+// kGroups consumer warpgroups.
+template <int kFold, int kTokens, int kTiles, int kGroups>
+struct WgmmaTile {
+  static constexpr int kStageK = wgmma_stage_k(kTokens), kRows = kStageK / 16; // k16 rows of a stage
+  static constexpr int kScaleRows = kFold == 0 ? 0 : kFold >= kRows ? 1 : kRows / kFold;
+  static constexpr int kChannels = 64 * kTiles * kGroups;
+  static constexpr int kBoxTiles = kChannels > 256 ? 4 : kChannels / 64; // 64-channel tiles of one copy
+  static constexpr int kBoxes = kChannels / 64 / kBoxTiles;
+  // A stage: kStageK values of K of x (64 wide parts), codes and scales.
+  static constexpr int kXPartBytes = kTokens * 128, kXBytes = kXPartBytes * kStageK / 64;
+  static constexpr int kCodeBytes = kChannels * kStageK / 2;
+  static constexpr int kScaleBytes = kScaleRows * kChannels * 2;
+  static constexpr int kCodesAt = kXBytes, kScalesAt = kCodesAt + kCodeBytes;
+  static constexpr int kStageBytes = (kScalesAt + kScaleBytes + 1023) / 1024 * 1024;
+  // Tokens that the epilogue stages at a time.
+  static constexpr int kStoreTokens = kTokens < 64 ? kTokens : 64;
+  static constexpr int kStoreBytes = kGroups * kStoreTokens * 128;
+  static constexpr int kMost = (226 * 1024 - 1024 - kStoreBytes) / kStageBytes;
+  static constexpr int kStages = kMost > 16 ? 16 : kMost;
+  static constexpr int kSharedBytes = kStages * kStageBytes + kStoreBytes + 1024;
+};
+
+// What a policy chooses among.
+struct WgmmaChoice {
+  int tokens, tiles, groups, share; // of a block's tile; blocks that share tokens
+  constexpr int channels() const { return 64 * tiles * groups; }
+};
+
+struct WgmmaShape {
+  int64_t m = 0, n = 0, k = 0;
+};
+
+// How a choice divides a problem, and about how long it takes.
+struct WgmmaPlan {
+  int channel_tiles = 0, token_tiles = 0;
+  int token_run = 1; // token tiles that consecutive blocks walk before they turn to other channels
+  int split = 1;     // blocks of a cluster, each with a part of K
+  int clusters = 0;
+  double microseconds = 0;
+};
+
+// Clusters of a size that run at once: a cluster lies within one of the processing clusters of the chip, of 16 or 18
+// multiprocessors each on H200; 4 and 8 leave some idle.
+constexpr int64_t clusters_at_once(int size, int64_t multiprocessors) {
+  constexpr int kOf132[9] = {0, 132, 66, 38, 30, 22, 20, 14, 14};
+  const int64_t count = size > 8 ? 0 : kOf132[size] * multiprocessors / 132;
+  return count < 1 ? 1 : count;
+}
+
+// The best split of K for a choice. Fitted to H200 (README.md): cycles of a stage at 1.75 GHz, where a warpgroup's own
+// instructions overlap with about half of the multiplications; 3 us to start; what a split's exchange takes.
+constexpr WgmmaPlan wgmma_plan(const WgmmaShape& s, const spf_device_facts& facts, const WgmmaChoice& c) {
+  const auto ceil = [](int64_t a, int64_t b) { return (a + b - 1) / b; };
+  const auto larger = [](double a, double b) { return a > b ? a : b; };
+  WgmmaPlan best;
+  const int stage_k = wgmma_stage_k(c.tokens);
+  const int64_t channel_tiles = ceil(s.n, c.channels()), token_tiles = ceil(s.m, c.tokens), blocks = ceil(s.k, stage_k);
+  const int64_t units = ceil(channel_tiles, c.share) * token_tiles;
+  const double multiply = stage_k / 16 * c.tiles * c.groups * c.tokens * 0.5;
+  const double steps = (260.0 + 440.0 * c.tiles) * stage_k / 128;
+  const double block_us = larger(multiply * 1.1, steps + multiply * 0.55) / 1750;
+  const double outputs = c.channels() * c.tokens;
+  const double stream_us = static_cast<double>(s.n) * static_cast<double>(s.k) * 0.5 / 4.2e6;
+  for (int split = 1; split <= (c.share > 1 ? 1 : 8) && split <= blocks; ++split) {
+    const int64_t at_once = clusters_at_once(c.share > 1 ? c.share : split, facts.sm_count);
+    if (split > 1 && units > at_once) break; // blocks of a split work on one tile each
+    const double waves = static_cast<double>(ceil(units, at_once));
+    const double exchange = split > 1 ? 2.5 + outputs * 8e-5 + 0.15 * split : 0.0;
+    const double loop_us = waves * (static_cast<double>(ceil(blocks, split)) * block_us + outputs * 4e-5);
+    const double us = 3.0 + larger(loop_us, stream_us) + exchange;
+    if (best.clusters != 0 && us >= best.microseconds) continue;
+    best.split = split;
+    best.clusters = static_cast<int>(units < at_once ? units : at_once);
+    best.microseconds = us;
+  }
+  best.channel_tiles = static_cast<int>(channel_tiles);
+  best.token_tiles = static_cast<int>(token_tiles);
+  best.token_run = static_cast<int>(token_tiles < 12 ? token_tiles : 12);
+  return best;
+}
+
+} // namespace spf::linear
