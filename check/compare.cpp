@@ -79,7 +79,11 @@ class Scales {
   std::map<std::vector<int64_t>, std::vector<double>> maximum_; // by extents of the rows
 };
 
-Tolerance tolerance_of(const Problem& problem, spf_scalar_type out, const std::string& activation) {
+Tolerance tolerance_of(const Problem& problem, size_t operand, const std::string& activation) {
+  const spf_scalar_type out = problem.operands[operand].type;
+  const ValueRule& rule = problem.op->operands[operand].values;
+  if (rule.kind == ValueRule::Kind::kMean)
+    return mean_tolerance(out, rule.high.evaluate([&](const std::string& symbol) { return problem.extent(symbol); }));
   if (!problem.weight) return row_tolerance(out, problem.reduction());
   const ActivationRounding rounding = activation.starts_with("s8")     ? ActivationRounding::kInt8
                                       : activation.starts_with("bf16") ? ActivationRounding::kBf16
@@ -112,7 +116,7 @@ void compare_integers(const Problem& problem, size_t index, const Codes& got, co
 void compare_operand(const Problem& problem, size_t index, const Codes& got, const Codes& want, const Scales& scales,
                      const std::string& activation, Comparison* result) {
   const OperandShape& operand = problem.operands[index];
-  const Tolerance tolerance = tolerance_of(problem, operand.type, activation);
+  const Tolerance tolerance = tolerance_of(problem, index, activation);
   const std::vector<double> a = decode(operand.type, got), b = decode(operand.type, want);
   const int64_t columns = operand.shape.empty() ? 1 : std::max<int64_t>(operand.shape.back(), 1);
   const auto count = static_cast<int64_t>(b.size());

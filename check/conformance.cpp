@@ -33,6 +33,7 @@ struct Prepared {
     for (Pattern pattern : {Pattern::kPlain, Pattern::kMixed, Pattern::kSpecial}) {
       if (quick && pattern != Pattern::kPlain) continue;
       std::vector<Codes> inputs = make_inputs(problem, pattern);
+      if (!data.empty() && inputs == data.front().inputs) continue; // an op whose rules leave no room for others
       std::vector<Codes> expected = reference(problem, inputs);
       data.push_back({pattern, std::move(inputs), std::move(expected)});
     }

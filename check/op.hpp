@@ -32,7 +32,11 @@ struct Operand {
 
   bool is_output() const { return role != SPF_ROLE_IN; }
   bool has_leading() const { return !dims.empty() && dims.front().leading; }
-  bool has_rule() const { return values.kind != ValueRule::Kind::kAny; }
+  // Holds indices, lengths or scales, not just numbers.
+  bool has_rule() const {
+    using Kind = ValueRule::Kind;
+    return values.kind != Kind::kAny && values.kind != Kind::kModerate && values.kind != Kind::kMean;
+  }
 };
 
 struct Param {

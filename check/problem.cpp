@@ -237,8 +237,11 @@ std::vector<Codes> make_inputs(const Problem& problem, Pattern pattern, uint64_t
     if (!operand.present || problem.op->operands[i].role == SPF_ROLE_OUT) continue;
     const uint64_t seed = hash_bytes(&salt, sizeof salt, problem.seed() + i);
     Random random(seed);
-    inputs[i] = problem.op->operands[i].has_rule() ? encode(operand.type, make_values(problem, i, random))
-                                                   : make_codes(operand.type, operand.elements(), pattern, seed);
+    const Operand& schema = problem.op->operands[i];
+    const bool moderate = schema.values.kind == ValueRule::Kind::kModerate;
+    inputs[i] = schema.has_rule()
+                    ? encode(operand.type, make_values(problem, i, random))
+                    : make_codes(operand.type, operand.elements(), moderate ? Pattern::kPlain : pattern, seed);
   }
   return inputs;
 }

@@ -96,7 +96,8 @@ typedef struct spf_operand_info {
   uint32_t types;        /* bit (1 << spf_scalar_type) for each accepted type */
   const char* shape;     /* "*,2*D": '*' is any number of leading dimensions, other names are bound by extent */
   const char* values;    /* what it may hold: "index NB*BS", "unique index NB*BS or -1", "offsets T", "range 1..MB*BS",
-                            "positive"; "" = any number of its type. What an op does with others stands in its header */
+                            "positive", "moderate", "mean MB*BS"; "" = any number of its type. What an op does with
+                            others stands in its header */
   const char* traffic;   /* elements of it that a call moves, a product of symbols and numbers, where that is not all of
                             it ("rows" = product of the leading dimensions); "" = all */
 } spf_operand_info;

@@ -5,6 +5,7 @@
 #include "spearfish/coverage.h"
 #include "spearfish/device.h"
 #include "spearfish/ops/activation.h"
+#include "spearfish/ops/attention.h"
 #include "spearfish/ops/embedding.h"
 #include "spearfish/ops/linear.h"
 #include "spearfish/ops/norm.h"

@@ -11,6 +11,7 @@
 #pragma once
 
 #include "spearfish/cxx/activation.hpp"
+#include "spearfish/cxx/attention.hpp"
 #include "spearfish/cxx/coverage.hpp"
 #include "spearfish/cxx/device.hpp"
 #include "spearfish/cxx/embedding.hpp"

@@ -56,6 +56,18 @@ inline Tolerance row_tolerance(spf_scalar_type out, int64_t k) {
   return t;
 }
 
+// A weighted mean of up to k rows whose weights are exponentials, or the logarithm of the weights' sum. An error of an
+// exponent, a few fp32 roundings of numbers up to some tens, is a relative error of a weight; a kernel for 16-bit types
+// may round the weights to 16 bits besides. Both errors have no common sign, as the rows have not, so they are measured
+// in the largest result of a row. A mean of many rows can be tiny, and what is left of them is noise.
+inline Tolerance mean_tolerance(spf_scalar_type out, int64_t k) {
+  Tolerance t = row_tolerance(out, k);
+  t.absolute = 16 * t.absolute + (out == SPF_F32 ? 0 : 4 * unit_roundoff(out));
+  t.relative += t.absolute;
+  t.floor = std::max(t.floor, std::ldexp(1.0, out == SPF_F32 ? -17 : -20));
+  return t;
+}
+
 // A product of K terms whose magnitudes have the 2-norms that `scale` multiplies. Weights decode exactly,
 // unless `weights` names the type that a kernel rounds scaled weights to. Activations
 // count as 16-bit numbers whatever type they come in: a kernel may carry them as 16-bit fixed point per run of columns,

@@ -31,6 +31,8 @@ struct ValueRule {
     kOffsets,  // nondecreasing, the first 0, the last high
     kRange,    // low <= v <= high
     kPositive, // finite and above 0
+    kModerate, // any number; test data stay around 1, where a sum of products of two of them decides an exponential
+    kMean,     // of an output: a weighted mean of up to `high` rows, or the logarithm of the weights' sum
   };
   Kind kind = Kind::kAny;
   bool unique = false;
@@ -60,8 +62,8 @@ inline bool parse_extent_product(std::string_view text, ExtentProduct* product) 
   }
 }
 
-// Reads "index NB*BS", "index V or -1", "unique index NB*BS or -1", "offsets T", "range 1..MB*BS", "positive" or "".
-// False for anything else.
+// Reads "index NB*BS", "index V or -1", "unique index NB*BS or -1", "offsets T", "range 1..MB*BS", "positive",
+// "moderate", "mean MB*BS" or "". False for anything else.
 inline bool parse_value_rule(const std::string& text, ValueRule* rule) {
   using Kind = ValueRule::Kind;
   *rule = {};
@@ -80,8 +82,8 @@ inline bool parse_value_rule(const std::string& text, ValueRule* rule) {
   if (words.empty()) return false;
   const bool index = words[0] == "index";
   if (!index && (rule->unique || rule->or_minus_one)) return false;
-  if (words[0] == "positive") {
-    rule->kind = Kind::kPositive;
+  if (words[0] == "positive" || words[0] == "moderate") {
+    rule->kind = words[0] == "positive" ? Kind::kPositive : Kind::kModerate;
     return words.size() == 1;
   }
   if (words.size() != 2) return false;
@@ -91,8 +93,8 @@ inline bool parse_value_rule(const std::string& text, ValueRule* rule) {
     return dots != std::string::npos && parse_extent_product(words[1].substr(0, dots), &rule->low) &&
            parse_extent_product(words[1].substr(dots + 2), &rule->high);
   }
-  if (!index && words[0] != "offsets") return false;
-  rule->kind = index ? Kind::kIndex : Kind::kOffsets;
+  if (!index && words[0] != "offsets" && words[0] != "mean") return false;
+  rule->kind = index ? Kind::kIndex : words[0] == "mean" ? Kind::kMean : Kind::kOffsets;
   return parse_extent_product(words[1], &rule->high);
 }
 

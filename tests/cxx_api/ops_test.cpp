@@ -19,8 +19,8 @@ struct Data {
   std::vector<OptionalTensor> operands;
 };
 
-// Operands of an op, "*" = 3 rows, every other symbol 16, in f32 where that is accepted, filled with small numbers that
-// differ.
+// Operands of an op, "*" = 3 rows, every other symbol 16 (B1, offsets of B sequences, 17), in f32 where that is
+// accepted, filled with small numbers that differ and that its rule for values allows.
 Data make(const OpInfo& op, bool with_optional) {
   Data data;
   data.storage.reserve(op.operands.size());
@@ -35,7 +35,8 @@ Data make(const OpInfo& op, bool with_optional) {
     while (!rest.empty()) {
       const std::string dim = rest.substr(0, rest.find(','));
       rest.erase(0, dim.size() + 1);
-      shape.push_back(dim == "*" ? kRows : dim.find('*') == std::string::npos ? kWidth : std::stoll(dim) * kWidth);
+      const int64_t width = dim == "B1" ? kWidth + 1 : kWidth;
+      shape.push_back(dim == "*" ? kRows : dim.find('*') == std::string::npos ? width : std::stoll(dim) * width);
       count *= shape.back();
     }
     const bool f32 = std::count(operand.types.begin(), operand.types.end(), SPF_F32) > 0;
@@ -44,6 +45,11 @@ Data make(const OpInfo& op, bool with_optional) {
     std::vector<double> values;
     for (int64_t i = 0; i < count; ++i)
       values.push_back(static_cast<double>((i * 29 + 7 * static_cast<int64_t>(data.storage.size())) % 41 - 20) / step);
+    for (int64_t i = 0; i < count; ++i) {
+      double& value = values[static_cast<size_t>(i)];
+      if (operand.values.rfind("index", 0) == 0) value = static_cast<double>(i % kWidth);
+      if (operand.values.rfind("offsets", 0) == 0) value = static_cast<double>(i);
+    }
     std::vector<std::byte> bytes(static_cast<size_t>(count) * static_cast<size_t>(describe(type).bits) / 8);
     check(spf_encode(type, values.data(), count, bytes.data()));
     data.storage.push_back(std::move(bytes));
@@ -99,6 +105,33 @@ const std::map<std::string, Typed>& typed_functions() {
         [](const Operands& o, const Launch& l) {
           sample(*o[0], *o[1], {o[2], o[3], o[4], o[5]}, *o[6], *o[7], o[8], l);
         }}},
+      {"attention_decode",
+       {{0.5, 30.0, 7},
+        [](const Operands& o, const Launch& l) {
+          attention_decode(*o[0], *o[1], *o[2], *o[3], *o[4], *o[5], {0.5, 30.0, 7}, {o[6], o[7], o[8], o[9], o[10]},
+                           l);
+        }}},
+      {"paged_attention",
+       {{0.5, 30.0, 1, 3, 4, 2, 1},
+        [](const Operands& o, const Launch& l) {
+          const spf_sparse_mask sparse = {1, 3, 4, 2, 1};
+          paged_attention(*o[0], *o[1], *o[2], *o[3], *o[4], *o[5], 0.5, 30.0, {o[6], {}, o[7], o[8], o[9]}, &sparse,
+                          l);
+        }}},
+      {"attention_prefill",
+       {{0.5, 30.0, 7, 0},
+        [](const Operands& o, const Launch& l) {
+          attention_prefill(*o[0], *o[1], *o[2], *o[3], *o[4], *o[5], {0.5, 30.0, 7, false}, {o[6], o[7], {}, {}, o[8]},
+                            l);
+        }}},
+      {"attention_prefill_paged",
+       {{0.5, 30.0, 7, 0},
+        [](const Operands& o, const Launch& l) {
+          attention_prefill_paged(*o[0], *o[1], *o[2], *o[3], *o[4], *o[5], *o[6], {0.5, 30.0, 7, false},
+                                  {o[7], o[8], o[9], o[10], o[11]}, l);
+        }}},
+      {"merge_attn_states",
+       {{}, [](const Operands& o, const Launch& l) { merge_attn_states(*o[0], *o[1], *o[2], *o[3], *o[4], o[5], l); }}},
       {"linear", {{}, [](const Operands&, const Launch&) {}}}, // has a packed weight: below
   };
   return all;
@@ -135,6 +168,22 @@ TEST(TypedOps, TakeTheDefaultsOfTheManifest) {
       {"fatrelu_and_mul", [](const Operands& o) { fatrelu_and_mul(*o[0], *o[1]); }},
       {"swigluoai_and_mul", [](const Operands& o) { swigluoai_and_mul(*o[0], *o[1]); }},
       {"embedding", [](const Operands& o) { embedding(*o[0], *o[1], *o[2]); }},
+      {"attention_decode",
+       [](const Operands& o) {
+         attention_decode(*o[0], *o[1], *o[2], *o[3], *o[4], *o[5], {}, {o[6], o[7], o[8], o[9], o[10]});
+       }},
+      {"paged_attention",
+       [](const Operands& o) {
+         paged_attention(*o[0], *o[1], *o[2], *o[3], *o[4], *o[5], 1.0, 0.0, {o[6], {}, o[7], o[8], o[9]});
+       }},
+      {"attention_prefill",
+       [](const Operands& o) {
+         attention_prefill(*o[0], *o[1], *o[2], *o[3], *o[4], *o[5], {}, {o[6], o[7], {}, {}, o[8]});
+       }},
+      {"attention_prefill_paged",
+       [](const Operands& o) {
+         attention_prefill_paged(*o[0], *o[1], *o[2], *o[3], *o[4], *o[5], *o[6], {}, {o[7], o[8], o[9], o[10], o[11]});
+       }},
   };
   for (const OpInfo& op : ops()) {
     if (op.params.empty()) continue;
