@@ -50,37 +50,83 @@ inline PolicyResult sm90_stream_policy(const Problem& p, const spf_device_facts&
   return refuse("shape", "has no instance for this group size and type");
 }
 
-inline WgmmaShape wgmma_shape(const Problem& p) { return {p.extent("*"), p.extent("N"), p.extent("K")}; }
+inline WgmmaShape wgmma_shape(const Problem& p) {
+  return {p.extent("*"), p.extent("N"), p.extent("K"), wgmma_bits(p.scheme.weight)};
+}
 
-// 4-bit integers, any number of tokens, on Hopper's warpgroup tensor cores.
+// Which decoder reads a scheme with scales every `group` values of K (0: one a column): the kernel's axes `weight` and
+// `fold`, or why none does.
+struct WgmmaFormat {
+  spf_scalar_type weight = SPF_TYPE_NONE;
+  int64_t fold = 0;
+  const char* why = nullptr;
+};
+
+inline WgmmaFormat wgmma_format(const spf_quant_scheme& s, int64_t group, spf_scalar_type type) {
+  const auto no = [](const char* why) { return WgmmaFormat{SPF_TYPE_NONE, 0, why}; };
+  const bool zeros = s.zero == SPF_ZERO_INTEGER;
+  switch (s.format) { // what the layout holds
+    case SPF_FORMAT_GPTQ:
+    case SPF_FORMAT_GPTQ_V2:
+    case SPF_FORMAT_AWQ:
+    case SPF_FORMAT_CT_INT:
+    case SPF_FORMAT_FP8:
+    case SPF_FORMAT_NVFP4:
+    case SPF_FORMAT_MXFP4:
+    case SPF_FORMAT_Q4_0:
+    case SPF_FORMAT_Q5_0:
+    case SPF_FORMAT_Q8_0:
+    case SPF_FORMAT_IQ4_NL:
+      break;
+    default:
+      return no("takes integers, fp8, NVFP4, MXFP4, and GGUF formats with one f16 scale a block");
+  }
+  if (s.zero == SPF_ZERO_MINIMUM) return no("takes no minima");
+  if (s.weight == SPF_E2M1) {
+    if (s.format == SPF_FORMAT_NVFP4 && group == 16) return {SPF_E2M1, 1, nullptr};
+    if (s.format == SPF_FORMAT_MXFP4 && group == 32 && type == SPF_BF16) return {SPF_E2M1, 2, nullptr};
+    return no("takes e2m1 as NVFP4, or as MXFP4 with bf16 activations, and K beyond one group");
+  }
+  if (s.weight == SPF_E4M3) {
+    if (group == 0) return {SPF_E4M3, 0, nullptr};
+    if (group % 128 == 0 && s.scale == SPF_F32) return {SPF_E4M3, 8, nullptr};
+    return no("takes e4m3 with one scale a column, or f32 scales of 128 values and multiples");
+  }
+  const bool eight = s.weight == SPF_U8B128 || s.weight == SPF_S8;
+  const bool known = zeros ? s.weight == SPF_U4 : s.weight == SPF_U4B8 || eight;
+  if (!known) return no("takes u4b8, u8b128 and s8, u4 with zero points, e4m3 and e2m1 weights");
+  if (s.scale != SPF_F16 && s.scale != SPF_BF16) return no("takes f16 or bf16 scales");
+  if (zeros && group == 0) return no("takes zero points of groups only");
+  if (s.group_n > 1) return no("takes scales of single columns");
+  // A bf16 scale may be out of the range of f16.
+  if (group != 0 && type == SPF_F16 && s.scale != SPF_F16) return no("takes f16 group scales with f16 activations");
+  if (group != 0 && group != 32 && group % 64 != 0)
+    return no("takes groups of 32, multiples of 64, or one scale a column");
+  return {eight ? SPF_U8B128 : s.weight, group == 0 ? 0 : group == 32 ? 2 : group % 128 == 0 ? 8 : 4, nullptr};
+}
+
+// Quantized weights, any number of tokens, on Hopper's warpgroup tensor cores.
 inline PolicyResult sm90_wgmma_policy(const Problem& p, const spf_device_facts& facts,
                                       std::span<const InstanceRow> instances) {
   using policy::refuse;
   const StreamShape shape = stream_shape(p);
-  const spf_quant_scheme& s = p.scheme;
   const spf_scalar_type type = p.type("T");
   if ((type != SPF_F16 && type != SPF_BF16) || p.type("O") != type)
     return refuse("type", "takes f16 or bf16, the same in and out");
-  if (s.weight != SPF_U4B8 || s.zero != SPF_ZERO_NONE) return refuse("type", "takes u4b8 weights");
-  if ((s.scale != SPF_F16 && s.scale != SPF_BF16) || s.has_global_scale)
-    return refuse("type", "takes f16 or bf16 scales alone");
-  // A bf16 scale may be out of the range of f16.
-  if (shape.group != 0 && type == SPF_F16 && s.scale != SPF_F16)
-    return refuse("type", "takes f16 group scales with f16 activations");
-  if (s.has_g_idx) return refuse("type", "takes no act order");
-  if (s.group_n > 1) return refuse("type", "takes scales of single columns");
-  if (shape.group != 0 && shape.group != 32 && shape.group % 64 != 0)
-    return refuse("shape", "takes groups of 32, multiples of 64, or one scale a column");
+  const WgmmaFormat format = wgmma_format(p.scheme, shape.group, type);
+  if (format.why != nullptr) return refuse("type", format.why);
+  if (p.scheme.has_g_idx) return refuse("type", "takes no act order");
   if (shape.m == 0 || shape.n == 0) return policy::accept(0, 0.0);
   if (shape.k == 0) return refuse("shape", "takes K of 1 or more");
   constexpr int64_t kMost = int64_t{1} << 30;
   if (shape.m > kMost || shape.n > kMost || shape.k > kMost) return refuse("shape", "takes M, N and K up to 2^30");
-  const int64_t fold = shape.group == 0 ? 0 : shape.group == 32 ? 2 : shape.group % 128 == 0 ? 8 : 4;
   int best = -1;
   double microseconds = 0;
   for (size_t i = 0; i < instances.size(); ++i) {
     const InstanceRow& row = instances[i];
-    if (policy::axis(row, "T") != type || policy::axis(row, "fold") != fold) continue;
+    if (policy::axis(row, "T") != type || policy::axis(row, "weight") != format.weight ||
+        policy::axis(row, "fold") != format.fold)
+      continue;
     const WgmmaChoice choice = {
         static_cast<int>(policy::axis(row, "tokens")), static_cast<int>(policy::axis(row, "tiles")),
         static_cast<int>(policy::axis(row, "groups")), static_cast<int>(policy::axis(row, "share"))};

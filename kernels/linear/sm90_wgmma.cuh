@@ -1,5 +1,5 @@
-// out[m,n] = sum_k x[m,k] * scale[k/group,n] * (code[k,n] - 8) + bias[n] on Hopper's warpgroup tensor cores. Weights
-// are the register operand, decoded from the Marlin order; tokens are the n side, so few tokens waste nothing.
+// out[m,n] = sum_k x[m,k] * weight[k,n] + bias[n] on Hopper's warpgroup tensor cores. Weights are the register operand,
+// decoded from the Marlin order (decode/fragment.cuh); tokens are the n side, so few tokens waste nothing.
 //
 //   block = 4 copying warps + kConsumers warpgroups; its tile is kConsumers * kT * 64 channels x kN tokens
 //
@@ -28,10 +28,12 @@
 namespace spf::linear {
 
 struct WgmmaArgs {
-  CUtensorMap x, codes, scales;
+  CUtensorMap x, codes, scales, zeros;
   RowSpace<1> rows; // of out
   void* out;
   const void* column_scales; // one a channel, or nullptr
+  float column_factor;       // what they have to be multiplied by
+  const float* global_scale; // or nullptr
   const void* bias;          // [n] or nullptr
   int32_t m, n;
   int32_t channel_tiles, token_tiles, token_run; // tiles; consecutive tiles walk token_run token tiles first
@@ -44,10 +46,11 @@ struct WgmmaArgs {
 
 // kFold: k16 rows between scales (8: 128 values or more), 0 for one scale a channel. kT: 64-channel tiles of a
 // consumer.
-template <spf_scalar_type T, int kFoldRows, int kTokens, int kTiles, int kGroups, int kShareBlocks>
+template <spf_scalar_type T, spf_scalar_type kCode, int kFoldRows, int kTokens, int kTiles, int kGroups,
+          int kShareBlocks>
 struct WgmmaConfig {
-  using Tile = WgmmaTile<kFoldRows, kTokens, kTiles, kGroups>;
-  static constexpr spf_scalar_type kType = T;
+  using Tile = WgmmaTile<kCode, kFoldRows, kTokens, kTiles, kGroups>;
+  static constexpr spf_scalar_type kType = T, kWeight = kCode;
   static constexpr int kN = kTokens, kT = kTiles, kConsumers = kGroups, kShare = kShareBlocks;
   static constexpr bool kHasGroups = kFoldRows != 0;
   static constexpr int kScaleRows = Tile::kScaleRows;
@@ -55,7 +58,8 @@ struct WgmmaConfig {
   static constexpr int kCopiers = kHasGroups ? 3 : 2;
   static constexpr int kCopierRegisters = kConsumers == 2 ? 40 : 24, kConsumerRegisters = kConsumers == 2 ? 232 : 112;
   static_assert(kConsumers == 2 || kConsumers == 4);
-  using Fragment = cuda::U4b8Fragment<T, kHasGroups>;
+  using Fragment = cuda::WeightFragment<T, kCode, kHasGroups, kFoldRows == 1>;
+  static_assert(Fragment::kScaleBytes == wgmma_scale_bytes(kCode) && Fragment::kZeros == wgmma_zeros(kCode));
 };
 
 // A tile of the output.
@@ -100,8 +104,8 @@ __device__ __forceinline__ void copy_stages(const WgmmaArgs& a, const WgmmaShare
         barrier_expect(arrived, Tile::kCodeBytes);
 #pragma unroll
         for (int b = 0; b < Tile::kBoxes; ++b)
-          copy_tile(to + Tile::kCodesAt + b * Tile::kBoxTiles * Tile::kRows * 512, a.codes, place.channel + b * 256,
-                    kb * Tile::kRows, arrived);
+          copy_tile(to + Tile::kCodesAt + b * Tile::kBoxTiles * Tile::kRows * Tile::kTileBytes, a.codes,
+                    place.channel / 64 * (16 * Tile::kBits) + b * Tile::kBoxWidth, kb * Tile::kRows, arrived);
       } else if (copier == 1) {
         barrier_expect(arrived, Tile::kXBytes);
 #pragma unroll
@@ -116,11 +120,11 @@ __device__ __forceinline__ void copy_stages(const WgmmaArgs& a, const WgmmaShare
           }
         }
       } else if constexpr (C::kHasGroups) {
-        barrier_expect(arrived, Tile::kScaleBytes);
-#pragma unroll
-        for (int b = 0; b < Tile::kBoxes; ++b)
-          copy_tile(to + Tile::kScalesAt + b * C::kScaleRows * Tile::kBoxTiles * 128, a.scales, place.channel + b * 256,
-                    kb * Tile::kStageK / a.group, arrived);
+        const int group = kb * Tile::kStageK / a.group;
+        barrier_expect(arrived, Tile::kScaleBytes + Tile::kZeroBytes);
+        copy_tile(to + Tile::kScalesAt, a.scales, place.channel, group, arrived);
+        if constexpr (C::Fragment::kZeros)
+          copy_tile(to + Tile::kZerosAt, a.zeros, place.channel * Tile::kBits / 32, group, arrived);
       }
       if (++stage == Tile::kStages) {
         stage = 0;
@@ -138,16 +142,20 @@ struct WgmmaConsumer {
   using Element = cuda::scalar_t<C::kType>;
   static constexpr int kT = C::kT, kN = C::kN, kRows = Tile::kRows, kHalf = kRows / 2; // k16 rows of a stage, and half
   using Fragments = uint32_t[kHalf][kT][4];
+  using Fragment = typename C::Fragment;
+  static constexpr int kScaleElement = Fragment::kScaleBytes;
 
   const WgmmaArgs& a;
   const WgmmaShare& share;
   uint8_t* memory;
   uint32_t base, full, release_at;
-  int consumer, warp, lane, word; // word: sub-tile of 16 channels that this lane decodes
-  uint32_t code_at[kT], scale_at[kT];
+  int consumer, warp, lane, word;      // word: sub-tile of 16 channels that this lane decodes
+  uint32_t code_at, scale_at, zero_at; // of the first of its tiles, which lie one behind the other
+  static_assert(kT <= Tile::kBoxTiles);
   int stage = 0; // whose words were read last
   uint32_t phase = 0;
-  uint32_t words[kRows][kT], scales[C::kHasGroups ? C::kScaleRows : 1][kT];
+  uint32_t words[kRows][kT][Fragment::kWords];
+  cuda::RowFacts facts[C::kHasGroups ? C::kScaleRows : 1][kT];
   float acc[kT][kN / 2];
 
   __device__ __forceinline__ WgmmaConsumer(const WgmmaArgs& args, const WgmmaShare& s, uint8_t* mem, uint32_t full_at,
@@ -158,13 +166,15 @@ struct WgmmaConsumer {
     lane = threadIdx.x % 32;
     word = (warp + lane / 8) % 4;
     release_at = C::kShare > 1 ? cuda::in_block(empty_at, lane % C::kShare) : empty_at;
-#pragma unroll
-    for (int i = 0; i < kT; ++i) {
-      const int t = consumer * kT + i, box = t / Tile::kBoxTiles, in = t % Tile::kBoxTiles;
-      code_at[i] = base + Tile::kCodesAt + (box * kRows * Tile::kBoxTiles + in) * 512 + lane * 16 + word * 4;
-      scale_at[i] =
-          base + Tile::kScalesAt + (box * C::kScaleRows * Tile::kBoxTiles + in) * 128 + lane / 4 * 16 + word * 4;
-    }
+    const int tile = consumer * kT, box = tile / Tile::kBoxTiles, in = tile % Tile::kBoxTiles;
+    code_at = base + Tile::kCodesAt + (box * kRows * Tile::kBoxTiles + in) * Tile::kTileBytes +
+              lane * (4 * Tile::kBits) + word * Tile::kBits;
+    // Of a row of scales or zero points, eight neighbours belong to the channels that are equal modulo 8. Bytes lie
+    // four to a word, of which a lane takes two.
+    const int eight = tile * 8 + lane / 4;
+    scale_at = base + Tile::kScalesAt +
+               (kScaleElement == 1 ? eight * 8 + word / 2 * 4 : (eight * 8 + word * 2) * kScaleElement);
+    zero_at = base + Tile::kZerosAt + eight * 4;
   }
 
   // Words of the next stage, once it is there.
@@ -174,35 +184,46 @@ struct WgmmaConsumer {
 #pragma unroll
     for (int i = 0; i < kT; ++i) {
 #pragma unroll
-      for (int kk = 0; kk < kRows; ++kk) words[kk][i] = cuda::load_shared(code_at[i] + at + kk * Tile::kBoxTiles * 512);
+      for (int kk = 0; kk < kRows; ++kk) {
+        const uint32_t from = code_at + at + (kk * Tile::kBoxTiles + i) * Tile::kTileBytes;
+        if constexpr (Fragment::kWords == 1)
+          words[kk][i][0] = cuda::load_shared(from);
+        else
+          cuda::load_shared(from, words[kk][i][0], words[kk][i][1]);
+      }
 #pragma unroll
-      for (int r = 0; r < C::kScaleRows; ++r)
-        scales[r][i] = cuda::load_shared(scale_at[i] + at + r * Tile::kBoxTiles * 128);
+      for (int r = 0; r < C::kScaleRows; ++r) {
+        const uint32_t from = scale_at + at + (r * Tile::kChannels + i * 64) * kScaleElement;
+        if constexpr (kScaleElement == 4)
+          cuda::load_shared(from, facts[r][i].scale[0], facts[r][i].scale[1]);
+        else
+          facts[r][i].scale[0] = cuda::load_shared(from);
+        if constexpr (Fragment::kZeros)
+          facts[r][i].zero = cuda::load_shared(zero_at + at + (r * Tile::kChannels + i * 64) * Tile::kBits / 8);
+      }
     }
     if (++stage == Tile::kStages) {
       stage = 0;
       phase ^= 1;
     }
   }
-  __device__ __forceinline__ uint32_t converted(uint32_t pair) const {
-    if constexpr (C::kType == SPF_BF16) {
-      if (!a.f16_scales) return pair;
-      const float2 wide = cuda::Scalar<SPF_F16>::widen2(pair);
-      return S::narrow2(wide.x, wide.y);
-    }
-    return pair;
+  // Scales and zero points of this lane's two rows, out of the words that hold them.
+  __device__ __forceinline__ cuda::RowFacts own(cuda::RowFacts f) const {
+    if constexpr (kScaleElement == 1) f.scale[0] = f.scale[0] >> (8 * (word % 2)) & 0x00ff00ffu;
+    if constexpr (Fragment::kZeros) f.zero = f.zero >> (4 * word) & 0x000f000fu;
+    return f;
   }
   template <int kFrom>
   __device__ __forceinline__ void decode(Fragments& fragments) const {
-    typename C::Fragment decoder;
-    if constexpr (!C::kHasGroups) decoder.scale(0);
+    Fragment decoder;
+    if constexpr (!C::kHasGroups) decoder.prepare({}, false);
 #pragma unroll
     for (int i = 0; i < kT; ++i)
 #pragma unroll
       for (int kk = 0; kk < kHalf; ++kk) {
         if constexpr (C::kHasGroups) {
           constexpr int kEach = kRows / C::kScaleRows;
-          if (kk == 0 || (kFrom + kk) % kEach == 0) decoder.scale(converted(scales[(kFrom + kk) / kEach][i]));
+          if (kk == 0 || (kFrom + kk) % kEach == 0) decoder.prepare(own(facts[(kFrom + kk) / kEach][i]), a.f16_scales);
         }
         decoder.decode(fragments[kk][i], words[kFrom + kk][i]);
       }
@@ -236,26 +257,23 @@ struct WgmmaConsumer {
     const int count = share.kb_end - share.kb_begin;
     if (count == 0) return;
     Fragments first, second;
-    int used = stage, freed = stage;
-    const auto advance = [](int& s) { s = s + 1 == Tile::kStages ? 0 : s + 1; };
+    int used = stage;
+    const auto before = [](int s) { return s == 0 ? Tile::kStages - 1 : s - 1; };
     fetch();
     decode<0>(first);
     for (int i = 0; i < count; ++i) {
       multiply<0>(first, used);
       cuda::wgmma_wait<1>(); // the stage before is done with, and so is `second`
-      if (i > 0) {
-        release(freed);
-        advance(freed);
-      }
+      if (i > 0) release(before(used));
       decode<kHalf>(second);
       if (i + 1 < count) fetch();
       multiply<kHalf>(second, used);
-      advance(used);
+      used = used + 1 == Tile::kStages ? 0 : used + 1;
       cuda::wgmma_wait<1>();
       if (i + 1 < count) decode<0>(first);
     }
     cuda::wgmma_wait<0>();
-    release(freed);
+    release(before(used));
   }
 
   // Factor and bias of the two channels of a lane in a 64-channel tile.
@@ -269,7 +287,10 @@ struct WgmmaConsumer {
     return Scalar<SPF_BF16>::widen(static_cast<const __nv_bfloat16*>(from)[i]);
   }
   __device__ __forceinline__ Finish finish(int channel) const {
-    Finish f = {{C::Fragment::kUnit, C::Fragment::kUnit}, {0.0f, 0.0f}};
+    float unit = Fragment::kUnit;
+    if (a.global_scale) unit *= *a.global_scale;
+    if (a.column_scales) unit *= a.column_factor;
+    Finish f = {{unit, unit}, {0.0f, 0.0f}};
 #pragma unroll
     for (int h = 0; h < 2; ++h) {
       const int in = word * 16 + lane / 4 + 8 * h, n = channel + in;
@@ -470,9 +491,9 @@ static __global__ void __launch_bounds__(256) gather_rows(const __grid_constant_
   for (int i = threadIdx.x; i < a.pitch; i += 256) to[i] = i < a.k ? a.x[from[0] + i] : uint16_t{0};
 }
 
-template <spf_scalar_type T, int kFold, int kTokens, int kTiles, int kGroups, int kShare>
+template <spf_scalar_type T, spf_scalar_type kWeight, int kFold, int kTokens, int kTiles, int kGroups, int kShare>
 spf_status wgmma(const Call& call, const LaunchContext& ctx) {
-  using C = WgmmaConfig<T, kFold, kTokens, kTiles, kGroups, kShare>;
+  using C = WgmmaConfig<T, kWeight, kFold, kTokens, kTiles, kGroups, kShare>;
   using Tile = typename C::Tile;
   constexpr auto kElement = T == SPF_F16 ? CU_TENSOR_MAP_DATA_TYPE_FLOAT16 : CU_TENSOR_MAP_DATA_TYPE_BFLOAT16;
   const spf_packed_weight& w = *call.weight;
@@ -491,12 +512,16 @@ spf_status wgmma(const Call& call, const LaunchContext& ctx) {
   if (!C::kHasGroups) {
     a.column_scales = data + w.scales_offset;
     a.column_scale_type = w.scheme.scale;
+    // The Marlin order holds 16-bit scales of fp8 weights with a factor.
+    const bool shifted = kWeight == SPF_E4M3 && w.scheme.scale != SPF_F32;
+    a.column_factor = !shifted ? 1.0f : w.scheme.scale == SPF_F16 ? 0x1p-8f : 0x1p-120f;
   }
   a.m = static_cast<int32_t>(m);
   a.n = static_cast<int32_t>(n);
   a.k_blocks = static_cast<int32_t>(stream_ceil(k, Tile::kStageK));
   a.group = C::kHasGroups ? w.scheme.group_k : 1;
   a.f16_scales = w.scheme.scale == SPF_F16;
+  if (w.scheme.has_global_scale) a.global_scale = reinterpret_cast<const float*>(data + w.global_offset);
   const WgmmaPlan plan = wgmma_plan(wgmma_shape(call.problem), *ctx.facts, {kTokens, kTiles, kGroups, kShare});
   a.channel_tiles = plan.channel_tiles;
   a.token_tiles = plan.token_tiles;
@@ -517,13 +542,19 @@ spf_status wgmma(const Call& call, const LaunchContext& ctx) {
     pitch = g.pitch;
   }
   if (rows.dims == 0) pitch = stream_ceil(k, 8) * 8;
-  const cuda::Matrix matrices[] = {{tokens, kElement, k, m, pitch * 2, 64, kTokens / kShare, true},
-                                   {data, CU_TENSOR_MAP_DATA_TYPE_UINT64, w.padded_n, w.padded_k / 16, w.padded_n * 8,
-                                    Tile::kBoxTiles * 64, Tile::kRows, false},
-                                   {data + w.scales_offset, kElement, w.padded_n, stream_ceil(k, a.group),
-                                    w.padded_n * 2, Tile::kBoxTiles * 64, C::kHasGroups ? C::kScaleRows : 1, false}};
-  CUtensorMap* const maps[] = {&a.x, &a.codes, &a.scales};
-  for (int i = 0; i < (C::kHasGroups ? 3 : 2); ++i)
+  constexpr int kScale = wgmma_scale_bytes(kWeight);
+  constexpr auto kScaleType = kScale == 1   ? CU_TENSOR_MAP_DATA_TYPE_UINT8
+                              : kScale == 2 ? CU_TENSOR_MAP_DATA_TYPE_UINT16
+                                            : CU_TENSOR_MAP_DATA_TYPE_UINT32;
+  const int64_t groups = stream_ceil(k, a.group), row = w.padded_n * Tile::kBits / 8; // bytes of one k's codes
+  const cuda::Matrix matrices[] = {
+      {tokens, kElement, k, m, pitch * 2, 64, kTokens / kShare, true},
+      {data, CU_TENSOR_MAP_DATA_TYPE_UINT64, row * 2, w.padded_k / 16, row * 16, Tile::kBoxWidth, Tile::kRows, false},
+      {data + w.scales_offset, kScaleType, w.padded_n, groups, w.padded_n * kScale, Tile::kChannels, Tile::kScaleRows},
+      {data + w.zeros_offset, CU_TENSOR_MAP_DATA_TYPE_UINT32, row / 4, groups, row, Tile::kChannels * Tile::kBits / 32,
+       Tile::kScaleRows}};
+  CUtensorMap* const maps[] = {&a.x, &a.codes, &a.scales, &a.zeros};
+  for (int i = 0; i < (C::Fragment::kZeros ? 4 : C::kHasGroups ? 3 : 2); ++i)
     if (const spf_status status = cuda::encode("linear", matrices[i], maps[i]); status != SPF_OK) return status;
   const int width = kShare > 1 ? kShare : plan.split;
   return cuda::launch("linear", ctx, wgmma_linear<C>, static_cast<int64_t>(plan.clusters) * width, C::kThreads,

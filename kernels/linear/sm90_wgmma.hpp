@@ -5,27 +5,39 @@
 #include <cstdint>
 
 #include "spearfish/device.h"
+#include "spearfish/types.h"
 
 namespace spf::linear {
 
-// Values of K in a stage: the fewer tokens, the more of them, so that what a stage costs is spread.
-constexpr int wgmma_stage_k(int tokens) { return tokens > 128 ? 64 : 128; }
+// Values of K in a stage: as many as registers hold words of, so that what a stage costs is spread.
+constexpr int wgmma_stage_k(int tokens, int tiles) { return tokens * tiles > 128 ? 64 : 128; }
+
+// Bits of a code, and bytes of a stored group scale.
+constexpr int wgmma_bits(spf_scalar_type weight) {
+  return weight == SPF_U4B8 || weight == SPF_U4 || weight == SPF_E2M1 ? 4 : 8;
+}
+constexpr int wgmma_scale_bytes(spf_scalar_type weight) { return weight == SPF_E2M1 ? 1 : weight == SPF_E4M3 ? 4 : 2; }
+constexpr bool wgmma_zeros(spf_scalar_type weight) { return weight == SPF_U4; }
 
 // kFold: k16 rows between scales (8: 128 values of K or more), 0 without groups. kTiles: 64-channel tiles of each of
 // kGroups consumer warpgroups.
-template <int kFold, int kTokens, int kTiles, int kGroups>
+template <spf_scalar_type kWeight, int kFold, int kTokens, int kTiles, int kGroups>
 struct WgmmaTile {
-  static constexpr int kStageK = wgmma_stage_k(kTokens), kRows = kStageK / 16; // k16 rows of a stage
+  static constexpr int kStageK = wgmma_stage_k(kTokens, kTiles), kRows = kStageK / 16; // k16 rows of a stage
   static constexpr int kScaleRows = kFold == 0 ? 0 : kFold >= kRows ? 1 : kRows / kFold;
   static constexpr int kChannels = 64 * kTiles * kGroups;
-  static constexpr int kBoxTiles = kChannels > 256 ? 4 : kChannels / 64; // 64-channel tiles of one copy
-  static constexpr int kBoxes = kChannels / 64 / kBoxTiles;
+  static_assert(kChannels == 128 || kChannels == 256);
+  // Codes: bytes of a 64-channel tile of 16 k; such tiles, and rows of 8 bytes, in one copy's box.
+  static constexpr int kBits = wgmma_bits(kWeight), kTileBytes = 128 * kBits;
+  static constexpr int kBoxTiles = kChannels / 64 * kBits > 16 ? 16 / kBits : kChannels / 64;
+  static constexpr int kBoxWidth = kBoxTiles * 16 * kBits, kBoxes = kChannels / 64 / kBoxTiles;
   // A stage: kStageK values of K of x (64 wide parts), codes and scales.
   static constexpr int kXPartBytes = kTokens * 128, kXBytes = kXPartBytes * kStageK / 64;
-  static constexpr int kCodeBytes = kChannels * kStageK / 2;
-  static constexpr int kScaleBytes = kScaleRows * kChannels * 2;
-  static constexpr int kCodesAt = kXBytes, kScalesAt = kCodesAt + kCodeBytes;
-  static constexpr int kStageBytes = (kScalesAt + kScaleBytes + 1023) / 1024 * 1024;
+  static constexpr int kCodeBytes = kChannels * kStageK * kBits / 8;
+  static constexpr int kScaleBytes = kScaleRows * kChannels * wgmma_scale_bytes(kWeight);
+  static constexpr int kZeroBytes = wgmma_zeros(kWeight) ? kScaleRows * kChannels * kBits / 8 : 0;
+  static constexpr int kCodesAt = kXBytes, kScalesAt = kCodesAt + kCodeBytes, kZerosAt = kScalesAt + kScaleBytes;
+  static constexpr int kStageBytes = (kZerosAt + kZeroBytes + 1023) / 1024 * 1024;
   // Tokens that the epilogue stages at a time.
   static constexpr int kStoreTokens = kTokens < 64 ? kTokens : 64;
   static constexpr int kStoreBytes = kGroups * kStoreTokens * 128;
@@ -42,6 +54,7 @@ struct WgmmaChoice {
 
 struct WgmmaShape {
   int64_t m = 0, n = 0, k = 0;
+  int bits = 4; // of a code
 };
 
 // How a choice divides a problem, and about how long it takes.
@@ -67,20 +80,22 @@ constexpr WgmmaPlan wgmma_plan(const WgmmaShape& s, const spf_device_facts& fact
   const auto ceil = [](int64_t a, int64_t b) { return (a + b - 1) / b; };
   const auto larger = [](double a, double b) { return a > b ? a : b; };
   WgmmaPlan best;
-  const int stage_k = wgmma_stage_k(c.tokens);
+  const int stage_k = wgmma_stage_k(c.tokens, c.tiles);
   const int64_t channel_tiles = ceil(s.n, c.channels()), token_tiles = ceil(s.m, c.tokens), blocks = ceil(s.k, stage_k);
   const int64_t units = ceil(channel_tiles, c.share) * token_tiles;
   const double multiply = stage_k / 16 * c.tiles * c.groups * c.tokens * 0.5;
   const double steps = (260.0 + 440.0 * c.tiles) * stage_k / 128;
-  const double block_us = larger(multiply * 1.1, steps + multiply * 0.55) / 1750;
+  // Two blocks that share x need less power, and so run at a higher clock, but wait for each other at every tile.
+  const double block_us = larger(multiply * (c.share > 1 ? 1.06 : 1.1), steps + multiply * 0.55) / 1750;
   const double outputs = c.channels() * c.tokens;
-  const double stream_us = static_cast<double>(s.n) * static_cast<double>(s.k) * 0.5 / 4.2e6;
+  const double stream_us = static_cast<double>(s.n) * static_cast<double>(s.k) * s.bits / 8 / 4.2e6;
   for (int split = 1; split <= (c.share > 1 ? 1 : 8) && split <= blocks; ++split) {
     const int64_t at_once = clusters_at_once(c.share > 1 ? c.share : split, facts.sm_count);
     if (split > 1 && units > at_once) break; // blocks of a split work on one tile each
     const double waves = static_cast<double>(ceil(units, at_once));
     const double exchange = split > 1 ? 2.5 + outputs * 8e-5 + 0.15 * split : 0.0;
-    const double loop_us = waves * (static_cast<double>(ceil(blocks, split)) * block_us + outputs * 4e-5);
+    const double loop_us =
+        waves * (static_cast<double>(ceil(blocks, split)) * block_us + outputs * (c.share > 1 ? 1.5e-4 : 4e-5));
     const double us = 3.0 + larger(loop_us, stream_us) + exchange;
     if (best.clusters != 0 && us >= best.microseconds) continue;
     best.split = split;

@@ -70,6 +70,10 @@ __device__ __forceinline__ uint32_t load_shared(uint32_t address) {
   return v;
 }
 
+__device__ __forceinline__ void load_shared(uint32_t address, uint32_t& first, uint32_t& second) {
+  asm volatile("ld.shared.v2.u32 {%0, %1}, [%2];" : "=r"(first), "=r"(second) : "r"(address) : "memory");
+}
+
 // Four 8x8 matrices of 16-bit elements, transposed; lane L gives the address of row L % 8 of matrix L / 8.
 __device__ __forceinline__ void store_matrices_transposed(uint32_t address, const uint32_t (&r)[4]) {
   asm volatile("stmatrix.sync.aligned.m8n8.x4.trans.shared.b16 [%0], {%1, %2, %3, %4};" ::"r"(address), "r"(r[0]),
