@@ -1,8 +1,12 @@
 // Which calls the attention ops take, and which kernel runs them. Costs are microseconds.
 #pragma once
 
+#include <algorithm>
+
 #include "core/constraint.hpp"
 #include "core/scalar.hpp"
+#include "kernels/attention/sm80_flash.hpp"
+#include "kernels/attention/sm80_split.hpp"
 #include "kernels/common/policy.hpp"
 
 namespace spf::attention {
@@ -65,7 +69,8 @@ inline Violation prefill_paged_constraint(const Problem& p) {
   return cache_violation(p);
 }
 
-// --- CPU -------------------------------------------------------------------------------------------------------------
+// --- what a call costs
+// ------------------------------------------------------------------------------------------------
 
 // Multiplications of a call if every sequence fills its block table, or if contiguous sequences are of equal length.
 inline double attention_work(const Problem& p) {
@@ -77,6 +82,97 @@ inline double attention_work(const Problem& p) {
   const double keys = op == "attention_prefill" ? extent("S") / sequences : extent("MB") * extent("BS");
   return 2 * queries * keys * extent("QH") * extent("D") * (decode ? 1.0 : 0.6);
 }
+
+inline double merge_elements(const Problem& p) {
+  return static_cast<double>(p.extent("T")) * static_cast<double>(p.extent("H")) * static_cast<double>(p.extent("D"));
+}
+
+// --- CUDA ------------------------------------------------------------------------------------------------------------
+
+inline bool is_paged(const Problem& p) { return std::string_view(p.op->name) != "attention_prefill"; }
+// Of keys and values; contiguous ones have the query's type.
+inline spf_scalar_type kv_type(const Problem& p) { return p.type(is_paged(p) ? "C" : "T"); }
+
+// Bytes of keys and values if every sequence fills its block table, a query of each.
+inline double cache_bytes(const Problem& p) {
+  double bytes = 2.0 * (is_fp8(kv_type(p)) ? 1 : 2);
+  for (const char* symbol : {"B", "MB", "BS", "KH", "D"}) bytes *= static_cast<double>(p.extent(symbol));
+  return bytes;
+}
+
+// Measured on H200 (README.md): the cache at 4.3 TB/s after 9 us of start and end.
+inline PolicyResult sm80_split_policy(const Problem& p, const spf_device_facts& facts,
+                                      std::span<const InstanceRow> instances) {
+  using policy::refuse;
+  const int64_t dims = p.extent("D"), block = p.extent("BS");
+  if (p.type("T") == SPF_F32) return refuse("type", "takes f16 or bf16 queries");
+  if (dims > 256 || dims % 8 != 0 || dims == 0) return refuse("shape", "takes head sizes of 8 to 256, multiples of 8");
+  if (block < 8 || (block & (block - 1)) != 0) return refuse("shape", "takes block sizes of 8, 16, 32 and so on");
+  if (p.extent("MB") < 1) return refuse("shape", "takes block tables that are not empty");
+  constexpr int64_t kMost = int64_t{1} << 30;
+  if (p.extent("MB") * block > kMost || p.extent("B") > kMost) return refuse("shape", "takes up to 2^30 keys");
+  if (!p.is_aligned16("query") || !p.is_aligned16("key_cache") || !p.is_aligned16("value_cache"))
+    return refuse("view", "takes rows that start on 16 bytes");
+  const int64_t group = p.extent("KH") > 0 ? p.extent("QH") / p.extent("KH") : 1;
+  for (size_t i = 0; i < instances.size(); ++i) {
+    const InstanceRow& row = instances[i];
+    const int64_t holds = policy::axis(row, "dims"), tiles = policy::axis(row, "tiles");
+    if (policy::axis(row, "T") != p.type("T") || policy::axis(row, "C") != kv_type(p) || holds < dims) continue;
+    if (tiles == 1 && group > 8 && dims <= 128) continue; // the next one reads the keys once for 16 heads
+    const SplitGeometry g =
+        split_geometry(static_cast<int>(holds), is_fp8(kv_type(p)) ? 1 : 2, static_cast<int>(tiles), facts);
+    if (!g.fits()) return refuse("shape", "a tile of keys and values does not fit into shared memory");
+    PolicyResult result = policy::accept(static_cast<int>(i), 9 + cache_bytes(p) / 4.3e6);
+    result.workspace_bytes = g.workspace_bytes;
+    return result;
+  }
+  return refuse("type", "has no instance for these types");
+}
+
+inline PolicyResult sm80_flash_policy(const Problem& p, const spf_device_facts& facts,
+                                      std::span<const InstanceRow> instances) {
+  using policy::refuse;
+  const bool paged = is_paged(p);
+  const int64_t dims = p.extent("D"), block = p.extent("BS");
+  if (p.type("T") == SPF_F32 || kv_type(p) != p.type("T")) return refuse("type", "takes f16 or bf16 throughout");
+  if (dims > 256 || dims % 8 != 0 || dims == 0) return refuse("shape", "takes head sizes of 8 to 256, multiples of 8");
+  if (paged && (block < 8 || (block & (block - 1)) != 0))
+    return refuse("shape", "takes block sizes of 8, 16, 32 and so on");
+  constexpr int64_t kMost = int64_t{1} << 30;
+  if (p.extent("T") > kMost || (paged ? p.extent("MB") * block : p.extent("S")) > kMost || p.extent("B1") > kMost)
+    return refuse("shape", "takes up to 2^30 keys and queries");
+  for (const char* operand : {"query", "out", paged ? "key_cache" : "key", paged ? "value_cache" : "value"})
+    if (!p.is_aligned16(operand)) return refuse("view", "takes rows that start on 16 bytes");
+  for (size_t i = 0; i < instances.size(); ++i) {
+    const int64_t holds = policy::axis(instances[i], "dims");
+    if (policy::axis(instances[i], "T") != p.type("T") || holds < dims) continue;
+    if (flash_shared_bytes(static_cast<int>(holds)) > static_cast<size_t>(facts.shared_memory_per_block))
+      return refuse("shape", "a tile of keys and values does not fit into shared memory");
+    return policy::accept(static_cast<int>(i), 5 + 2 * attention_work(p) / 2.5e8);
+  }
+  return refuse("type", "has no instance for this type");
+}
+
+// Estimated: a key of a query head takes 15 ns of a multiprocessor.
+inline PolicyResult sm75_plain_policy(const Problem& p, const spf_device_facts& facts,
+                                      std::span<const InstanceRow> instances) {
+  if (p.extent("D") > 256) return policy::refuse("shape", "takes heads of up to 256");
+  for (size_t i = 0; i < instances.size(); ++i) {
+    if (policy::axis(instances[i], "T") != p.type("T") || policy::axis(instances[i], "C") != kv_type(p)) continue;
+    const double keys = attention_work(p) / (2 * static_cast<double>(std::max<int64_t>(p.extent("D"), 1)));
+    return policy::accept(static_cast<int>(i), 5 + keys * 15e-3 / std::max(facts.sm_count, 1));
+  }
+  return policy::refuse("type", "has no instance for these types");
+}
+
+inline PolicyResult sm75_merge_policy(const Problem& p, const spf_device_facts& facts,
+                                      std::span<const InstanceRow> instances) {
+  const int instance = policy::instance_with(instances, "T", p.type("T"));
+  if (instance < 0) return policy::refuse("type", "has no instance for this type");
+  return policy::accept(instance, policy::streaming_cost(facts, merge_elements(p) * 6));
+}
+
+// --- CPU -------------------------------------------------------------------------------------------------------------
 
 inline PolicyResult cpu_attention_policy(const Problem& p, const spf_device_facts& facts, double lanes) {
   if (p.extent("D") > 256) return policy::refuse("shape", "takes heads of up to 256");
@@ -96,9 +192,6 @@ inline PolicyResult reference_attention_policy(const Problem& p, const spf_devic
   return policy::accept(0, 1.0 + attention_work(p) * 4e-3);
 }
 
-inline double merge_elements(const Problem& p) {
-  return static_cast<double>(p.extent("T")) * static_cast<double>(p.extent("H")) * static_cast<double>(p.extent("D"));
-}
 inline PolicyResult avx512_merge_policy(const Problem& p, const spf_device_facts&, std::span<const InstanceRow>) {
   return policy::accept(0, 0.3 + merge_elements(p) * 0.3e-3);
 }

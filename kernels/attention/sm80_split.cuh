@@ -86,27 +86,6 @@ struct Share {
 
 // --- equal shares --------------------------------------------------------------------------------------------------
 
-// Sums over the block, exclusive and total. All threads call it.
-__device__ __forceinline__ int64_t block_scan(int64_t value, int64_t* total, int64_t* warp_sums) {
-  const int lane = static_cast<int>(threadIdx.x) % 32, warp = static_cast<int>(threadIdx.x) / 32;
-  int64_t inclusive = value;
-#pragma unroll
-  for (int step = 1; step < 32; step *= 2) {
-    const int64_t other = __shfl_up_sync(0xffffffffu, inclusive, step);
-    if (lane >= step) inclusive += other;
-  }
-  __syncthreads();
-  if (lane == 31) warp_sums[warp] = inclusive;
-  __syncthreads();
-  int64_t before = 0, all = 0;
-  for (int w = 0; w < static_cast<int>(blockDim.x) / 32; ++w) {
-    if (w < warp) before += warp_sums[w];
-    all += warp_sums[w];
-  }
-  *total = all;
-  return before + inclusive - value;
-}
-
 struct ShareStart {
   int64_t warp_sums[SplitGeometry::kMaxWarps];
   int32_t sequence;

@@ -30,6 +30,28 @@ __device__ __forceinline__ void copy_row_chunk(uint32_t to, const void* from, in
   asm volatile("cp.async.cg.shared.global.L2::128B [%0], [%1], 16, %2;" ::"r"(to), "l"(from), "r"(bytes) : "memory");
 }
 
+// Sums over the block, exclusive and total. All threads call it; warp_sums has room for the
+// warps of the block.
+__device__ __forceinline__ int64_t block_scan(int64_t value, int64_t* total, int64_t* warp_sums) {
+  const int lane = static_cast<int>(threadIdx.x) % 32, warp = static_cast<int>(threadIdx.x) / 32;
+  int64_t inclusive = value;
+#pragma unroll
+  for (int step = 1; step < 32; step *= 2) {
+    const int64_t other = __shfl_up_sync(0xffffffffu, inclusive, step);
+    if (lane >= step) inclusive += other;
+  }
+  __syncthreads();
+  if (lane == 31) warp_sums[warp] = inclusive;
+  __syncthreads();
+  int64_t before = 0, all = 0;
+  for (int w = 0; w < static_cast<int>(blockDim.x) / 32; ++w) {
+    if (w < warp) before += warp_sums[w];
+    all += warp_sums[w];
+  }
+  *total = all;
+  return before + inclusive - value;
+}
+
 // Types of keys and values: what is multiplied, and how two codes in the low half of a word become two values.
 template <spf_scalar_type C>
 struct KvType {
@@ -57,24 +79,35 @@ __device__ __forceinline__ uint32_t widen_fp8(uint32_t codes) {
 #endif
 }
 
-// out = sum * v_scale / denominator, for weights relative to 2^most. Thread of dimension 0 also writes the lse.
+// The last step of an output, from sums of values weighted by 2^(s - *most) and the sum of those weights: what to
+// multiply the former by. Adds the sink to both numbers. 0: nothing was seen, and the output is 0 whatever the sums
+// are.
+__device__ __forceinline__ float output_factor(const AttentionArgs& a, int head, float v_scale, float* most,
+                                               float* weight) {
+  float factor = 1;
+  if (a.sinks != nullptr) {
+    const float sink = a.sinks[head] * cuda::kLog2e, top = fmaxf(*most, sink);
+    factor = *most == -INFINITY ? 0.0f : cuda::fast_exp2(*most - top);
+    *weight = *weight * factor + (sink == -INFINITY ? 0.0f : cuda::fast_exp2(sink - top));
+    *most = top;
+  }
+  return *weight == 0 ? 0.0f : factor * v_scale / *weight;
+}
+
+__device__ __forceinline__ float output_lse(float most, float weight) {
+  return weight == 0 ? -INFINITY : most * (1 / cuda::kLog2e) + logf(weight);
+}
+
+// Writes one element; that of dimension 0 also writes the lse.
 template <spf_scalar_type T>
 __device__ __forceinline__ void write_output(const AttentionArgs& a, int64_t row, int head, int dim, float sum,
                                              float most, float weight) {
   if (dim >= a.dims) return;
-  float factor = 1;
-  if (a.sinks != nullptr) {
-    const float sink = a.sinks[head] * cuda::kLog2e, top = fmaxf(most, sink);
-    factor = most == -INFINITY ? 0.0f : cuda::fast_exp2(most - top);
-    weight = weight * factor + (sink == -INFINITY ? 0.0f : cuda::fast_exp2(sink - top));
-    most = top;
-  }
   const float v_scale = a.v_scale != nullptr ? a.v_scale[head / a.group() * a.scale_stride] : 1.0f;
-  const float value = weight == 0 ? 0.0f : sum * (factor * v_scale / weight);
+  const float factor = output_factor(a, head, v_scale, &most, &weight);
   static_cast<cuda::scalar_t<T>*>(a.out)[row * a.out_stride[0] + head * a.out_stride[1] + dim] =
-      cuda::Scalar<T>::narrow(value);
-  if (dim == 0 && a.lse != nullptr)
-    a.lse[head * a.rows + row] = weight == 0 ? -INFINITY : most * (1 / cuda::kLog2e) + logf(weight);
+      cuda::Scalar<T>::narrow(factor == 0 ? 0.0f : sum * factor);
+  if (dim == 0 && a.lse != nullptr) a.lse[head * a.rows + row] = output_lse(most, weight);
 }
 
 // --- products --------------------------------------------------------------------------------------------------------
