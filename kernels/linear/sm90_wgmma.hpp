@@ -83,7 +83,7 @@ constexpr WgmmaPlan wgmma_plan(const WgmmaShape& s, const spf_device_facts& fact
   const int stage_k = wgmma_stage_k(c.tokens, c.tiles);
   const int64_t channel_tiles = ceil(s.n, c.channels()), token_tiles = ceil(s.m, c.tokens), blocks = ceil(s.k, stage_k);
   const int64_t units = ceil(channel_tiles, c.share) * token_tiles;
-  const double multiply = stage_k / 16 * c.tiles * c.groups * c.tokens * 0.5;
+  const double multiply = stage_k / 16.0 * c.tiles * c.groups * c.tokens * 0.5;
   const double steps = (260.0 + 440.0 * c.tiles) * stage_k / 128;
   // Two blocks that share x need less power, and so run at a higher clock, but wait for each other at every tile.
   const double block_us = larger(multiply * (c.share > 1 ? 1.06 : 1.1), steps + multiply * 0.55) / 1750;
