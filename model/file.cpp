@@ -4,6 +4,7 @@
 #include <cstring>
 
 #include <fcntl.h>
+#include <sys/file.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
@@ -22,13 +23,15 @@ namespace fs = std::filesystem;
   throw Error(status, path.string(), call, std::strerror(code), "");
 }
 
-// Renames only if nothing has the new name.
+// Renames a file or a folder only if nothing has the new name.
 int rename_new(const fs::path& from, const fs::path& to) {
 #ifdef SYS_renameat2
   constexpr unsigned kNoReplace = 1; // RENAME_NOREPLACE of <linux/fs.h>
   if (::syscall(SYS_renameat2, AT_FDCWD, from.c_str(), AT_FDCWD, to.c_str(), kNoReplace) == 0) return 0;
   if (errno != EINVAL && errno != ENOSYS) return -1;
 #endif
+  std::error_code ignored;
+  if (fs::is_directory(from, ignored)) return ::rename(from.c_str(), to.c_str()); // refuses a folder that is not empty
   if (::link(from.c_str(), to.c_str()) != 0) return -1;
   return ::unlink(from.c_str());
 }
@@ -41,6 +44,12 @@ void sync_folder(const fs::path& folder) {
 }
 
 fs::path folder_of(const fs::path& path) { return path.has_parent_path() ? path.parent_path() : fs::path("."); }
+
+// Links that lead nowhere count: they would be written through.
+bool is_there(const fs::path& path) {
+  std::error_code ignored;
+  return fs::symlink_status(path, ignored).type() != fs::file_type::not_found;
+}
 
 } // namespace
 
@@ -82,8 +91,7 @@ std::string read_text(const fs::path& path, uint64_t limit) {
 }
 
 AtomicFile::AtomicFile(fs::path path) : path_(std::move(path)) {
-  std::error_code ignored;
-  if (fs::symlink_status(path_, ignored).type() != fs::file_type::not_found)
+  if (is_there(path_))
     throw Error(SPF_INVALID_ARGUMENT, path_.string(), "output file", "there already", "a name that is free");
   const std::string stem = "." + path_.filename().string() + ".partial-" + std::to_string(::getpid());
   for (int attempt = 0; descriptor_ < 0; ++attempt) {
@@ -121,6 +129,46 @@ void AtomicFile::commit() {
   if (rename_new(temporary_, path_) != 0) {
     if (errno == EEXIST)
       throw Error(SPF_INVALID_ARGUMENT, path_.string(), "output file", "there already", "a name that is free");
+    fail(path_, "rename");
+  }
+  ::close(descriptor_);
+  descriptor_ = -1;
+  sync_folder(folder_of(path_));
+}
+
+OutputFolder::OutputFolder(fs::path path) : path_(std::move(path)) {
+  if (!path_.has_filename()) path_ = path_.parent_path(); // "out/"
+  if (is_there(path_))
+    throw Error(SPF_INVALID_ARGUMENT, path_.string(), "output folder", "there already", "a name that is free");
+  temporary_ = folder_of(path_) / ("." + path_.filename().string() + ".partial");
+  const bool made = ::mkdir(temporary_.c_str(), 0777) == 0;
+  if (!made && errno != EEXIST) fail(temporary_, "create");
+  descriptor_ = ::open(temporary_.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+  if (descriptor_ < 0) fail(temporary_, "open");
+  // Locked, and still what the name stands for: nobody else writes there, and nobody has renamed it away meanwhile.
+  struct stat mine = {}, named = {};
+  const bool locked = ::flock(descriptor_, LOCK_EX | LOCK_NB) == 0 && ::fstat(descriptor_, &mine) == 0 &&
+                      ::stat(temporary_.c_str(), &named) == 0 && mine.st_ino == named.st_ino;
+  if (!locked) {
+    ::close(descriptor_);
+    throw Error(SPF_INVALID_ARGUMENT, path_.string(), "output folder", "being written by another process",
+                "a name that is free");
+  }
+  for (const auto& entry : fs::directory_iterator(temporary_)) fs::remove_all(entry.path());
+}
+
+OutputFolder::~OutputFolder() {
+  if (descriptor_ < 0) return;
+  std::error_code ignored;
+  fs::remove_all(temporary_, ignored);
+  ::close(descriptor_);
+}
+
+void OutputFolder::commit() {
+  if (::fsync(descriptor_) != 0) fail(temporary_, "fsync");
+  if (rename_new(temporary_, path_) != 0) {
+    if (errno == EEXIST || errno == ENOTEMPTY || errno == ENOTDIR)
+      throw Error(SPF_INVALID_ARGUMENT, path_.string(), "output folder", "there already", "a name that is free");
     fail(path_, "rename");
   }
   ::close(descriptor_);

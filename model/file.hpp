@@ -58,6 +58,25 @@ class AtomicFile {
   int descriptor_ = -1;
 };
 
+// A folder that appears at once, complete, or never. Its files are written into a hidden folder beside it,
+// ".NAME.partial"; commit() forces that to the disk and renames it, unless something of that name exists: that is never
+// replaced. Without commit() the destructor removes it. What a killed process left there is removed by the next one.
+class OutputFolder {
+ public:
+  // Error (SPF_INVALID_ARGUMENT) if `path` exists already, or if another process is writing it.
+  explicit OutputFolder(std::filesystem::path path);
+  ~OutputFolder();
+  OutputFolder(const OutputFolder&) = delete;
+  OutputFolder& operator=(const OutputFolder&) = delete;
+
+  const std::filesystem::path& folder() const noexcept { return temporary_; } // where to write
+  void commit();                                                              // once
+
+ private:
+  std::filesystem::path path_, temporary_;
+  int descriptor_ = -1; // of the hidden folder, locked
+};
+
 // A small file, whole or not at all, as AtomicFile does it.
 void write_text(const std::filesystem::path& path, std::string_view text);
 

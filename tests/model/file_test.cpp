@@ -73,6 +73,47 @@ TEST(File, SaysWhereItCannotWrite) {
   EXPECT_NE(std::string(e.what()).find("no-such-folder"), std::string::npos);
 }
 
+TEST(Folder, AppearsOnlyWhenCommitted) {
+  const Scratch dir;
+  {
+    OutputFolder folder(dir / "out");
+    spill(folder.folder() / "a", "1");
+    EXPECT_FALSE(fs::exists(dir / "out"));
+    // Nobody else may write there meanwhile.
+    EXPECT_EQ(refusal([&] { OutputFolder other(dir / "out"); }).value(), "being written by another process");
+    folder.commit();
+    EXPECT_EQ(slurp(dir / "out" / "a"), "1");
+  }
+  EXPECT_EQ(dir.entries(), 1u);
+  EXPECT_EQ(refusal([&] { OutputFolder again(dir / "out"); }).field(), "output folder");
+  {
+    OutputFolder folder(dir / "left/");
+    spill(folder.folder() / "a", "1");
+  }
+  EXPECT_EQ(dir.entries(), 1u) << "a temporary folder was left";
+}
+
+TEST(Folder, NeverReplaces) {
+  const Scratch dir;
+  OutputFolder folder(dir / "late");
+  fs::create_directory(dir / "late");
+  spill(dir / "late" / "a", "precious");
+  EXPECT_EQ(refusal([&] { folder.commit(); }).field(), "output folder");
+  EXPECT_EQ(slurp(dir / "late" / "a"), "precious");
+}
+
+TEST(Folder, ClearsWhatAKilledWriterLeft) {
+  const Scratch dir;
+  fs::create_directories(dir / ".out.partial" / "deep");
+  spill(dir / ".out.partial" / "deep" / "old", "half");
+  OutputFolder folder(dir / "out");
+  spill(folder.folder() / "new", "whole");
+  folder.commit();
+  EXPECT_FALSE(fs::exists(dir / "out" / "deep"));
+  EXPECT_EQ(slurp(dir / "out" / "new"), "whole");
+  EXPECT_EQ(dir.entries(), 1u);
+}
+
 TEST(Error, ShowsBytesSafely) {
   const Error e(SPF_CORRUPT_DATA, "f", "magic", std::string_view("\0\n\x7f", 3), "GGUF");
   EXPECT_EQ(e.value(), "\\x00\\x0a\\x7f");
