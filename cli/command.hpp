@@ -58,6 +58,7 @@ std::unique_ptr<Command> make_demo_command();
 std::unique_ptr<Command> make_check_command();
 std::unique_ptr<Command> make_bench_command();
 std::unique_ptr<Command> make_doctor_command();
+std::unique_ptr<Command> make_quantize_command();
 std::unique_ptr<Command> make_plan_command();
 
 } // namespace spearfish::cli

@@ -21,6 +21,7 @@ constexpr CommandRow kCommands[] = {
     {"demo", "A generated weight in every format, through the planned kernels", make_demo_command},
     {"check", "Every kernel on this machine against the reference", make_check_command},
     {"bench", "The same kernels timed, beside the limits of this machine", make_bench_command},
+    {"quantize", "A plain checkpoint into a quantized one that other tools read too", make_quantize_command},
 };
 
 constexpr const char* kFooter =

@@ -29,17 +29,6 @@ std::string replaced(std::string_view text, std::string_view from, std::string_v
   return out;
 }
 
-// GPT-2's alphabet: each byte as a printable character.
-std::array<uint32_t, 256> byte_alphabet() {
-  std::array<uint32_t, 256> codes = {};
-  uint32_t next = 0x100;
-  for (uint32_t b = 0; b < 256; ++b) {
-    const bool itself = (b >= '!' && b <= '~') || (b >= 0xa1 && b <= 0xac) || b >= 0xae;
-    codes[b] = itself ? b : next++;
-  }
-  return codes;
-}
-
 // A step of normalization.
 struct Normalize {
   enum class Kind { kNfc, kPrepend, kReplace } kind;

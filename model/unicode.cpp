@@ -160,4 +160,14 @@ std::string nfc(std::string_view text) {
   return result;
 }
 
+std::array<uint32_t, 256> byte_alphabet() {
+  std::array<uint32_t, 256> codes = {};
+  uint32_t next = 0x100;
+  for (uint32_t b = 0; b < 256; ++b) {
+    const bool itself = (b >= '!' && b <= '~') || (b >= 0xa1 && b <= 0xac) || b >= 0xae;
+    codes[b] = itself ? b : next++;
+  }
+  return codes;
+}
+
 } // namespace spearfish::model

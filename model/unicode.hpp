@@ -1,6 +1,7 @@
 // UTF-8, the character classes that pre-tokenizers ask for, and canonical composition.
 #pragma once
 
+#include <array>
 #include <cstdint>
 #include <string>
 #include <string_view>
@@ -24,6 +25,9 @@ void append_utf8(std::string& out, uint32_t code); // kIllFormed + b: the byte b
 bool is_letter(uint32_t code); // general category L
 bool is_number(uint32_t code); // general category N
 bool is_space(uint32_t code);  // White_Space
+
+// GPT-2's alphabet: each byte as a printable character.
+std::array<uint32_t, 256> byte_alphabet();
 
 // Canonical composition (NFC). Ill-formed bytes pass unchanged.
 std::string nfc(std::string_view text);

@@ -4,7 +4,7 @@
     apt-get install bible-kjv r-cran-janeaustenr
     prepare_text.py --out DIR
 
-Writes DIR/train.bin, DIR/validation.bin and DIR/held_out.txt.
+Writes DIR/train.bin, DIR/validation.bin, DIR/held_out.txt and DIR/calibration.txt.
 
 * r-cran-janeaustenr: the six novels of Jane Austen (1775-1817), published 1811-1818, in the public domain. The package's own
   MIT licence covers its code. The novels lie in an R lazy-load database, which read_lazy_load() opens without R.
@@ -12,7 +12,8 @@ Writes DIR/train.bin, DIR/validation.bin and DIR/held_out.txt.
 
 A document is a novel or a book of the Bible. The last 2.5 % of every document are held out, the 1 % before that is for
 validation (choosing among runs), the rest is for training: the three never share a sentence, and the held-out part is looked at
-once, at the end. Documents of the training text are separated by one NUL byte, which is also the model's begin-of-sequence id."""
+once, at the end. Documents of the training text are separated by one NUL byte, which is also the model's begin-of-sequence id.
+calibration.txt is the last 1 % of every document's training text: what a quantizer may look at."""
 import argparse
 import bz2
 import lzma
@@ -24,6 +25,7 @@ import zlib
 
 NOVELS = ["sensesensibility", "prideprejudice", "mansfieldpark", "emma", "northangerabbey", "persuasion"]
 HELD_OUT, VALIDATION = 0.025, 0.01
+CALIBRATION = 0.01  # of the training text
 
 
 def read_serialized(data):
@@ -136,24 +138,36 @@ def split(parts):
     return result
 
 
+def tail(parts, share):
+    """The parts that lie in the last share of the bytes."""
+    total, seen, result = sum(len(p.encode()) for p in parts), 0, []
+    for part in parts:
+        if seen + len(part.encode()) / 2 > (1 - share) * total:
+            result.append(part)
+        seen += len(part.encode())
+    return result
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=pathlib.Path, required=True)
     parser.add_argument("--novels", type=pathlib.Path, default="/usr/lib/R/site-library/janeaustenr/data/Rdata")
     options = parser.parse_args()
-    texts = ([], [], [])
+    texts, calibration = ([], [], []), []
     novels = read_lazy_load(options.novels)
-    for name in NOVELS:
-        for target, parts in zip(texts, split(novel_paragraphs(novels[name]))):
-            target.append("\n\n".join(parts))
-    for _, verses in bible_books():
-        for target, parts in zip(texts, split(verses)):
-            target.append("\n".join(parts))
+    documents = [("\n\n", novel_paragraphs(novels[name])) for name in NOVELS]
+    documents += [("\n", verses) for _, verses in bible_books()]
+    for separator, document in documents:
+        shares = split(document)
+        for target, parts in zip(texts, shares):
+            target.append(separator.join(parts))
+        calibration.append(separator.join(tail(shares[0], CALIBRATION)))
     options.out.mkdir(parents=True, exist_ok=True)
     train, validation, held_out = ([t for t in part if t] for part in texts)
     (options.out / "train.bin").write_bytes(b"".join(b"\0" + t.strip().encode() for t in train) + b"\0")
     (options.out / "validation.bin").write_bytes("\n\n".join(validation).encode())
     (options.out / "held_out.txt").write_bytes("\n\n".join(held_out).encode() + b"\n")
+    (options.out / "calibration.txt").write_bytes("\n\n".join(t for t in calibration if t).encode() + b"\n")
     for path in sorted(options.out.iterdir()):
         print(f"{path.name}: {path.stat().st_size} bytes")
 
