@@ -11,6 +11,13 @@ inline double traffic(const Problem& problem) {
          static_cast<double>(policy::element_bytes(problem.type("T")));
 }
 
+inline PolicyResult sm75_copy_policy(const Problem& problem, const spf_device_facts& facts,
+                                     std::span<const InstanceRow> instances) {
+  const int instance = policy::instance_with(instances, "T", problem.type("T"));
+  if (instance < 0) return policy::refuse("type", "no instance of this type");
+  return policy::accept(instance, policy::streaming_cost(facts, traffic(problem)));
+}
+
 // A thread copies about 10 GB/s from a table that no cache holds.
 inline PolicyResult portable_copy_policy(const Problem& problem, const spf_device_facts& facts,
                                          std::span<const InstanceRow>) {

@@ -150,7 +150,7 @@ spf_status portable_argmax(const Call& call, const LaunchContext& ctx) {
 spf_status portable_sample(const Call& call, const LaunchContext& ctx) {
   const SampleArgs args = sample_args(call);
   auto* const room = static_cast<uint32_t*>(ctx.workspace);
-  const auto slots = static_cast<int>(std::min<int64_t>(ctx.threads, workspace_threads(call.problem, *ctx.facts)));
+  const auto slots = static_cast<int>(std::min<int64_t>(ctx.threads, row_threads(args.space.rows, *ctx.facts)));
   const bool known = with_float_type(call.problem.type("T"), [&](auto type) {
 #pragma omp parallel for schedule(static) num_threads(slots)
     for (int slot = 0; slot < slots; ++slot)

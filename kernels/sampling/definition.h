@@ -55,15 +55,13 @@ SPF_HOST_DEVICE uint32_t distance(float best, float logit, float scale) {
 // 2^-distance * 2^40. The fraction is a polynomial, least maximum error under the conditions 2^0 = 1 and 2^-1 = 1/2:
 // 1.0e-7 of the value, and not increasing anywhere.
 SPF_HOST_DEVICE uint64_t mass(uint32_t distance) {
-  if (distance >= kFarthest) return 0;
   const uint32_t f = distance << (32 - kDistanceBits);
   uint32_t p = 0x025a8645u - high_product(0x003d94deu, f);
   p = 0x0e275966u - high_product(p, f);
   p = 0x3d7c413cu - high_product(p, f);
   p = 0xb171d93du - high_product(p, f);
-  const uint64_t value = 0x80000000u - (high_product(p, f) >> 1); // in (2^30, 2^31]
-  const int shift = 9 - static_cast<int>(distance >> kDistanceBits);
-  return shift >= 0 ? value << shift : value >> -shift;
+  const uint64_t value = static_cast<uint64_t>(0x80000000u - (high_product(p, f) >> 1)) << 9; // in (2^39, 2^40]
+  return distance < kFarthest ? value >> (distance >> kDistanceBits) : 0;
 }
 
 // --- random bits ---------------------------------------------------------------------------------------------------

@@ -9,14 +9,22 @@
 //                  always stays): the smallest such set, with all that tie with its last
 //     min-p        a token stays if its mass is at least min_p times the largest
 //     draw         u = random * (mass that stays) / 2^64; the first index at which the running mass passes u
+//   top_k ... of each row's window, the K best entries in the order of select.h
+//   apply_penalties  logit = round(r - frequency * count - presence * (count > 0)), where r is the logit, for a token
+//   that was
+//            seen (in the prompt, or count > 0) divided by the repetition penalty if it is positive, else multiplied
 #include <algorithm>
+#include <bit>
 #include <cmath>
 #include <limits>
+#include <utility>
 #include <vector>
 
 #include "core/scalar_traits.hpp"
 #include "kernels/common/float_types.hpp"
 #include "kernels/sampling/args.h"
+#include "kernels/sampling/penalties.h"
+#include "kernels/sampling/select.h"
 
 namespace spf::sampling {
 namespace {
@@ -127,6 +135,51 @@ spf_status reference_sample(const Call& call, const LaunchContext&) {
     else
       args.answer(r, rule.greedy ? row.best_index : draw_token(args, rule, row, r), 0);
   });
+}
+
+spf_status reference_top_k(const Call& call, const LaunchContext&) {
+  const SelectArgs args = select_args(call);
+  const bool known = with_float_type(call.problem.type("T"), [&](auto type) {
+    constexpr spf_scalar_type T = decltype(type)::value;
+    for (int64_t r = 0; r < args.space.rows; ++r) {
+      int64_t at[3];
+      args.space.offsets(r, at);
+      const Window window = args.window(r);
+      std::vector<std::pair<uint32_t, int64_t>> best;
+      for (int64_t i = window.begin; i < window.end; ++i)
+        best.emplace_back(value_rank(std::bit_cast<uint32_t>(load<T>(args.logits, at[0] + i))), i);
+      std::stable_sort(best.begin(), best.end(), [](const auto& a, const auto& b) { return a.first > b.first; });
+      if (static_cast<int64_t>(best.size()) > args.k) best.resize(static_cast<size_t>(args.k));
+      if (args.values == nullptr)
+        std::sort(best.begin(), best.end(), [](const auto& a, const auto& b) { return a.second < b.second; });
+      for (int64_t i = 0; i < args.k; ++i) {
+        const bool exists = i < static_cast<int64_t>(best.size());
+        args.write_index(at[1] + i, exists ? best[static_cast<size_t>(i)].second - window.begin : -1);
+        if (args.values != nullptr)
+          store<T>(args.values, at[2] + i,
+                   exists ? load<T>(args.logits, at[0] + best[static_cast<size_t>(i)].second) : -INFINITY);
+      }
+    }
+  });
+  return known ? SPF_OK : SPF_INVALID_TYPE;
+}
+
+spf_status reference_penalties(const Call& call, const LaunchContext&) {
+  const PenaltyArgs args = penalty_args(call);
+  const bool known = with_float_type(call.problem.type("T"), [&](auto type) {
+    constexpr spf_scalar_type T = decltype(type)::value;
+    for (int64_t r = 0; r < args.space.rows; ++r) {
+      int64_t at[3];
+      args.space.offsets(r, at);
+      const RowPenalties row = args.row(r);
+      for (int64_t i = 0; i < args.v; ++i) {
+        const bool in_prompt = args.prompt != nullptr && args.prompt[at[1] + i] != 0;
+        const int32_t count = args.counts != nullptr ? args.counts[at[2] + i] : 0;
+        if (in_prompt || count > 0) store<T>(args.logits, at[0] + i, row.apply(load<T>(args.logits, at[0] + i), count));
+      }
+    }
+  });
+  return known ? SPF_OK : SPF_INVALID_TYPE;
 }
 
 } // namespace spf::sampling

@@ -39,4 +39,51 @@ inline void sample(const Tensor& logits, const Tensor& ids, const SampleFilters&
   });
 }
 
+// One value per row each; what is absent is off.
+struct Penalties {
+  OptionalTensor repetition; // f32: divides positive logits of tokens that were seen, multiplies the others
+  OptionalTensor presence;   // f32: taken from tokens of the output
+  OptionalTensor frequency;  // f32: taken once for each occurrence in the output
+};
+
+// In place, for tokens of the prompt (bool mask) and the output (i32 counts).
+inline void apply_penalties(const Tensor& logits, const OptionalTensor& prompt_mask,
+                            const OptionalTensor& output_counts, const Penalties& penalties,
+                            const Launch& launch = Launch()) {
+  launch.run([&](const spf_launch* l) {
+    return spf_apply_penalties(logits.get(), detail::pointer(prompt_mask), detail::pointer(output_counts),
+                               detail::pointer(penalties.repetition), detail::pointer(penalties.presence),
+                               detail::pointer(penalties.frequency), l);
+  });
+}
+
+// The K largest entries of each row in descending order, K by the extent of values and indices. Needs the plan's
+// workspace, as do the three below.
+inline void top_k(const Tensor& logits, const Tensor& values, const Tensor& indices, const Launch& launch = Launch()) {
+  launch.run([&](const spf_launch* l) { return spf_top_k(logits.get(), values.get(), indices.get(), l); });
+}
+
+// Indices of the K largest entries of [row_starts[r], row_ends[r]), ascending, relative to the start.
+inline void top_k_per_row_prefill(const Tensor& logits, const Tensor& row_starts, const Tensor& row_ends,
+                                  const Tensor& indices, const Launch& launch = Launch()) {
+  launch.run([&](const spf_launch* l) {
+    return spf_top_k_per_row_prefill(logits.get(), row_starts.get(), row_ends.get(), indices.get(), l);
+  });
+}
+
+// The same for logits [B, N, V], the last N rows of sequences of these lengths.
+inline void top_k_per_row_decode(const Tensor& logits, const Tensor& seq_lens, const Tensor& indices,
+                                 const Launch& launch = Launch()) {
+  launch.run(
+      [&](const spf_launch* l) { return spf_top_k_per_row_decode(logits.get(), seq_lens.get(), indices.get(), l); });
+}
+
+// The same for windows of lengths[r] entries from row_starts[r], or from the first.
+inline void large_context_topk(const Tensor& logits, const Tensor& lengths, const OptionalTensor& row_starts,
+                               const Tensor& indices, const Launch& launch = Launch()) {
+  launch.run([&](const spf_launch* l) {
+    return spf_large_context_topk(logits.get(), lengths.get(), detail::pointer(row_starts), indices.get(), l);
+  });
+}
+
 } // namespace spearfish

@@ -24,6 +24,14 @@ __device__ __forceinline__ void launch_dependents() {
 #endif
 }
 
+// How the second and later kernels of one call launch: each may start while the one before it drains, for it waits by
+// itself (wait_for_primary), whatever the caller asked for the first.
+inline LaunchContext following(const LaunchContext& ctx) {
+  LaunchContext next = ctx;
+  next.flags |= SPF_LAUNCH_PDL;
+  return next;
+}
+
 // Launches kernel<<<grid, block, shared_bytes, ctx.stream>>>(args), in clusters of `cluster` blocks (9.0 and later; the
 // grid is a whole number of them). SPF_DEVICE_ERROR with the CUDA code on failure.
 template <class Args>
