@@ -81,14 +81,30 @@ bool rows_meet(const Step* steps, int count, int64_t distance, int64_t row_a, in
 
 bool has_gapless_rows(const spf_tensor& t) { return t.shape[t.rank - 1] <= 1 || t.stride[t.rank - 1] == 1; }
 
+// The first of the last dimensions that together lie without a gap: [tokens, heads, size] cut from a wider row has 1.
+int first_of_row(const spf_tensor& t) {
+  int at = t.rank - 1;
+  int64_t elements = t.shape[at];
+  while (at > 0 && (t.shape[at - 1] == 1 || t.stride[at - 1] == elements)) elements *= t.shape[--at];
+  return at;
+}
+
+int64_t row_bytes(const spf_tensor& t, int first) {
+  int64_t elements = 1;
+  for (int i = first; i < t.rank; ++i) elements *= t.shape[i];
+  return elements * element_bytes(t.type);
+}
+
 } // namespace
 
 bool are_disjoint_rows(const spf_tensor& a, const spf_tensor& b) {
-  if (a.rank != b.rank || a.rank < 2 || !has_gapless_rows(a) || !has_gapless_rows(b)) return false;
+  if (a.rank < 2 || b.rank < 2 || !has_gapless_rows(a) || !has_gapless_rows(b)) return false;
+  const int outer = std::max(first_of_row(a), first_of_row(b));
+  if (outer >= a.rank || outer >= b.rank) return false;
   const int64_t size_a = element_bytes(a.type), size_b = element_bytes(b.type);
   Step steps[SPF_MAX_RANK] = {}; // largest first
   int count = 0;
-  for (int i = 0; i + 1 < a.rank; ++i) {
+  for (int i = 0; i < outer; ++i) {
     if (a.shape[i] != b.shape[i]) return false;
     if (a.shape[i] <= 1) continue;
     const Step step = {a.stride[i] * size_a, a.shape[i]};
@@ -97,7 +113,7 @@ bool are_disjoint_rows(const spf_tensor& a, const spf_tensor& b) {
     for (; at > 0 && steps[at - 1].bytes < step.bytes; --at) steps[at] = steps[at - 1];
     steps[at] = step;
   }
-  const int64_t row_a = a.shape[a.rank - 1] * size_a, row_b = b.shape[b.rank - 1] * size_b;
+  const int64_t row_a = row_bytes(a, outer), row_b = row_bytes(b, outer);
   int64_t reach = std::max(row_a, row_b);
   for (int i = count - 1; i >= 0; --i) {
     if (steps[i].bytes < reach) return false;

@@ -25,7 +25,8 @@ int64_t span_bytes(const spf_tensor& t);
 ByteRange byte_range(const spf_tensor& t);
 // True if two views whose byte ranges meet still share no byte, as slices of one buffer do: columns of the same rows,
 // or matrices that alternate. Understands views with the same leading extents and byte steps, rows without gaps, and
-// dimensions that nest; false for anything else.
+// dimensions that nest; last dimensions without gaps are one row, so query and key heads of one fused row count. False
+// for anything else.
 bool are_disjoint_rows(const spf_tensor& a, const spf_tensor& b);
 // Same pointer, type, shape and strides.
 bool same_view(const spf_tensor& a, const spf_tensor& b);

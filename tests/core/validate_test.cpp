@@ -1,5 +1,6 @@
 // Every check of src/ops/validate.cpp: what passes, and what each refusal says.
 #include "core/constraint.hpp"
+#include "ops/view.hpp"
 #include "pack/layout.hpp"
 #include "support.hpp"
 
@@ -436,6 +437,17 @@ TEST_F(InPlace, MatricesThatAlternateInOneBufferDoNotOverlap) {
   Y() = strided(a + 8, SPF_F32, {2, 2, 4}, {4, 16, 1});
   X() = strided(a, SPF_F32, {2, 2, 4}, {4, 16, 1});
   EXPECT_EQ(validate(), SPF_OK);
+}
+
+TEST_F(InPlace, HeadsOfOneFusedRowDoNotOverlap) {
+  // buffer[3 tokens][4 + 2 heads][2]: the first four heads and the last two, seen as [tokens, heads, 2].
+  const spf_tensor query = strided(a, SPF_F32, {3, 4, 2}, {12, 2, 1});
+  EXPECT_TRUE(ops::are_disjoint_rows(query, strided(a + 8, SPF_F32, {3, 2, 2}, {12, 2, 1})));
+  EXPECT_FALSE(ops::are_disjoint_rows(query, strided(a + 6, SPF_F32, {3, 2, 2}, {12, 2, 1})));
+  EXPECT_FALSE(ops::are_disjoint_rows(query, strided(a + 9, SPF_F32, {3, 2, 2}, {12, 2, 1})))
+      << "runs into the next row";
+  EXPECT_TRUE(ops::are_disjoint_rows(query, strided(a + 8, SPF_F32, {3, 4}, {12, 1}))) << "of another rank";
+  EXPECT_FALSE(ops::are_disjoint_rows(query, strided(a + 8, SPF_F32, {2, 2, 2}, {12, 2, 1}))) << "other extents";
 }
 
 // Against an exhaustive look at every byte, over all small offsets and nests.
