@@ -57,12 +57,12 @@ std::vector<Case> seeds(const Op& op, size_t most) {
   std::map<std::tuple<std::map<std::string, std::string>, std::string, bool, bool, std::set<std::string>>, size_t> seen;
   std::vector<Case> found;
   for (const Case& c : all_cases()) {
-    if (c.op != op.name) continue;
+    if (c.op != op.name || (c.bench && !op.takes_any_extents())) continue;
     const auto [at, fresh] =
         seen.try_emplace({c.types, c.weight, c.act_order, c.allow_activation_8bit, c.absent}, found.size());
     if (fresh)
       found.push_back(c);
-    else if (!op.takes_any_extents() && !c.bench && is_better(c, found[at->second]))
+    else if (!op.takes_any_extents() && is_better(c, found[at->second]))
       found[at->second] = c;
   }
   return spread(std::move(found), most);
