@@ -88,8 +88,10 @@ class Validator {
     return fail(status, schema_.name, "validate", field, value, allowed);
   }
 
-  // A symbol's extent must be the same wherever it occurs.
-  spf_status bind(int symbol, int64_t extent, const std::string& field) {
+  // A symbol's extent must be the same wherever it occurs. field(): its name, for a refusal only, as launches may not
+  // ask for memory.
+  template <class Field>
+  spf_status bind(int symbol, int64_t extent, const Field& field) {
     int64_t& value = call_.problem.symbols[symbol];
     if (!bound_[symbol]) {
       bound_[symbol] = true;
@@ -97,7 +99,7 @@ class Validator {
       return SPF_OK;
     }
     if (value == extent) return SPF_OK;
-    return bad(SPF_INVALID_SHAPE, field, std::to_string(extent),
+    return bad(SPF_INVALID_SHAPE, field(), std::to_string(extent),
                std::string(schema_.symbols[symbol]) + " = " + std::to_string(value) + " as in the other operands");
   }
 
@@ -132,7 +134,8 @@ class Validator {
     for (int s = 0; s < schema_.symbol_count; ++s) {
       const bool is_n = std::strcmp(schema_.symbols[s], "N") == 0, is_k = std::strcmp(schema_.symbols[s], "K") == 0;
       if (!is_n && !is_k) continue;
-      if (spf_status st = bind(s, is_n ? w.n : w.k, is_n ? "weight.n" : "weight.k"); st != SPF_OK) return st;
+      const auto field = [&] { return is_n ? "weight.n" : "weight.k"; };
+      if (spf_status st = bind(s, is_n ? w.n : w.k, field); st != SPF_OK) return st;
     }
     return SPF_OK;
   }
@@ -205,14 +208,14 @@ class Validator {
     for (int d = 0; d < fixed; ++d) {
       const DimSchema& dim = o.dims[d + (leading ? 1 : 0)];
       const int64_t extent = t.shape[lead_dims + d];
-      const std::string field = indexed(o.name, "shape", lead_dims + d);
+      const auto field = [&] { return indexed(o.name, "shape", lead_dims + d); };
       if (dim.symbol < 0) {
         if (extent != dim.factor)
-          return bad(SPF_INVALID_SHAPE, field, std::to_string(extent), std::to_string(dim.factor));
+          return bad(SPF_INVALID_SHAPE, field(), std::to_string(extent), std::to_string(dim.factor));
         continue;
       }
       if (extent % dim.factor != 0)
-        return bad(SPF_INVALID_SHAPE, field, std::to_string(extent), "a multiple of " + std::to_string(dim.factor));
+        return bad(SPF_INVALID_SHAPE, field(), std::to_string(extent), "a multiple of " + std::to_string(dim.factor));
       if (spf_status s = bind(dim.symbol, extent / dim.factor, field); s != SPF_OK) return s;
     }
     return SPF_OK;
@@ -230,7 +233,7 @@ class Validator {
     if (lead_count_ != count || !std::equal(t.shape, t.shape + count, lead_owner_->shape))
       return bad(SPF_INVALID_SHAPE, std::string(o.name) + ".shape", shape_text(t),
                  "leading dimensions " + list_text(lead_owner_->shape, lead_count_) + " as in " + lead_name_);
-    return bind(o.dims[0].symbol, product, std::string(o.name) + ".shape");
+    return bind(o.dims[0].symbol, product, [&] { return std::string(o.name) + ".shape"; });
   }
 
   spf_status strides(const OperandSchema& o, const spf_tensor& t) {

@@ -56,14 +56,21 @@ std::string join(std::span<const char* const> items) {
 
 struct Refusal {
   const char* code = nullptr; // nullptr: no refusal
-  std::string reason;
+  std::string reason;         // left empty where nobody asked: launches plan too, and may not ask for memory
 };
+
+template <class Reason>
+Refusal refuse(bool explain, const char* code, const Reason& reason) {
+  return {code, explain ? std::string(reason()) : std::string()};
+}
 
 // Can this kernel's code run on the device at all? For a device given by name the question is what the kernel could be
 // built for; for a real one, what this build holds.
-Refusal device_refusal(const KernelRow& kernel, const spf_device_facts& facts, const ManifestTable& table) {
+Refusal device_refusal(const KernelRow& kernel, const spf_device_facts& facts, const ManifestTable& table,
+                       bool explain) {
   if (kernel.device == SPF_CPU) {
-    if (const char* need = missing_cpu_feature(kernel, facts)) return {"feature", std::string("needs ") + need};
+    if (const char* need = missing_cpu_feature(kernel, facts))
+      return refuse(explain, "feature", [&] { return std::string("needs ") + need; });
     return {};
   }
   const arch::Target device = target_of(facts);
@@ -73,14 +80,15 @@ Refusal device_refusal(const KernelRow& kernel, const spf_device_facts& facts, c
     return false;
   };
   const bool possible = covered_by(kernel.potential);
-  if (facts.is_pretend != 0) {
-    if (possible) return {};
-    return {"target", kernel.needs.empty() ? "not made for this target" : "needs " + join(kernel.needs)};
-  }
-  if (covered_by(kernel.coverage)) return {};
-  if (!possible) return {"target", kernel.needs.empty() ? "not made for this target" : "needs " + join(kernel.needs)};
-  return {"not_built", "this build holds code for: " + std::string(*table.targets ? table.targets : "no GPU") +
-                           "; add the target with -DSPEARFISH_CUDA=ON -DSPEARFISH_CUDA_ARCHS"};
+  if (facts.is_pretend != 0 ? possible : covered_by(kernel.coverage)) return {};
+  if (!possible)
+    return refuse(explain, "target", [&] {
+      return kernel.needs.empty() ? std::string("not made for this target") : "needs " + join(kernel.needs);
+    });
+  return refuse(explain, "not_built", [&] {
+    return "this build holds code for: " + std::string(*table.targets ? table.targets : "no GPU") +
+           "; add the target with -DSPEARFISH_CUDA=ON -DSPEARFISH_CUDA_ARCHS";
+  });
 }
 
 bool forbidden(const KernelRow& kernel, const InstanceRow* instance, const Demands& demands) {
@@ -91,17 +99,21 @@ bool forbidden(const KernelRow& kernel, const InstanceRow* instance, const Deman
 
 // Everything that is decided before the policy is asked.
 Refusal static_refusal(const KernelRow& kernel, const Problem& problem, const spf_device_facts& facts,
-                       const Demands& demands, const ManifestTable& table) {
-  if (forbidden(kernel, nullptr, demands)) return {"forbidden", "forbidden by the caller"};
-  if (Refusal r = device_refusal(kernel, facts, table); r.code != nullptr) return r;
+                       const Demands& demands, const ManifestTable& table, bool explain) {
+  const auto because = [&](const char* code, const char* reason) {
+    return refuse(explain, code, [&] { return reason; });
+  };
+  if (forbidden(kernel, nullptr, demands)) return because("forbidden", "forbidden by the caller");
+  if (Refusal r = device_refusal(kernel, facts, table, explain); r.code != nullptr) return r;
   if (kernel.determinism == Determinism::kNone && !problem.allow_nondeterministic)
-    return {"determinism", "uses atomics; allow_nondeterministic is 0"};
+    return because("determinism", "uses atomics; allow_nondeterministic is 0");
   if (kernel.activation == Activation::kQuantizedS8 && !problem.allow_activation_8bit)
-    return {"activation", "quantizes activations to 8 bits; allow_activation_8bit is 0"};
+    return because("activation", "quantizes activations to 8 bits; allow_activation_8bit is 0");
   if (problem.op->packed_weight && *problem.layout != '\0') {
     bool reads = false;
     for (const char* layout : kernel.layouts) reads |= std::string_view(layout) == problem.layout;
-    if (!reads) return {"layout", "reads " + join(kernel.layouts) + ", not " + problem.layout};
+    if (!reads)
+      return refuse(explain, "layout", [&] { return "reads " + join(kernel.layouts) + ", not " + problem.layout; });
   }
   return {};
 }
@@ -140,7 +152,7 @@ bool all_built(const KernelRow& kernel) {
 }
 
 Refusal ask_policy(const KernelRow& kernel, const Problem& problem, const spf_device_facts& facts,
-                   const Demands& demands, PolicyResult* result) {
+                   const Demands& demands, bool explain, PolicyResult* result) {
   const bool any_instance = demands.require == nullptr || name_matches(kernel, nullptr, demands.require);
   if (any_instance && demands.forbid_count == 0 && (facts.is_pretend != 0 || all_built(kernel))) {
     *result = kernel.policy(problem, facts, kernel.instances);
@@ -150,7 +162,7 @@ Refusal ask_policy(const KernelRow& kernel, const Problem& problem, const spf_de
     *result = kernel.policy(problem, facts, choices.rows);
     if (result->accepted) result->instance = choices.indices[static_cast<size_t>(result->instance)];
   }
-  if (!result->accepted) return {result->code, result->reason};
+  if (!result->accepted) return refuse(explain, result->code, [&] { return result->reason; });
   return {};
 }
 
@@ -228,8 +240,8 @@ spf_status choose(const Problem& problem, const spf_device_facts& facts, const D
       continue;
     }
     PolicyResult result;
-    Refusal refusal = static_refusal(kernel, problem, facts, demands, table);
-    if (refusal.code == nullptr) refusal = ask_policy(kernel, problem, facts, demands, &result);
+    Refusal refusal = static_refusal(kernel, problem, facts, demands, table, explain);
+    if (refusal.code == nullptr) refusal = ask_policy(kernel, problem, facts, demands, explain, &result);
     if (refusal.code != nullptr) {
       if (explain) reject(kernel, refusal.code, std::move(refusal.reason));
       continue;
