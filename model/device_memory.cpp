@@ -39,14 +39,11 @@ class CpuDeviceMemory final : public DeviceMemory {
   size_t available() const override { return available_memory(); }
 
   MemoryBlock allocate(size_t bytes) override {
-    void* data = ::operator new (bytes > 0 ? bytes : 1, std::align_val_t{kAlignment}, std::nothrow);
-    if (data == nullptr)
-      throw Error(SPF_OUT_OF_MEMORY, "", "memory", std::to_string(bytes) + " bytes asked for", "what the machine has");
-    std::memset(data, 0, bytes);
+    MemoryBlock block(this, take(bytes), bytes, false);
     count(bytes);
-    return {this, static_cast<std::byte*>(data), bytes, false};
+    return block;
   }
-  MemoryBlock allocate_host(size_t bytes) override { return allocate(bytes); }
+  MemoryBlock allocate_host(size_t bytes) override { return {this, take(bytes), bytes, true}; }
 
   void copy_in(void* device, const void* host, size_t bytes) override { move(device, host, bytes); }
   void copy_out(void* host, const void* device, size_t bytes) override { move(host, device, bytes); }
@@ -54,11 +51,18 @@ class CpuDeviceMemory final : public DeviceMemory {
   std::function<void()> record(std::function<void()> body) override { return body; }
 
  private:
+  static std::byte* take(size_t bytes) {
+    void* data = ::operator new (bytes > 0 ? bytes : 1, std::align_val_t{kAlignment}, std::nothrow);
+    if (data == nullptr)
+      throw Error(SPF_OUT_OF_MEMORY, "", "memory", std::to_string(bytes) + " bytes asked for", "what the machine has");
+    std::memset(data, 0, bytes);
+    return static_cast<std::byte*>(data);
+  }
   static void move(void* to, const void* from, size_t bytes) {
     if (bytes > 0) std::memcpy(to, from, bytes);
   }
   void release(MemoryBlock& block) noexcept override {
-    allocated_ -= block.bytes();
+    if (!block.host()) allocated_ -= block.bytes();
     ::operator delete (block.data(), std::align_val_t{kAlignment});
   }
 };
