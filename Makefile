@@ -4,10 +4,10 @@ export JOBS
 
 .PHONY: run test test-asan test-gpu fuzz lint format setup install clean help
 
-run: ## install what is missing, build, and run every weight format through its kernel on this machine
+run: ## install what is missing, build, and run the sample model in every weight format: text, size, quality, speed
 	@scripts/setup run
 	@scripts/build cpu spearfish_cli
-	@build/cpu/cli/spearfish demo $(ARGS)
+	@build/cpu/cli/spearfish compare models/sample --text models/sample/held_out.txt --limit 12288 --svg out/quality.svg $(ARGS)
 
 test: ## install what is missing, build, test, lint; with an nvcc also the CUDA build for Hopper; in CI also the fuzzers
 	@scripts/setup run test

@@ -60,5 +60,9 @@ std::unique_ptr<Command> make_bench_command();
 std::unique_ptr<Command> make_doctor_command();
 std::unique_ptr<Command> make_quantize_command();
 std::unique_ptr<Command> make_plan_command();
+std::unique_ptr<Command> make_generate_command();
+std::unique_ptr<Command> make_perplexity_command();
+std::unique_ptr<Command> make_inspect_command();
+std::unique_ptr<Command> make_compare_command();
 
 } // namespace spearfish::cli

@@ -57,7 +57,8 @@ TEST(Usage, HelpOfEveryCommandHasAnExampleAndExitCodes) {
   EXPECT_TRUE(contains(top.out, "Exit codes: 0 success, 1 failure, 2 wrong usage, 3 no kernel can run, 4 a file is"));
   EXPECT_TRUE(contains(top.out, "5 not enough memory."));
   const std::vector<std::string> names = listed_commands(top.out);
-  for (const char* name : {"doctor", "plan", "coverage", "demo", "check", "bench"})
+  for (const char* name :
+       {"doctor", "plan", "coverage", "generate", "perplexity", "inspect", "compare", "demo", "check", "bench"})
     EXPECT_EQ(std::count(names.begin(), names.end(), name), 1) << name << " is not listed";
   for (const std::string& name : names) {
     const Result help = command({name, "--help"});

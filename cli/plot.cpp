@@ -1,0 +1,119 @@
+#include "plot.hpp"
+
+#include <algorithm>
+#include <cmath>
+
+#include <fmt/format.h>
+
+namespace spearfish::cli {
+namespace {
+
+constexpr double kWidth = 900, kHeight = 560, kLeft = 80, kRight = 40, kTop = 60, kBottom = 70;
+constexpr double kText = 13; // height of a line of labels
+
+// An axis from `lo` to `hi` with a step of 1, 2 or 5 times a power of ten.
+struct Axis {
+  double lo, hi, step;
+
+  Axis(double least, double most) {
+    if (!(most > least)) most = least + 1;
+    const double rough = (most - least) / 6, power = std::pow(10.0, std::floor(std::log10(rough)));
+    step = power * (rough / power < 1.5 ? 1 : rough / power < 3.5 ? 2 : rough / power < 7.5 ? 5 : 10);
+    lo = std::floor(least / step) * step;
+    hi = std::ceil(most / step) * step;
+  }
+  double share(double value) const { return (value - lo) / (hi - lo); }
+  std::string text(double value) const {
+    const int digits = std::max(0, static_cast<int>(std::ceil(-std::log10(step) - 1e-9)));
+    return fmt::format("{:.{}f}", std::fabs(value) < step / 1e6 ? 0.0 : value, digits);
+  }
+};
+
+std::string escaped(const std::string& text) {
+  std::string out;
+  for (const char c : text) {
+    switch (c) {
+      case '&':
+        out += "&amp;";
+        break;
+      case '<':
+        out += "&lt;";
+        break;
+      case '>':
+        out += "&gt;";
+        break;
+      default:
+        out += c;
+    }
+  }
+  return out;
+}
+
+// Where each label's baseline goes: right of its point, pushed down while it meets one above it.
+std::vector<double> label_heights(const std::vector<std::pair<double, double>>& at,
+                                  const std::vector<PlotPoint>& points) {
+  std::vector<size_t> order(points.size());
+  for (size_t i = 0; i < order.size(); ++i) order[i] = i;
+  std::sort(order.begin(), order.end(), [&](size_t a, size_t b) { return at[a].second < at[b].second; });
+  std::vector<double> heights(points.size());
+  std::vector<size_t> placed;
+  const auto width = [&](size_t i) { return 7.0 * static_cast<double>(points[i].label.size()); };
+  for (const size_t i : order) {
+    double y = at[i].second + 4;
+    for (const size_t other : placed) {
+      const bool beside = at[i].first < at[other].first + width(other) && at[other].first < at[i].first + width(i);
+      if (beside && std::fabs(y - heights[other]) < kText) y = heights[other] + kText;
+    }
+    heights[i] = y;
+    placed.push_back(i);
+  }
+  return heights;
+}
+
+} // namespace
+
+std::string scatter_svg(const std::string& title, const std::string& x_label, const std::string& y_label,
+                        const std::vector<PlotPoint>& points) {
+  double x_lo = 0, x_hi = 0, y_lo = 0, y_hi = 0;
+  for (const PlotPoint& p : points) {
+    x_hi = std::max(x_hi, p.x);
+    y_lo = std::min(y_lo, p.y);
+    y_hi = std::max(y_hi, p.y);
+  }
+  const Axis x(x_lo, x_hi), y(y_lo, y_hi);
+  const auto px = [&](double v) { return kLeft + x.share(v) * (kWidth - kLeft - kRight); };
+  const auto py = [&](double v) { return kHeight - kBottom - y.share(v) * (kHeight - kTop - kBottom); };
+  std::string out = fmt::format(
+      "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {} {}\" font-family=\"sans-serif\" font-size=\"12\">\n"
+      "<rect width=\"100%\" height=\"100%\" fill=\"white\"/>\n"
+      "<text x=\"{}\" y=\"30\" font-size=\"16\">{}</text>\n",
+      kWidth, kHeight, kLeft, escaped(title));
+  const auto tick = [&](double x1, double y1, double x2, double y2) {
+    out += fmt::format("<path d=\"M{:.1f} {:.1f}L{:.1f} {:.1f}\" stroke=\"#ddd\"/>\n", x1, y1, x2, y2);
+  };
+  for (double v = x.lo; v <= x.hi + x.step / 2; v += x.step) {
+    tick(px(v), kTop, px(v), kHeight - kBottom);
+    out += fmt::format("<text x=\"{:.1f}\" y=\"{:.1f}\" text-anchor=\"middle\">{}</text>\n", px(v),
+                       kHeight - kBottom + 18, x.text(v));
+  }
+  for (double v = y.lo; v <= y.hi + y.step / 2; v += y.step) {
+    tick(kLeft, py(v), kWidth - kRight, py(v));
+    out +=
+        fmt::format("<text x=\"{:.1f}\" y=\"{:.1f}\" text-anchor=\"end\">{}</text>\n", kLeft - 8, py(v) + 4, y.text(v));
+  }
+  out += fmt::format("<text x=\"{:.1f}\" y=\"{:.1f}\" text-anchor=\"middle\">{}</text>\n",
+                     (kLeft + kWidth - kRight) / 2, kHeight - 22, escaped(x_label));
+  out += fmt::format(
+      "<text x=\"22\" y=\"{0:.1f}\" text-anchor=\"middle\" transform=\"rotate(-90 22 {0:.1f})\">{1}</text>\n",
+      (kTop + kHeight - kBottom) / 2, escaped(y_label));
+  std::vector<std::pair<double, double>> at;
+  for (const PlotPoint& p : points) at.emplace_back(px(p.x), py(p.y));
+  const std::vector<double> heights = label_heights(at, points);
+  for (size_t i = 0; i < points.size(); ++i)
+    out += fmt::format(
+        "<circle cx=\"{:.1f}\" cy=\"{:.1f}\" r=\"4\" fill=\"#1f6feb\"/>\n<text x=\"{:.1f}\" y=\"{:.1f}\">{}</text>\n",
+        at[i].first, at[i].second, at[i].first + 8, heights[i], escaped(points[i].label));
+  return out + "</svg>\n";
+}
+
+} // namespace spearfish::cli
