@@ -1,6 +1,7 @@
 #include "model/decoder.hpp"
 
 #include <algorithm>
+#include <cmath>
 
 namespace spearfish::model {
 namespace {
@@ -276,6 +277,12 @@ Program Decoder::head(int64_t first, int64_t count, int64_t to) const {
   program.add(linear.group.name(), [&linear, x, out](const Launch& launch) {
     spearfish::linear(x, linear.packed, linear.bias, out, launch);
   });
+  if (config_.logit_softcap != 0 && options_.device == Device::cpu())
+    program.add_host([out, cap = config_.logit_softcap] {
+      auto* logit = static_cast<float*>(out.data());
+      for (int64_t i = 0; i < out.elements(); ++i)
+        logit[i] = static_cast<float>(cap * std::tanh(static_cast<double>(logit[i]) / cap));
+    });
   return program;
 }
 

@@ -40,7 +40,8 @@ class Decoder {
   Program prefill(int64_t sequence, int64_t tokens) const;
   // One token of every sequence, up to the last norm. Fill the same, entry i for sequence i.
   Program decode() const;
-  // Logits of rows first .. first + count - 1 of the step before, into rows to .. of the logits.
+  // Logits of rows first .. first + count - 1 of the step before, into rows to .. of the logits; capped on the CPU
+  // only, where the host can reach them: no op does it.
   Program head(int64_t first, int64_t count, int64_t to) const;
   // Draws from rows first .. first + count - 1 of the logits. Fill the sampling inputs.
   Program draw(int64_t first, int64_t count) const;

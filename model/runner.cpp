@@ -41,7 +41,7 @@ std::string mib(size_t bytes) {
   return std::to_string(tenths / 10) + "." + std::to_string(tenths % 10) + " MiB";
 }
 
-// How often logit_softcap saturates: cap * tanh(logit / cap).
+// cap * tanh(logit / cap); a cap of 0 is none.
 void cap_logits(std::span<float> logits, double cap) {
   if (cap == 0) return;
   for (float& v : logits) v = static_cast<float>(cap * std::tanh(static_cast<double>(v) / cap));
@@ -144,6 +144,10 @@ class Runner::Impl : public Model {
   void check_sequence(int64_t sequence) const { expect_range("sequence", sequence, 0, options.batch - 1); }
 
   void set_sampling(int64_t sequence, const SamplingOptions& sampling) {
+    // The cap changes no order, so the likeliest token needs none.
+    if (sampling.temperature > 0 && checkpoint.config().logit_softcap != 0 && !memory->is_cpu())
+      throw Error(SPF_UNSUPPORTED, checkpoint.tensors().name(), "temperature", std::to_string(sampling.temperature),
+                  "0 on a GPU for models that cap their logits");
     decoder.temperature[sequence] = static_cast<float>(sampling.temperature);
     decoder.top_k[sequence] = sampling.top_k;
     decoder.top_p[sequence] = static_cast<float>(sampling.top_p);
@@ -274,7 +278,7 @@ class Runner::Impl : public Model {
     std::vector<float> out(static_cast<size_t>(count * checkpoint.config().vocab));
     memory->copy_out(out.data(), decoder.logits(row), out.size() * sizeof(float));
     memory->wait();
-    cap_logits(out, checkpoint.config().logit_softcap);
+    if (!memory->is_cpu()) cap_logits(out, checkpoint.config().logit_softcap); // on the CPU they are already
     return out;
   }
 

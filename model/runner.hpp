@@ -100,7 +100,8 @@ class Runner {
 
   // Forgets a sequence.
   void clear(int64_t sequence);
-  // How tokens of a sequence are drawn from here on.
+  // How tokens of a sequence are drawn from here on. Error (SPF_UNSUPPORTED) for a temperature above 0 on a GPU if the
+  // model caps its logits (Gemma-2).
   void set_sampling(int64_t sequence, const SamplingOptions& options);
 
   // Appends tokens to a sequence and draws the one after them. Error: SPF_INVALID_ARGUMENT for no tokens, an id outside
