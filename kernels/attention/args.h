@@ -1,4 +1,7 @@
 // What every implementation of an attention op reads: where queries, keys and values lie, who sees what, as plain data.
+//
+// What is not a member has internal linkage: this header is compiled once per instruction set, and an inline definition
+// shared between such files could end up, with AVX-512 in it, as the one copy that every caller runs.
 #pragma once
 
 #include <cstdint>
@@ -107,21 +110,23 @@ struct AttentionArgs {
 
 enum class AttentionOp : uint8_t { kDecode, kPaged, kPrefill, kPrefillPaged };
 
-inline AttentionOp attention_op(std::string_view name) {
+namespace {
+
+[[maybe_unused]] inline AttentionOp attention_op(std::string_view name) {
   if (name == "attention_decode") return AttentionOp::kDecode;
   if (name == "paged_attention") return AttentionOp::kPaged;
   return name == "attention_prefill" ? AttentionOp::kPrefill : AttentionOp::kPrefillPaged;
 }
 
-inline const float* float_data(const spf_tensor* t) {
+[[maybe_unused]] inline const float* float_data(const spf_tensor* t) {
   return t != nullptr ? static_cast<const float*>(t->data) : nullptr;
 }
-inline const int32_t* index_data(const spf_tensor* t) {
+[[maybe_unused]] inline const int32_t* index_data(const spf_tensor* t) {
   return t != nullptr ? static_cast<const int32_t*>(t->data) : nullptr;
 }
 
 // Key and value of the four layouts as RowStrides.
-inline void kv_strides(const Call& call, AttentionOp op, AttentionArgs* args) {
+[[maybe_unused]] inline void kv_strides(const Call& call, AttentionOp op, AttentionArgs* args) {
   const bool contiguous = op == AttentionOp::kPrefill;
   const spf_tensor& k = *call.operand(contiguous ? "key" : "key_cache");
   const spf_tensor& v = *call.operand(contiguous ? "value" : "value_cache");
@@ -146,7 +151,7 @@ inline void kv_strides(const Call& call, AttentionOp op, AttentionArgs* args) {
   if (args->block_size < 1) args->block_size = 1;
 }
 
-inline AttentionArgs attention_args(const Call& call) {
+[[maybe_unused]] inline AttentionArgs attention_args(const Call& call) {
   const AttentionOp op = attention_op(call.problem.op->name);
   AttentionArgs args;
   const spf_tensor& q = *call.operand("query");
@@ -194,6 +199,8 @@ inline AttentionArgs attention_args(const Call& call) {
   return args;
 }
 
+} // namespace
+
 // --- merge_attn_states -----------------------------------------------------------------------------------------------
 
 struct MergeArgs {
@@ -207,7 +214,9 @@ struct MergeArgs {
   int64_t tokens = 0, heads = 0, dims = 0;
 };
 
-inline MergeArgs merge_args(const Call& call) {
+namespace {
+
+[[maybe_unused]] inline MergeArgs merge_args(const Call& call) {
   MergeArgs args;
   const auto state = [&](const char* data, const char* lse) {
     const spf_tensor& t = *call.operand(data);
@@ -225,4 +234,5 @@ inline MergeArgs merge_args(const Call& call) {
   return args;
 }
 
+} // namespace
 } // namespace spf::attention
