@@ -3,6 +3,8 @@
 #include <cstdlib>
 #include <filesystem>
 #include <fstream>
+#include <map>
+#include <memory>
 #include <thread>
 
 #include <fmt/format.h>
@@ -10,6 +12,7 @@
 #include <nlohmann/json.hpp>
 #include <unistd.h>
 
+#include "check/run.hpp"
 #include "command.hpp"
 #include "problem.hpp"
 #include "sample.hpp"
@@ -131,7 +134,25 @@ class DoctorCommand : public Command {
           "unset OMP_NUM_THREADS, or set it higher");
   }
 
-  // Runs every op in every type on a few numbers; ops with a packed weight in every weight format.
+  // The smallest cases of an op, one for each combination of types: numbers and ids that its header allows.
+  static std::vector<spf::check::Problem> small_problems(const std::string& op) {
+    std::map<std::map<std::string, std::string>, spf::check::Problem> smallest;
+    for (const spf::check::Case& c : spf::check::embedded_cases({})) {
+      if (c.op != op || c.bench) continue;
+      const spf::check::Problem problem = spf::check::make_problem(c);
+      const bool empty =
+          problem.rows() == 0 || std::any_of(problem.operands.begin(), problem.operands.end(),
+                                             [](const auto& o) { return o.present && o.elements() == 0; });
+      if (empty || !spf::check::is_legal(problem)) continue; // some cases are there to be refused
+      const auto [at, added] = smallest.try_emplace(c.types, problem);
+      if (!added && problem.elements() < at->second.elements()) at->second = problem;
+    }
+    std::vector<spf::check::Problem> out;
+    for (const auto& [types, problem] : smallest) out.push_back(problem);
+    return out;
+  }
+
+  // Runs every op in every combination of types on a few numbers; ops with a packed weight in every weight format.
   void check_cpu_ops() {
     size_t calls = 0, failures = 0;
     const std::vector<OpInfo> all = ops();
@@ -139,37 +160,33 @@ class DoctorCommand : public Command {
       ++calls;
       try {
         body();
-      } catch (const Error& e) {
+      } catch (const std::exception& e) {
         ++failures;
         add(Level::kBroken, fmt::format("{} does not run on the CPU: {}", what, e.what()),
             fmt::format("report it, with the output of: spearfish doctor --json"));
       }
     };
+    const std::unique_ptr<spf::check::Memory> memory = spf::check::open_device("cpu");
     for (const OpInfo& op : all) {
       if (op.takes_packed_weight) {
         for (const std::string& format : quant_scheme_names())
           attempt(op.name + " with " + format, [&] { run_with_weight(op, format); });
         continue;
       }
-      for (ScalarType type : op.operands.front().types)
-        attempt(op.name + " in " + name(type), [&] { run_plain(op, type); });
+      for (const spf::check::Problem& problem : small_problems(op.name))
+        attempt(op.name + " " + problem.name, [&] { run_plain(*memory, problem); });
     }
     if (failures == 0)
       add(Level::kOk,
           fmt::format("{} ops run on the CPU, in all types and weight formats ({} calls)", all.size(), calls));
   }
 
-  static void run_plain(const OpInfo& op, ScalarType type) {
-    Extents extents;
-    for (const std::string& symbol : symbols_of(op)) extents[symbol] = {symbol == "*" ? 3 : 16};
-    std::vector<OwnedTensor> owned;
-    std::vector<OptionalTensor> operands;
-    for (const OptionalTensor& shape_of : operands_without_data(op, extents, type, {}, Device::cpu())) {
-      owned.emplace_back(shape_of->type(), shape_of->shape(),
-                         normal_values(static_cast<size_t>(shape_of->elements()), 1.0, owned.size()));
-      operands.emplace_back(owned.back().view());
-    }
-    run_planned(op.name, operands, nullptr);
+  static void run_plain(spf::check::Memory& memory, const spf::check::Problem& problem) {
+    const std::vector<spf::check::Layout> contiguous(problem.operands.size());
+    const auto inputs = spf::check::make_inputs(problem, spf::check::Pattern::kPlain);
+    const spf::check::Outcome outcome = spf::check::run({memory}, problem, inputs, contiguous, {});
+    if (outcome.status != SPF_OK) throw std::runtime_error(outcome.error.message);
+    if (!outcome.damage.empty()) throw std::runtime_error(outcome.damage);
   }
 
   static void run_with_weight(const OpInfo& op, const std::string& format) {
@@ -230,19 +247,15 @@ class DoctorCommand : public Command {
     const DeviceFacts& gpu = gpus_[static_cast<size_t>(index)];
     const std::string where = fmt::format("cuda:{} ({}, {})", index, gpu.name, capability_text(gpu.compute_capability));
     std::vector<std::string> runs, not_built, without;
+    const std::unique_ptr<spf::check::Memory> memory = spf::check::open_device(fmt::format("cuda:{}", index));
     for (const OpInfo& op : ops()) {
       if (op.takes_packed_weight) continue;
-      Extents extents;
-      for (const std::string& symbol : symbols_of(op)) extents[symbol] = {symbol == "*" ? 3 : 16};
-      const ScalarType type = op.operands.front().types.front();
-      Plan plan;
-      Launch launch(Device::cuda(index));
-      launch.plan_only(plan);
-      try {
-        call(op.name, operands_without_data(op, extents, type, {}, Device::cuda(index)), {}, launch);
-        runs.push_back(op.name);
-      } catch (const Error& e) {
-        (e.status() == SPF_NOT_BUILT ? not_built : without).push_back(op.name);
+      for (const spf::check::Problem& problem : small_problems(op.name)) {
+        const std::vector<spf::check::Layout> contiguous(problem.operands.size());
+        spf_status status = SPF_OK;
+        spf::check::Call({*memory}, problem, contiguous).query({}, &status);
+        (status == SPF_OK ? runs : status == SPF_NOT_BUILT ? not_built : without).push_back(op.name);
+        break;
       }
     }
     if (!runs.empty())

@@ -140,9 +140,12 @@ std::vector<OptionalTensor> operands_without_data(const OpInfo& op, const Extent
         throw UsageError(fmt::format("{} needs the extent of {}: --dims {}=...", op.name, dim.symbol, dim.symbol));
       for (int64_t extent : given->second) shape.push_back(dim.factor * extent);
     }
-    // Operands take the type that was asked for; those that cannot (indices, scales) have the first that they take.
-    const bool takes = std::find(operand.types.begin(), operand.types.end(), type) != operand.types.end();
-    out.emplace_back(Tensor(nullptr, takes ? type : operand.types.front(), shape, device));
+    // Operands of activations take the type that was asked for, and are refused if they cannot; those that never hold
+    // activations (indices, scales) have the first type that they take.
+    const auto has = [&](ScalarType t) {
+      return std::find(operand.types.begin(), operand.types.end(), t) != operand.types.end();
+    };
+    out.emplace_back(Tensor(nullptr, has(type) || has(SPF_BF16) ? type : operand.types.front(), shape, device));
   }
   return out;
 }

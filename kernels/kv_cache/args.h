@@ -1,5 +1,8 @@
 // What every implementation of a kv_cache op reads. All of them move rows: an op says where the rows of an item (a
 // token, a pair of blocks) come from and go to, and what happens to a number on the way.
+//
+// What is no member has internal linkage: this header is compiled once per instruction set, and an inline definition
+// shared between such files could end up, with AVX-512 in it, as the one copy that every caller runs.
 #pragma once
 
 #include <string_view>
@@ -130,24 +133,24 @@ struct Moves {
   }
 };
 
-inline bool is_fp8(spf_scalar_type type) { return type == SPF_E4M3 || type == SPF_E5M2; }
-inline int64_t bytes_of(spf_scalar_type type) {
+namespace {
+
+[[maybe_unused]] inline bool is_fp8(spf_scalar_type type) { return type == SPF_E4M3 || type == SPF_E5M2; }
+[[maybe_unused]] inline int64_t bytes_of(spf_scalar_type type) {
   return type == SPF_F32 ? 4 : type == SPF_F16 || type == SPF_BF16 ? 2 : 1;
 }
-inline Change change_of(spf_scalar_type from, spf_scalar_type to) {
+[[maybe_unused]] inline Change change_of(spf_scalar_type from, spf_scalar_type to) {
   return from == to ? Change::kCopy : is_fp8(to) ? Change::kQuantize : Change::kDequantize;
 }
 
-namespace detail {
-
-inline void take_ids(const spf_tensor& ids, Moves* m) {
+[[maybe_unused]] inline void take_ids(const spf_tensor& ids, Moves* m) {
   m->ids = ids.data;
   m->wide_ids = ids.type == SPF_I64;
   m->id_stride = ids.stride[ids.rank - 1];
   m->pair_stride = ids.stride[0];
 }
 
-inline void take_scales(const Call& call, const char* const (&names)[2], Moves* m) {
+[[maybe_unused]] inline void take_scales(const Call& call, const char* const (&names)[2], Moves* m) {
   for (int s = 0; s < m->sides; ++s)
     if (const spf_tensor* scale = call.operand(names[s])) {
       m->side[s].scale = static_cast<const float*>(scale->data);
@@ -155,7 +158,7 @@ inline void take_scales(const Call& call, const char* const (&names)[2], Moves* 
     }
 }
 
-inline void write_moves(const Call& call, bool first_layout, Moves* m) {
+[[maybe_unused]] inline void write_moves(const Call& call, bool first_layout, Moves* m) {
   const char* const from_names[2] = {"key", "value"};
   const char* const to_names[2] = {"key_cache", "value_cache"};
   const Problem& p = call.problem;
@@ -192,7 +195,7 @@ inline void write_moves(const Call& call, bool first_layout, Moves* m) {
   m->to_type = call.operand("key_cache")->type;
 }
 
-inline void block_moves(const Call& call, bool within, Moves* m) {
+[[maybe_unused]] inline void block_moves(const Call& call, bool within, Moves* m) {
   const char* const names[2] = {within ? "key_cache" : "source", "value_cache"};
   m->kind = Kind::kBlocks;
   m->sides = within ? 2 : 1;
@@ -212,7 +215,7 @@ inline void block_moves(const Call& call, bool within, Moves* m) {
   }
 }
 
-inline void gather_moves(const Call& call, Moves* m) {
+[[maybe_unused]] inline void gather_moves(const Call& call, Moves* m) {
   const Problem& p = call.problem;
   const spf_tensor &cache = *call.operand("cache"), &out = *call.operand("out");
   const spf_tensor* const starts = call.operand("seq_starts");
@@ -241,7 +244,7 @@ inline void gather_moves(const Call& call, Moves* m) {
   m->to_type = out.type;
 }
 
-inline void convert_moves(const Call& call, Moves* m) {
+[[maybe_unused]] inline void convert_moves(const Call& call, Moves* m) {
   const spf_tensor* const both[2] = {call.operand("source"), call.operand("out")};
   m->kind = Kind::kConvert;
   m->items = call.problem.extent("*");
@@ -255,20 +258,18 @@ inline void convert_moves(const Call& call, Moves* m) {
   m->to_type = both[1]->type;
 }
 
-} // namespace detail
-
-inline Moves moves_of(const Call& call) {
+[[maybe_unused]] inline Moves moves_of(const Call& call) {
   const std::string_view op = call.problem.op->name;
   Moves m;
-  if (op == "reshape_and_cache_flash" || op == "reshape_and_cache")
-    detail::write_moves(call, op == "reshape_and_cache", &m);
-  if (op == "copy_blocks" || op == "swap_blocks") detail::block_moves(call, op == "copy_blocks", &m);
-  if (op == "gather_cache") detail::gather_moves(call, &m);
-  if (op == "convert_fp8") detail::convert_moves(call, &m);
+  if (op == "reshape_and_cache_flash" || op == "reshape_and_cache") write_moves(call, op == "reshape_and_cache", &m);
+  if (op == "copy_blocks" || op == "swap_blocks") block_moves(call, op == "copy_blocks", &m);
+  if (op == "gather_cache") gather_moves(call, &m);
+  if (op == "convert_fp8") convert_moves(call, &m);
   m.change = change_of(m.from_type, m.to_type);
   for (int32_t shift = 0; shift < 31; ++shift)
     if (m.block_size == int64_t{1} << shift) m.block_shift = shift;
   return m;
 }
 
+} // namespace
 } // namespace spf::kv_cache

@@ -1,4 +1,7 @@
 // What every implementation of a rope op reads: heads by token, positions and the table, as plain data.
+//
+// What is no member has internal linkage: this header is compiled once per instruction set, and an inline definition
+// shared between such files could end up, with AVX-512 in it, as the one copy that every caller runs.
 #pragma once
 
 #include <string_view>
@@ -42,10 +45,14 @@ struct RopeArgs {
   }
 };
 
-inline bool is_fused(const Call& call) { return std::string_view(call.problem.op->name) == "fused_qk_norm_rope"; }
+namespace {
+
+[[maybe_unused]] inline bool is_fused(const Call& call) {
+  return std::string_view(call.problem.op->name) == "fused_qk_norm_rope";
+}
 
 // A view with the dimensions that number tokens, and then one of no interest, as row_space() expects it.
-inline spf_tensor tokens_of(const spf_tensor& t, int drop) {
+[[maybe_unused]] inline spf_tensor tokens_of(const spf_tensor& t, int drop) {
   spf_tensor rows = t;
   rows.rank -= drop;
   rows.shape[rows.rank] = 1;
@@ -54,7 +61,7 @@ inline spf_tensor tokens_of(const spf_tensor& t, int drop) {
   return rows;
 }
 
-inline RopeArgs rope_args(const Call& call) {
+[[maybe_unused]] inline RopeArgs rope_args(const Call& call) {
   RopeArgs args;
   args.norm = is_fused(call);
   const spf_tensor& query = *call.operand(args.norm ? "qkv" : "query");
@@ -89,4 +96,5 @@ inline RopeArgs rope_args(const Call& call) {
   return args;
 }
 
+} // namespace
 } // namespace spf::rope
