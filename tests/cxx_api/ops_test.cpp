@@ -19,6 +19,24 @@ struct Data {
   std::vector<OptionalTensor> operands;
 };
 
+// Extents and types that go together where an op wants more than equal ones.
+const std::map<std::string, std::map<std::string, int64_t>> kExtents = {
+    {"reshape_and_cache", {{"DX", 1}}}, {"copy_blocks", {{"PAIRS", 8}}}, {"swap_blocks", {{"PAIRS", 8}}}};
+const std::map<std::string, std::map<std::string, ScalarType>> kTypes = {
+    {"reshape_and_cache_flash", {{"key_cache", SPF_E4M3}, {"value_cache", SPF_E4M3}}},
+    {"reshape_and_cache", {{"key_cache", SPF_E4M3}, {"value_cache", SPF_E4M3}}},
+    {"gather_cache", {{"cache", SPF_E4M3}}},
+    {"convert_fp8", {{"out", SPF_E5M2}}}};
+
+template <class T>
+T chosen(const std::map<std::string, std::map<std::string, T>>& special, const std::string& op, const std::string& name,
+         T fallback) {
+  const auto of_op = special.find(op);
+  if (of_op == special.end()) return fallback;
+  const auto of_name = of_op->second.find(name);
+  return of_name == of_op->second.end() ? fallback : of_name->second;
+}
+
 // Operands of an op, "*" = 3 rows, every other symbol 16 (B1, offsets of B sequences, 17), in f32 where that is
 // accepted, filled with small numbers that differ and that its rule for values allows.
 Data make(const OpInfo& op, bool with_optional) {
@@ -35,19 +53,25 @@ Data make(const OpInfo& op, bool with_optional) {
     while (!rest.empty()) {
       const std::string dim = rest.substr(0, rest.find(','));
       rest.erase(0, dim.size() + 1);
-      const int64_t width = dim == "B1" ? kWidth + 1 : kWidth;
-      shape.push_back(dim == "*" ? kRows : dim.find('*') == std::string::npos ? width : std::stoll(dim) * width);
+      const int64_t width = chosen(kExtents, op.name, dim, dim == "B1" ? kWidth + 1 : kWidth);
+      const bool constant = dim.find_first_not_of("0123456789") == std::string::npos;
+      shape.push_back(dim == "*"                           ? kRows
+                      : constant                           ? std::stoll(dim)
+                      : dim.find('*') == std::string::npos ? width
+                                                           : std::stoll(dim) * width);
       count *= shape.back();
     }
     const bool f32 = std::count(operand.types.begin(), operand.types.end(), SPF_F32) > 0;
-    const ScalarType type = f32 ? SPF_F32 : operand.types.front();
+    const ScalarType type = chosen(kTypes, op.name, operand.name, f32 ? SPF_F32 : operand.types.front());
     const double step = f32 ? 8 : 1;
     std::vector<double> values;
     for (int64_t i = 0; i < count; ++i)
       values.push_back(static_cast<double>((i * 29 + 7 * static_cast<int64_t>(data.storage.size())) % 41 - 20) / step);
     for (int64_t i = 0; i < count; ++i) {
       double& value = values[static_cast<size_t>(i)];
-      if (operand.values.rfind("index", 0) == 0) value = static_cast<double>(i % kWidth);
+      if (operand.values.find("index") != std::string::npos) value = static_cast<double>(i % kWidth);
+      if (operand.values.rfind("range", 0) == 0) value = 1;
+      if (operand.values == "positive") value = static_cast<double>(1 + i % 3);
       if (operand.values.rfind("offsets", 0) == 0) value = static_cast<double>(i);
     }
     std::vector<std::byte> bytes(static_cast<size_t>(count) * static_cast<size_t>(describe(type).bits) / 8);
@@ -144,6 +168,28 @@ const std::map<std::string, Typed>& typed_functions() {
        {{}, [](const Operands& o, const Launch& l) { top_k_per_row_decode(*o[0], *o[1], *o[2], l); }}},
       {"large_context_topk",
        {{}, [](const Operands& o, const Launch& l) { large_context_topk(*o[0], *o[1], o[2], *o[3], l); }}},
+      {"rotary_embedding",
+       {{1}, [](const Operands& o, const Launch& l) { rotary_embedding(*o[0], *o[1], o[2], *o[3], {true}, l); }}},
+      {"fused_qk_norm_rope",
+       {{9, 4, 0.5, 1, 1},
+        [](const Operands& o, const Launch& l) {
+          fused_qk_norm_rope(*o[0], *o[1], *o[2], *o[3], *o[4], {9, 4, 0.5, true, true}, l);
+        }}},
+      {"reshape_and_cache_flash",
+       {{},
+        [](const Operands& o, const Launch& l) {
+          reshape_and_cache_flash(*o[0], *o[1], *o[2], *o[3], *o[4], o[5], o[6], l);
+        }}},
+      {"reshape_and_cache",
+       {{},
+        [](const Operands& o, const Launch& l) {
+          reshape_and_cache(*o[0], *o[1], *o[2], *o[3], *o[4], o[5], o[6], l);
+        }}},
+      {"copy_blocks", {{}, [](const Operands& o, const Launch& l) { copy_blocks(*o[0], *o[1], *o[2], l); }}},
+      {"swap_blocks", {{}, [](const Operands& o, const Launch& l) { swap_blocks(*o[0], *o[1], *o[2], l); }}},
+      {"gather_cache",
+       {{}, [](const Operands& o, const Launch& l) { gather_cache(*o[0], *o[1], *o[2], o[3], o[4], *o[5], l); }}},
+      {"convert_fp8", {{0.5}, [](const Operands& o, const Launch& l) { convert_fp8(*o[0], *o[1], 0.5, l); }}},
       {"linear", {{}, [](const Operands&, const Launch&) {}}}, // has a packed weight: below
   };
   return all;
@@ -183,6 +229,9 @@ TEST(TypedOps, TakeTheDefaultsOfTheManifest) {
       {"fatrelu_and_mul", [](const Operands& o) { fatrelu_and_mul(*o[0], *o[1]); }},
       {"swigluoai_and_mul", [](const Operands& o) { swigluoai_and_mul(*o[0], *o[1]); }},
       {"embedding", [](const Operands& o) { embedding(*o[0], *o[1], *o[2]); }},
+      {"rotary_embedding", [](const Operands& o) { rotary_embedding(*o[0], *o[1], o[2], *o[3]); }},
+      {"fused_qk_norm_rope", [](const Operands& o) { fused_qk_norm_rope(*o[0], *o[1], *o[2], *o[3], *o[4], {}); }},
+      {"convert_fp8", [](const Operands& o) { convert_fp8(*o[0], *o[1]); }},
       {"attention_decode",
        [](const Operands& o) {
          attention_decode(*o[0], *o[1], *o[2], *o[3], *o[4], *o[5], {}, {o[6], o[7], o[8], o[9], o[10]});
