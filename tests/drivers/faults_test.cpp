@@ -128,15 +128,17 @@ Fault ignores_strides() {
   };
 }
 
-// Loses what is left over after whole vectors or tiles: the last element comes out wrong where some extent is one more
-// than a multiple of 8.
+// Loses what is left over after whole vectors or tiles: the last element comes out wrong where some extent of an
+// operand is one more than a multiple of 8. A reduction has its tail in an input.
 Fault wrong_tails() {
   return [](const Seen& seen) {
     const spf_status status = seen.really();
     const spf_tensor* out = seen.output();
-    if (status == SPF_OK && !seen.plan_only() && out != nullptr && elements(*out) > 1 &&
-        std::any_of(out->shape, out->shape + out->rank, [](int64_t extent) { return extent % 8 == 1; }))
-      spoil(*out, elements(*out) - 1);
+    const bool tail = std::any_of(seen.operands, seen.operands + seen.count(), [](const spf_tensor* t) {
+      return t != nullptr && elements(*t) > 1 &&
+             std::any_of(t->shape, t->shape + t->rank, [](int64_t extent) { return extent % 8 == 1; });
+    });
+    if (status == SPF_OK && !seen.plan_only() && out != nullptr && tail) spoil(*out, elements(*out) - 1);
     return status;
   };
 }
