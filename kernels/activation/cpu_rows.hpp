@@ -3,6 +3,7 @@
 #pragma once
 
 #include "kernels/activation/args.h"
+#include "kernels/common/float_types.hpp"
 #include "kernels/common/simd/lanes.hpp"
 
 namespace spf::activation {
@@ -128,19 +129,9 @@ spf_status cpu_activation(const Call& call, const LaunchContext& ctx) {
   const Act act = act_of(call);
   const ActArgs args = act_args(call, act);
   if (args.empty()) return SPF_OK;
-  switch (call.problem.type("T")) {
-    case SPF_F32:
-      CpuRows<SPF_F32, kLanes>::run(act, args, ctx.threads);
-      return SPF_OK;
-    case SPF_F16:
-      CpuRows<SPF_F16, kLanes>::run(act, args, ctx.threads);
-      return SPF_OK;
-    case SPF_BF16:
-      CpuRows<SPF_BF16, kLanes>::run(act, args, ctx.threads);
-      return SPF_OK;
-    default:
-      return SPF_INVALID_TYPE;
-  }
+  const bool known = with_float_type(
+      call.problem.type("T"), [&](auto type) { CpuRows<decltype(type)::value, kLanes>::run(act, args, ctx.threads); });
+  return known ? SPF_OK : SPF_INVALID_TYPE;
 }
 
 } // namespace

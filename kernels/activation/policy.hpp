@@ -20,17 +20,13 @@ inline PolicyResult sm75_rows_policy(const Problem& problem, const spf_device_fa
 }
 
 // Measured on one Zen 4 core, bf16 SiLU: 0.8 ns (AVX-512) and 1.3 ns (AVX2) per output.
-inline PolicyResult cpu_rows_policy(const Problem& problem, const spf_device_facts& facts, double ns) {
-  const double threads = policy::useful_threads(facts, elements(problem) * 4);
-  return policy::accept(0, 0.3 + elements(problem) * ns * 1e-3 / threads);
-}
 inline PolicyResult avx512_rows_policy(const Problem& problem, const spf_device_facts& facts,
                                        std::span<const InstanceRow>) {
-  return cpu_rows_policy(problem, facts, 0.8);
+  return policy::cpu_rows(facts, elements(problem), 0.8);
 }
 inline PolicyResult avx2_rows_policy(const Problem& problem, const spf_device_facts& facts,
                                      std::span<const InstanceRow>) {
-  return cpu_rows_policy(problem, facts, 1.3);
+  return policy::cpu_rows(facts, elements(problem), 1.3);
 }
 
 // Scalar loops with fp64 transcendentals: about 7 ns per output, one thread.

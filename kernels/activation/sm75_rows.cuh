@@ -140,11 +140,7 @@ __device__ __forceinline__ uint4 apply(const uint4& first, const uint4& second, 
   } else {
 #pragma unroll
     for (int i = 0; i < kElements; ++i) out[i] = activated<kAct, T>(kSecondActivated ? y[i] : x[i], a);
-    if constexpr (kGated<kAct>) {
-      cuda::round_all<T>(out);
-#pragma unroll
-      for (int i = 0; i < kElements; ++i) out[i] *= kSecondActivated ? x[i] : y[i];
-    }
+    if constexpr (kGated<kAct>) return cuda::multiply_chunks<T>(cuda::pack<T>(out), kSecondActivated ? first : second);
   }
   return cuda::pack<T>(out);
 }
@@ -171,7 +167,7 @@ struct RowsArgs {
   cuda::DeviceRows<2> rows;
 };
 
-inline constexpr int kBlock = 128;
+inline constexpr int kBlock = 256;
 
 // kChunks of a thread lie kBlock apart.
 template <Act kAct, spf_scalar_type T, int kChunks>

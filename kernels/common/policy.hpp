@@ -55,4 +55,9 @@ inline double useful_threads(const spf_device_facts& facts, double bytes) {
   return pieces < 1 ? 1 : pieces < threads ? pieces : threads;
 }
 
+// The one instance of a CPU kernel that walks rows of `elements` values in all, `ns` each on one thread.
+inline PolicyResult cpu_rows(const spf_device_facts& facts, double elements, double ns) {
+  return accept(0, 0.3 + elements * ns * 1e-3 / useful_threads(facts, elements * 4));
+}
+
 } // namespace spf::policy

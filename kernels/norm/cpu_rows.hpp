@@ -2,6 +2,7 @@
 // only. Included by one source per instruction set; see kernels/common/simd/lanes.hpp for why everything is internal.
 #pragma once
 
+#include "kernels/common/float_types.hpp"
 #include "kernels/common/simd/lanes.hpp"
 #include "kernels/norm/args.h"
 
@@ -102,19 +103,9 @@ spf_status cpu_norm(const Call& call, const LaunchContext& ctx) {
   const NormOp op = norm_op(call);
   const NormArgs args = norm_args(call, op);
   if (args.empty()) return SPF_OK;
-  switch (call.problem.type("T")) {
-    case SPF_F32:
-      CpuRows<SPF_F32, kLanes>::run(op, args, ctx.threads);
-      return SPF_OK;
-    case SPF_F16:
-      CpuRows<SPF_F16, kLanes>::run(op, args, ctx.threads);
-      return SPF_OK;
-    case SPF_BF16:
-      CpuRows<SPF_BF16, kLanes>::run(op, args, ctx.threads);
-      return SPF_OK;
-    default:
-      return SPF_INVALID_TYPE;
-  }
+  const bool known = with_float_type(
+      call.problem.type("T"), [&](auto type) { CpuRows<decltype(type)::value, kLanes>::run(op, args, ctx.threads); });
+  return known ? SPF_OK : SPF_INVALID_TYPE;
 }
 
 } // namespace

@@ -31,17 +31,13 @@ inline PolicyResult sm75_rows_policy(const Problem& problem, const spf_device_fa
 }
 
 // Measured on one Zen 4 core: 0.13 ns (AVX-512) and 0.2 ns (AVX2) per element moved.
-inline PolicyResult cpu_rows_policy(const Problem& problem, const spf_device_facts& facts, double ns) {
-  const double threads = policy::useful_threads(facts, traffic(problem) * 4);
-  return policy::accept(0, 0.3 + traffic(problem) * ns * 1e-3 / threads);
-}
 inline PolicyResult avx512_rows_policy(const Problem& problem, const spf_device_facts& facts,
                                        std::span<const InstanceRow>) {
-  return cpu_rows_policy(problem, facts, 0.13);
+  return policy::cpu_rows(facts, traffic(problem), 0.13);
 }
 inline PolicyResult avx2_rows_policy(const Problem& problem, const spf_device_facts& facts,
                                      std::span<const InstanceRow>) {
-  return cpu_rows_policy(problem, facts, 0.2);
+  return policy::cpu_rows(facts, traffic(problem), 0.2);
 }
 
 // Scalar loops with double accumulation: about 1 ns per element moved, one thread.

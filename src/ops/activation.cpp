@@ -11,23 +11,24 @@ spf_status call(const char* op, const spf_tensor* x, const spf_tensor* out, cons
 
 } // namespace
 
+// Those without parameters differ in their names only.
+#define SPF_PLAIN_ACTIVATION(name)                                                              \
+  spf_status spf_##name(const spf_tensor* x, const spf_tensor* out, const spf_launch* launch) { \
+    return call(#name, x, out, nullptr, 0, launch);                                             \
+  }
+
 extern "C" {
 
-spf_status spf_silu_and_mul(const spf_tensor* x, const spf_tensor* out, const spf_launch* launch) {
-  return call("silu_and_mul", x, out, nullptr, 0, launch);
-}
-
-spf_status spf_mul_and_silu(const spf_tensor* x, const spf_tensor* out, const spf_launch* launch) {
-  return call("mul_and_silu", x, out, nullptr, 0, launch);
-}
-
-spf_status spf_gelu_and_mul(const spf_tensor* x, const spf_tensor* out, const spf_launch* launch) {
-  return call("gelu_and_mul", x, out, nullptr, 0, launch);
-}
-
-spf_status spf_gelu_tanh_and_mul(const spf_tensor* x, const spf_tensor* out, const spf_launch* launch) {
-  return call("gelu_tanh_and_mul", x, out, nullptr, 0, launch);
-}
+SPF_PLAIN_ACTIVATION(silu_and_mul)
+SPF_PLAIN_ACTIVATION(mul_and_silu)
+SPF_PLAIN_ACTIVATION(gelu_and_mul)
+SPF_PLAIN_ACTIVATION(gelu_tanh_and_mul)
+SPF_PLAIN_ACTIVATION(silu)
+SPF_PLAIN_ACTIVATION(gelu)
+SPF_PLAIN_ACTIVATION(gelu_tanh)
+SPF_PLAIN_ACTIVATION(gelu_new)
+SPF_PLAIN_ACTIVATION(gelu_fast)
+SPF_PLAIN_ACTIVATION(gelu_quick)
 
 spf_status spf_fatrelu_and_mul(const spf_tensor* x, const spf_tensor* out, double threshold, const spf_launch* launch) {
   return call("fatrelu_and_mul", x, out, &threshold, 1, launch);
@@ -37,30 +38,6 @@ spf_status spf_swigluoai_and_mul(const spf_tensor* x, const spf_tensor* out, dou
                                  const spf_launch* launch) {
   const double params[] = {alpha, limit};
   return call("swigluoai_and_mul", x, out, params, 2, launch);
-}
-
-spf_status spf_silu(const spf_tensor* x, const spf_tensor* out, const spf_launch* launch) {
-  return call("silu", x, out, nullptr, 0, launch);
-}
-
-spf_status spf_gelu(const spf_tensor* x, const spf_tensor* out, const spf_launch* launch) {
-  return call("gelu", x, out, nullptr, 0, launch);
-}
-
-spf_status spf_gelu_tanh(const spf_tensor* x, const spf_tensor* out, const spf_launch* launch) {
-  return call("gelu_tanh", x, out, nullptr, 0, launch);
-}
-
-spf_status spf_gelu_new(const spf_tensor* x, const spf_tensor* out, const spf_launch* launch) {
-  return call("gelu_new", x, out, nullptr, 0, launch);
-}
-
-spf_status spf_gelu_fast(const spf_tensor* x, const spf_tensor* out, const spf_launch* launch) {
-  return call("gelu_fast", x, out, nullptr, 0, launch);
-}
-
-spf_status spf_gelu_quick(const spf_tensor* x, const spf_tensor* out, const spf_launch* launch) {
-  return call("gelu_quick", x, out, nullptr, 0, launch);
 }
 
 } // extern "C"

@@ -29,13 +29,13 @@ struct Scalar<SPF_F16> {
   static __device__ __forceinline__ float widen(__half v) { return __half2float(v); }
   static __device__ __forceinline__ __half narrow(float v) { return __float2half_rn(v); }
   // Two values in one 32-bit word, the lower index in the low half.
-  static __device__ __forceinline__ float2 widen2(uint32_t word) {
-    return __half22float2(*reinterpret_cast<const __half2*>(&word));
-  }
+  using pair = __half2;
+  static __device__ __forceinline__ float2 widen2(uint32_t word) { return __half22float2(as_pair(word)); }
   static __device__ __forceinline__ uint32_t narrow2(float low, float high) {
-    const __half2 pair = __floats2half2_rn(low, high);
-    return *reinterpret_cast<const uint32_t*>(&pair);
+    return as_word(__floats2half2_rn(low, high));
   }
+  static __device__ __forceinline__ pair as_pair(uint32_t word) { return *reinterpret_cast<const pair*>(&word); }
+  static __device__ __forceinline__ uint32_t as_word(pair v) { return *reinterpret_cast<const uint32_t*>(&v); }
 };
 
 template <>
@@ -43,17 +43,26 @@ struct Scalar<SPF_BF16> {
   using type = __nv_bfloat16;
   static __device__ __forceinline__ float widen(__nv_bfloat16 v) { return __bfloat162float(v); }
   static __device__ __forceinline__ __nv_bfloat16 narrow(float v) { return __float2bfloat16_rn(v); }
+  using pair = __nv_bfloat162;
   static __device__ __forceinline__ float2 widen2(uint32_t word) {
     return make_float2(__uint_as_float(word << 16), __uint_as_float(word & 0xffff0000u));
   }
   static __device__ __forceinline__ uint32_t narrow2(float low, float high) {
-    const __nv_bfloat162 pair = __floats2bfloat162_rn(low, high);
-    return *reinterpret_cast<const uint32_t*>(&pair);
+    return as_word(__floats2bfloat162_rn(low, high));
   }
+  static __device__ __forceinline__ pair as_pair(uint32_t word) { return *reinterpret_cast<const pair*>(&word); }
+  static __device__ __forceinline__ uint32_t as_word(pair v) { return *reinterpret_cast<const uint32_t*>(&v); }
 };
 
 template <spf_scalar_type T>
 using scalar_t = typename Scalar<T>::type;
+
+// Element i of an array of f32, f16 or bf16, for types that no instance fixes.
+__device__ __forceinline__ float load_any(const void* from, int64_t i, spf_scalar_type type) {
+  if (type == SPF_F32) return static_cast<const float*>(from)[i];
+  if (type == SPF_F16) return Scalar<SPF_F16>::widen(static_cast<const __half*>(from)[i]);
+  return Scalar<SPF_BF16>::widen(static_cast<const __nv_bfloat16*>(from)[i]);
+}
 
 // Elements of a 16-byte chunk.
 template <spf_scalar_type T>
@@ -104,6 +113,30 @@ __device__ __forceinline__ void stay_packed(uint4& chunk) {
 template <spf_scalar_type T>
 __device__ __forceinline__ void round_all(float (&values)[kChunkElements<T>]) {
   if constexpr (T != SPF_F32) unpack<T>(pack<T>(values), values);
+}
+
+// round(a + b) and round(a * b) by element. 16-bit types in pairs: one instruction for what takes seven by way of f32,
+// with the same bits, because f32 has at least twice their digits and two more. _rn: never contracted.
+template <spf_scalar_type T>
+__device__ __forceinline__ uint4 add_chunks(const uint4& a, const uint4& b) {
+  const auto add = [](uint32_t x, uint32_t y) {
+    if constexpr (T == SPF_F32)
+      return __float_as_uint(__fadd_rn(__uint_as_float(x), __uint_as_float(y)));
+    else
+      return Scalar<T>::as_word(__hadd2_rn(Scalar<T>::as_pair(x), Scalar<T>::as_pair(y)));
+  };
+  return make_uint4(add(a.x, b.x), add(a.y, b.y), add(a.z, b.z), add(a.w, b.w));
+}
+
+template <spf_scalar_type T>
+__device__ __forceinline__ uint4 multiply_chunks(const uint4& a, const uint4& b) {
+  const auto multiply = [](uint32_t x, uint32_t y) {
+    if constexpr (T == SPF_F32)
+      return __float_as_uint(__fmul_rn(__uint_as_float(x), __uint_as_float(y)));
+    else
+      return Scalar<T>::as_word(__hmul2_rn(Scalar<T>::as_pair(x), Scalar<T>::as_pair(y)));
+  };
+  return make_uint4(multiply(a.x, b.x), multiply(a.y, b.y), multiply(a.z, b.z), multiply(a.w, b.w));
 }
 
 // A chunk whose every element is one (1.0): what a missing weight multiplies by.
