@@ -59,12 +59,10 @@ struct StreamConfig {
   static constexpr int kFoldRows = kColumnScale ? G::kUnitRows : kFold;
   static constexpr int kTiles = kTokenTiles;
   static constexpr int kThreads = 32 * G::kWarps;
-  static constexpr int kFoldsAStage = kFoldRows >= G::kRows ? 1 : G::kRows / kFoldRows;
+  static constexpr StreamSlot kSlot = stream_slot(kFoldRows, kColumnScale, kZeros);
+  static constexpr int kFoldsAStage = kSlot.folds;
   static constexpr int kStepRows = kFoldRows < G::kRows ? kFoldRows : G::kRows; // rows between possible folds
-  // A slot of the ring: rows of codes, then per fold the scales and zero points, each at its lane's place.
-  static constexpr int kScalesAt = G::kRows * 512;
-  static constexpr int kZerosAt = kScalesAt + (kColumnScale ? 0 : kFoldsAStage * 512);
-  static constexpr int kSlotBytes = kZerosAt + (kZeros ? kFoldsAStage * 128 : 0);
+  static constexpr int kScalesAt = kSlot.scales_at, kZerosAt = kSlot.zeros_at, kSlotBytes = kSlot.bytes;
   static constexpr int kMinBlocks = kTokenTiles == 1 ? 2 : 1;
   static constexpr uint32_t kOnes = T == SPF_F16 ? 0x3c003c00u : 0x3f803f80u;
   static_assert(kFoldRows == 2 || kFoldRows == 4 || kFoldRows == 8);
@@ -171,13 +169,6 @@ __device__ __forceinline__ void fold(float (&acc)[4][4], const float (&sum)[4][4
 // Where column o of a tile lies in a row of scales that has one scale a column (the 32 block of the Marlin order).
 __device__ __forceinline__ int column_scale_place(int o) {
   return o / 32 * 32 + o % 8 / 2 * 8 + o % 32 / 8 * 2 + o % 2;
-}
-
-__device__ __forceinline__ float load_any(const void* from, int64_t i, spf_scalar_type type) {
-  using namespace spf::cuda;
-  if (type == SPF_F32) return static_cast<const float*>(from)[i];
-  if (type == SPF_F16) return Scalar<SPF_F16>::widen(static_cast<const __half*>(from)[i]);
-  return Scalar<SPF_BF16>::widen(static_cast<const __nv_bfloat16*>(from)[i]);
 }
 
 // Columns `column` and `column` + 1 of a token's row, those that exist.

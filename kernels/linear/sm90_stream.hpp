@@ -20,17 +20,32 @@ struct StreamGeometry {
 
   static constexpr int kCluster = 2; // blocks that share K
 
-  int clusters = 0;   // each owns a run of 64-column tiles
-  int units = 0;      // of 128 k in K
-  int fold_rows = 0;  // k16 rows between scales
-  int slot_bytes = 0; // of one warp's stage
-  int x_pitch = 0;    // bytes of a token's slice of x in shared memory
+  int clusters = 0;  // each owns a run of 64-column tiles
+  int units = 0;     // of 128 k in K
+  int fold_rows = 0; // k16 rows between scales
+  int x_pitch = 0;   // bytes of a token's slice of x in shared memory
   size_t shared_bytes = 0;
 
   bool fits() const { return clusters > 0; }
 };
 
 constexpr int64_t stream_ceil(int64_t a, int64_t b) { return (a + b - 1) / b; }
+
+// A slot of a warp's ring, one stage: rows of codes, then for each fold the scales and the zero points, each at its
+// lane's place.
+struct StreamSlot {
+  int folds, scales_at, zeros_at, bytes;
+};
+
+// fold_rows: k16 rows between scales. column_scale: one scale a column, which no slot holds.
+constexpr StreamSlot stream_slot(int fold_rows, bool column_scale, bool zeros) {
+  StreamSlot slot = {};
+  slot.folds = fold_rows >= StreamGeometry::kRows ? 1 : StreamGeometry::kRows / fold_rows;
+  slot.scales_at = StreamGeometry::kRows * 512;
+  slot.zeros_at = slot.scales_at + (column_scale ? 0 : slot.folds * 512);
+  slot.bytes = slot.zeros_at + (zeros ? slot.folds * 128 : 0);
+  return slot;
+}
 
 // Which blocks own what. fits() is false if a slice of x and the partial sums leave no room for the weights in flight.
 constexpr StreamGeometry stream_geometry(const StreamShape& shape, const spf_device_facts& facts) {
@@ -42,14 +57,13 @@ constexpr StreamGeometry stream_geometry(const StreamShape& shape, const spf_dev
   if (most < 1 || tiles < 1 || units < 1) return g;
   const int64_t clusters = tiles < most ? tiles : most;
   g.fold_rows = shape.group == 0 || shape.group >= 128 ? 8 : static_cast<int>(shape.group / 16);
-  const int folds = g.fold_rows >= g.kRows ? 1 : g.kRows / g.fold_rows;
-  g.slot_bytes = g.kRows * 512 + (shape.group == 0 ? 0 : folds * 512) + (shape.zeros ? folds * 128 : 0);
+  const int slot_bytes = stream_slot(g.fold_rows, shape.group == 0, shape.zeros).bytes;
   const int64_t slice = stream_ceil(units, g.kCluster);
   // 16 bytes more than the slice: rows of eight tokens then fall into different banks.
   const int64_t pitch = slice * 256 + 16;
   const int64_t columns = stream_ceil(tiles, clusters);
   const int64_t owned = stream_ceil(columns * shape.m, g.kCluster);
-  int64_t bytes = static_cast<int64_t>(g.kWarps) * g.kStages * g.slot_bytes + shape.m * pitch +
+  int64_t bytes = static_cast<int64_t>(g.kWarps) * g.kStages * slot_bytes + shape.m * pitch +
                   (columns + g.kWarps) * shape.m * 256 + g.kCluster * owned * 256;
   // With multiprocessors to spare, two blocks of the next launch would share one of them while this launch drains: more
   // than half of the shared memory keeps them apart (kernels/linear/README.md, sm90_stream, version 3).
