@@ -4,7 +4,8 @@
 # Runs on a machine with a GPU what scripts/gpu/pack_binaries.sh gathered in FOLDER, and writes to $OUT (FOLDER/out):
 #   tests      every test with the label gpu      -> tests.log
 #   check      conformance                        -> check.json, check.log
-#   bench      times, with and without programmatic dependent launch; peers from $PEERS if set -> bench.json, bench-pdl.json
+#   bench      times, also with programmatic dependent launch, and of norm and activation with warm operands; peers from
+#              $PEERS if set -> bench.json, bench-pdl.json, bench-warm.json
 #   sanitize   compute-sanitizer's four tools over a covering subset -> sanitize.log
 # Goes on after a failure; exits with 1 if anything failed.
 set -uo pipefail
@@ -50,10 +51,16 @@ run_check() {
 }
 
 run_bench() {
-  "$spearfish" bench --device "$device" --json "$out/bench.json" ${PEERS:+--peers "$PEERS"} > "$out/bench.log" 2>&1
-  result bench $?
-  "$spearfish" bench --pdl --device "$device" --json "$out/bench-pdl.json" ${PEERS:+--peers "$PEERS"} > "$out/bench-pdl.log" 2>&1
-  result bench-pdl $?
+  local name options
+  for name in bench bench-pdl bench-warm; do
+    options=(--device "$device" --json "$out/$name.json" ${PEERS:+--peers "$PEERS"})
+    case $name in
+      bench-pdl) options+=(--pdl) ;;
+      bench-warm) options=(norm activation --warm "${options[@]}") ;; # other ops read weights, which are never warm
+    esac
+    "$spearfish" bench "${options[@]}" > "$out/$name.log" 2>&1
+    result "$name" $?
+  done
   cat "$out/bench.log"
 }
 
