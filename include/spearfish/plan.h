@@ -29,7 +29,9 @@ typedef struct spf_plan_info {
   const char* kernel;      /* "norm/sm75_rows"; "" if nothing can run */
   const char* instance;    /* "T=bf16,vec=8" */
   const char* layout;      /* weight layout that the kernel reads; "" if the op has no packed weight */
-  const char* activation;  /* "as given" or "s8 per token" */
+  const char* activation;  /* what the kernel multiplies: "as given", "two bf16 terms" (of f32: 16 bits), "s16 per run
+                              of up to 128 columns" or, only where allowed, "s8 per run of up to 128 columns"; then
+                              ", weights rounded to 16 bits" where that is so */
   const char* determinism; /* "row-invariant", "run-to-run", "nondeterministic" */
   size_t workspace_bytes;
   double cost_us; /* the policy's estimate */

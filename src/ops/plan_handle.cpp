@@ -13,6 +13,23 @@ const char* spf::ops::determinism_text(Determinism d) {
   }
 }
 
+namespace {
+
+const char* activation_text(spf::Activation activation, const spf::Problem& problem) {
+  switch (activation) {
+    case spf::Activation::kSplitBf16:
+      return problem.type("T") == SPF_F32 ? "two bf16 terms" : "as given";
+    case spf::Activation::kFixedS16:
+      return "s16 per run of up to 128 columns";
+    case spf::Activation::kQuantizedS8:
+      return "s8 per run of up to 128 columns";
+    default:
+      return "as given";
+  }
+}
+
+} // namespace
+
 spf_plan::spf_plan(const spf::Problem& problem, const spf::Plan& plan) : op(problem.op->name), layout(problem.layout) {
   for (const spf::Rejection& r : plan.rejections) rejected.push_back({spf::full_name(*r.kernel), r.code, r.reason});
   if (plan.kernel == nullptr) return;
@@ -20,7 +37,7 @@ spf_plan::spf_plan(const spf::Problem& problem, const spf::Plan& plan) : op(prob
   instance = plan.instance().name;
   // While the weight is not packed yet, the plan says in which layout the chosen kernel wants it.
   if (layout.empty() && !plan.kernel->layouts.empty()) layout = plan.kernel->layouts.front();
-  activation = plan.kernel->activation == spf::Activation::kQuantizedS8 ? "s8 per token" : "as given";
+  activation = activation_text(plan.kernel->activation, problem);
   if (plan.kernel->rounds_weights) activation += ", weights rounded to 16 bits";
   determinism = spf::ops::determinism_text(plan.kernel->determinism);
   workspace_bytes = plan.choice.workspace_bytes;

@@ -18,7 +18,13 @@ enum class Determinism : uint8_t {
   kNone,         // atomics: only on request
 };
 
-enum class Activation : uint8_t { kAsGiven, kQuantizedS8 }; // what the kernel turns activations into
+// What a kernel turns activations into before it multiplies.
+enum class Activation : uint8_t {
+  kAsGiven,
+  kSplitBf16,   // one or two bf16 terms: exact for f16 and bf16, 16 bits of f32
+  kFixedS16,    // 16-bit fixed point, a step for each run of up to 128 columns of a row
+  kQuantizedS8, // 8-bit codes, steps likewise; only where the problem allows it
+};
 
 // One value of one axis, e.g. {"T", "bf16"} or {"tile_m", "16", 16}.
 struct AxisValue {

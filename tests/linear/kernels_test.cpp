@@ -1,6 +1,7 @@
 // Every kernel on every weight format that it accepts, and what the kernels promise of each other's bits.
 #include <cmath>
 
+#include "core/scalar.hpp"
 #include "problem.hpp"
 
 using namespace linear_test;
@@ -52,9 +53,39 @@ TEST_P(EveryFormat, RowsHaveTheirBits) {
           << k.name << " row " << row;
     }
     if (k.name.ends_with("_s8") || k.name.ends_with("_s16")) {
-      std::vector<uint8_t>& first = integers[k.rounds_to_8_bits ? 0 : 1];
+      std::vector<uint8_t>& first = integers[k.rounds_to_8_bits() ? 0 : 1];
       if (first.empty()) first = batch.elements();
       EXPECT_EQ(first, batch.elements()) << k.name << " differs from the integer kernel before it";
+    }
+  }
+}
+
+// "as given" is true of the kernels that say so, and of no other. Short sums, so that nothing else is of that size.
+TEST(Kernels, ActivationsAreWhatThePlanSays) {
+  for (const char* name : {"int4-channel", "int8", "bf16"}) {
+    Weight weight(scheme_named(name), 64, 8);
+    for (const spf_scalar_type type : {SPF_BF16, SPF_F16, SPF_F32}) {
+      const Matrix x = Matrix::normal(type, 16, weight.k, 11);
+      for (const Kernel& k : kernels()) {
+        Matrix out(SPF_F32, 16, weight.n);
+        if (!run(k, weight, x, nullptr, out).empty()) continue;
+        double worst = 0; // error in roundings of the sum of magnitudes
+        for (int64_t r = 0; r < x.rows; ++r)
+          for (int64_t n = 0; n < weight.n; ++n) {
+            double want = 0, magnitude = 0;
+            for (int64_t i = 0; i < weight.k; ++i) {
+              const double term = static_cast<double>(x.at(r, i)) * weight.at(n, i);
+              want += term;
+              magnitude += std::abs(term);
+            }
+            worst = std::max(worst, std::abs(out.at(r, n) - want) / (magnitude * 0x1p-24));
+          }
+        const std::string what = k.name + " " + name + " " + spf::scalar_info(type).name;
+        if (activation_error(k, type) == 0)
+          EXPECT_LE(worst, 12) << what;
+        else
+          EXPECT_GT(worst, 12) << what;
+      }
     }
   }
 }
@@ -98,7 +129,7 @@ TEST(Kernels, ExtremeActivationsKeepTheirScale) {
             want += static_cast<double>(x.at(r, c)) * weight.at(n, c);
             squares += std::pow(static_cast<double>(x.at(r, c)) * weight.at(n, c), 2);
           }
-          EXPECT_NEAR(out.at(r, n), want, std::sqrt(squares) * (k.rounds_to_8_bits ? 0.05 : 2e-4))
+          EXPECT_NEAR(out.at(r, n), want, std::sqrt(squares) * (k.rounds_to_8_bits() ? 0.05 : 2e-4))
               << k.name << " " << magnitude;
         }
     }

@@ -51,7 +51,7 @@ const std::vector<Kernel>& kernels() {
       if (std::string(row.op) != "linear" || row.device != SPF_CPU) continue;
       const spf::LaunchFn launch = runs_here(row) ? row.instances[0].launch : emulated(row.name);
       if (launch == nullptr) continue;
-      out.push_back({row.name, row.policy, launch, row.layouts[0], row.activation == spf::Activation::kQuantizedS8});
+      out.push_back({row.name, row.policy, launch, row.layouts[0], row.activation});
     }
     return out;
   }();
@@ -181,12 +181,24 @@ std::string run(const Kernel& kernel, Weight& weight, const Matrix& x, const Mat
   return "";
 }
 
+double activation_error(const Kernel& kernel, spf_scalar_type x) {
+  switch (kernel.activation) {
+    case spf::Activation::kQuantizedS8:
+      return 1.0 / 254;
+    case spf::Activation::kFixedS16:
+      return 1.0 / 65278;
+    case spf::Activation::kSplitBf16:
+      return x == SPF_F32 ? 0x1p-17 : 0;
+    default:
+      return 0;
+  }
+}
+
 double expect_close(const Kernel& kernel, const Weight& weight, const Matrix& x, const Matrix* bias, const Matrix& out,
                     const std::string& what) {
   const double depth = static_cast<double>(weight.k);
-  // An activation is off by at most 1/254 (8 bits) or 1/65278 (16 bits) of the row's largest; errors of columns are
-  // independent, so six standard deviations. fp32 sums add a rounding a term.
-  const double activation = (kernel.rounds_to_8_bits ? 1.0 / 254 : 1.0 / 65278) * 6 / std::sqrt(3.0);
+  // Errors of columns are independent, so six standard deviations. fp32 sums add a rounding a term.
+  const double activation = activation_error(kernel, x.type) * 6 / std::sqrt(3.0);
   const double sums = (depth / 2 + 8 * std::sqrt(depth) + 16) * 0x1p-24;
   const double rounding = out.type == SPF_F32 ? 0x1p-23 : out.type == SPF_F16 ? 0x1p-10 : 0x1p-7;
   double worst = 0;

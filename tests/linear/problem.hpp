@@ -18,12 +18,17 @@ struct Kernel {
   spf::PolicyFn policy;
   spf::LaunchFn launch;
   std::string layout;
-  bool rounds_to_8_bits;
+  spf::Activation activation;
+
+  bool rounds_to_8_bits() const { return activation == spf::Activation::kQuantizedS8; }
 };
 
 // In manifest order, the reference last. AMX rows run on emulated tiles where the processor has none.
 const std::vector<Kernel>& kernels();
 const Kernel& kernel(const std::string& name);
+
+// How far an activation of a type may be off once the kernel has prepared it, as a part of its row's largest.
+double activation_error(const Kernel& kernel, spf_scalar_type x);
 
 // A matrix with rows `pitch` elements apart, poisoned outside its columns.
 class Matrix {

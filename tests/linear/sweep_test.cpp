@@ -26,10 +26,13 @@ std::string call(Weight& weight, const Matrix& x, Matrix& out, bool allow_8_bits
   info.struct_size = sizeof info;
   EXPECT_EQ(spf_plan_describe(plan, &info), SPF_OK);
   EXPECT_STREQ(info.layout, "cpu_n16");
-  if (!allow_8_bits) {
-    EXPECT_STREQ(info.activation, "as given");
-  }
   const std::string name = info.kernel;
+  EXPECT_STREQ(info.activation, name.ends_with("_s8")    ? "s8 per run of up to 128 columns"
+                                : name.ends_with("_s16") ? "s16 per run of up to 128 columns"
+                                                         : "as given");
+  if (!allow_8_bits) {
+    EXPECT_FALSE(name.ends_with("_s8"));
+  }
   support::AlignedBytes workspace(info.workspace_bytes, 0xff);
   spf_plan_free(plan);
   launch.plan = nullptr;
@@ -43,7 +46,7 @@ std::string call(Weight& weight, const Matrix& x, Matrix& out, bool allow_8_bits
 // Exact products of 12 columns of every row: the sizes are large, so a sample of the features is compared.
 void expect_sample_close(const std::string& kernel_name, const Weight& weight, const Matrix& x, const Matrix& out,
                          std::mt19937& random, const std::string& what) {
-  const bool eight_bits = kernel_name.ends_with("_s8");
+  const double activation = activation_error(kernel(kernel_name), x.type) * 6 / std::sqrt(3.0);
   for (int64_t m = 0; m < x.rows; ++m) {
     double largest = 0;
     for (int64_t k = 0; k < x.columns; ++k) largest = std::max(largest, std::abs(static_cast<double>(x.at(m, k))));
@@ -52,10 +55,8 @@ void expect_sample_close(const std::string& kernel_name, const Weight& weight, c
       double want = 0;
       for (int64_t k = 0; k < x.columns; ++k) want += static_cast<double>(x.at(m, k)) * weight.at(n, k);
       const double depth = static_cast<double>(weight.k);
-      const double bound = largest * weight.norm(n) *
-                               ((eight_bits ? 1.0 / 254 : 1.0 / 65278) * 6 / std::sqrt(3.0) +
-                                (depth / 2 + 8 * std::sqrt(depth) + 16) * 0x1p-24) +
-                           0x1p-24;
+      const double bound =
+          largest * weight.norm(n) * (activation + (depth / 2 + 8 * std::sqrt(depth) + 16) * 0x1p-24) + 0x1p-24;
       ASSERT_NEAR(out.at(m, n), want, bound) << kernel_name << " " << what << " [" << m << ", " << n << "]";
     }
   }

@@ -172,6 +172,10 @@ std::string kernel_row(Constants& constants, const Build& build, const KernelBui
   const char* determinism = k.determinism == "row-invariant" ? "kRowInvariant"
                             : k.determinism == "run-to-run"  ? "kRunToRun"
                                                              : "kNone";
+  const char* activation = k.activation == "split-bf16"  ? "kSplitBf16"
+                           : k.activation == "fixed-s16" ? "kFixedS16"
+                           : k.activation == "as-given"  ? "kAsGiven"
+                                                         : "kQuantizedS8";
   uint32_t cpu_features = 0;
   if (k.kind == Kind::kCpu && !b.potential.code.empty())
     if (const arch::ArchRow* row = arch::find_row(build.arch->table, b.potential.code[0]))
@@ -182,7 +186,7 @@ std::string kernel_row(Constants& constants, const Build& build, const KernelBui
          ", .is_reference = " + (k.is_reference ? "true" : "false") +
          ", .required = " + (k.required ? "true" : "false") + ", .needs = " + needs +
          ", .layouts = " + constants.strings(k.layouts) + ",\n     .determinism = Determinism::" + determinism +
-         ", .activation = Activation::" + (k.activation == "as-given" ? "kAsGiven" : "kQuantizedS8") +
+         ", .activation = Activation::" + activation +
          ", .rounds_weights = " + (k.weights == "rounded-16" ? "true" : "false") + ", .policy = &" +
          (k.policy.empty() ? "serve_anything" : "spf::" + k.family + "::" + k.policy) +
          ",\n     .instances = " + instances + ", .coverage = " + coverage(constants, b.resolution) +

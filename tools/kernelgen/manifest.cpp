@@ -274,7 +274,7 @@ class Loader {
     out.layouts = reader.strings("layouts");
     out.required = reader.boolean("required", false);
     out.determinism = one_of(reader, "determinism", "row-invariant", {"row-invariant", "run-to-run", "none"});
-    out.activation = one_of(reader, "activation", "as-given", {"as-given", "quantized-s8"});
+    out.activation = one_of(reader, "activation", "as-given", {"as-given", "split-bf16", "fixed-s16", "quantized-s8"});
     out.weights = one_of(reader, "weights", "as-packed", {"as-packed", "rounded-16"});
     out.policy = reader.string("policy", "");
     out.tested = reader.strings("tested");
