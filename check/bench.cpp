@@ -7,7 +7,6 @@
 #include <optional>
 #include <sstream>
 
-#include "check/probe/cpu.hpp"
 #include "check/weight.hpp"
 
 namespace spf::check {
@@ -257,8 +256,7 @@ class Bench {
       report->limits = measure_cuda(memory);
       return;
     }
-    for (const ComputeLimit& limit : measure_compute(memory.facts().cpu_features, spf_cpu_threads()))
-      report->limits.ops_per_second[limit.name] = limit.per_second;
+    report->limits.compute = measure_compute(memory.facts().cpu_features, spf_cpu_threads());
     report->limits.read_bytes_per_second = measure_read_bandwidth(size_t{256} << 20, spf_cpu_threads());
   }
 
@@ -291,7 +289,7 @@ class Bench {
       count = std::clamp(static_cast<int>(kRotate / static_cast<double>(slot)), kFewestLaunches, kMostLaunches);
       count = static_cast<int>(std::max<int64_t>(1, std::min<int64_t>(count, memory_.largest_block() / 2 / slot)));
     }
-    Slots slots(memory_, problem, count, {kernel, {}}, options_.pdl);
+    Slots slots(memory_, problem, options_.warm ? 1 : count, {kernel, {}}, options_.pdl);
     if (!slots.runs()) {
       report_->refused.push_back(c.op + " " + c.name() + ": " + slots.refusal());
       return;
@@ -308,9 +306,10 @@ class Bench {
     row.activation = slots.facts().activation;
     row.bytes = traffic(problem, slots.weight_bytes());
     if (problem.weight) row.operations = 2 * problem.multiplications();
-    row.us = memory_.is_cpu() ? time_cpu(slots) : median(time_graph(memory_, count, 15, [&](int index, void* stream) {
-      expect_ok(slots.launch(index, stream), "launch");
-    }));
+    const auto launch = [&](int index, void* stream) {
+      expect_ok(slots.launch(options_.warm ? 0 : index, stream), "launch");
+    };
+    row.us = memory_.is_cpu() ? time_cpu(slots) : median(time_graph(memory_, count, 15, !options_.warm, launch));
     row.limit_us = limit(row);
     row.peers = peers_.of(c, problem);
     report_->rows.push_back(std::move(row));
@@ -318,17 +317,14 @@ class Bench {
 
   double limit(const BenchRow& row) {
     if (!memory_.is_cpu()) return 1e6 * row.bytes / report_->limits.copy_bytes_per_second;
-    double peak = 0;
-    for (const auto& [name, rate] : report_->limits.ops_per_second)
-      if (!name.starts_with("s8") || row.activation.starts_with("s8")) peak = std::max(peak, rate);
+    const double peak = best_for(report_->limits.compute, row.activation).per_second;
     return 1e6 * std::max(row.bytes / cpu_bandwidth(row.bytes), row.operations / peak);
   }
 
-  // Of a set of about this size: measured once per power of two.
+  // Of a set of this size; sizes that are nearly equal share a measurement.
   double cpu_bandwidth(double bytes) {
-    const auto size = size_t{1} << static_cast<int>(std::clamp(std::ceil(std::log2(std::max(bytes, 1.0))), 12.0, 28.0));
-    const auto [at, fresh] = bandwidth_.try_emplace(size, 0);
-    if (fresh) at->second = measure_read_bandwidth(size, spf_cpu_threads());
+    const auto [at, fresh] = bandwidth_.try_emplace(working_set(static_cast<size_t>(bytes)), 0);
+    if (fresh) at->second = measure_read_bandwidth(at->first, spf_cpu_threads());
     return at->second;
   }
 
@@ -366,7 +362,7 @@ nlohmann::ordered_json BenchReport::json() const {
   if (limits.copy_bytes_per_second > 0) measured["copy_gb_per_s"] = rounded(limits.copy_bytes_per_second / 1e9);
   if (limits.read_bytes_per_second > 0) measured["read_gb_per_s"] = rounded(limits.read_bytes_per_second / 1e9);
   if (limits.empty_us > 0) measured["empty_kernel_us"] = rounded(limits.empty_us);
-  for (const auto& [name, rate] : limits.ops_per_second) measured["gops_per_s"][name] = rounded(rate / 1e9);
+  for (const auto& [name, rate] : limits.compute) measured["gops_per_s"][name] = rounded(rate / 1e9);
   out["rows"] = Json::array();
   for (const BenchRow& row : rows) {
     Json item = {{"op", row.op}, {"case", row.name}, {"types", row.types}, {"dims", row.dims}};

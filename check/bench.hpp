@@ -3,6 +3,7 @@
 
 #include <map>
 
+#include "check/probe/cpu.hpp"
 #include "check/report.hpp"
 #include "check/run.hpp"
 
@@ -10,10 +11,10 @@ namespace spf::check {
 
 // What the machine can do, measured in this run.
 struct Limits {
-  double copy_bytes_per_second = 0;             // CUDA: read and written bytes of the fastest of several ways to copy
-  double read_bytes_per_second = 0;             // CUDA: of a kernel that only reads
-  double empty_us = 0;                          // CUDA: one empty kernel in a graph of many
-  std::map<std::string, double> ops_per_second; // CPU: by instruction set
+  double copy_bytes_per_second = 0;  // CUDA: read and written bytes of the fastest of several ways to copy
+  double read_bytes_per_second = 0;  // CUDA: of a kernel that only reads
+  double empty_us = 0;               // CUDA: one empty kernel in a graph of many
+  std::vector<ComputeLimit> compute; // CPU: by instruction set
 };
 
 struct BenchRow {
@@ -40,12 +41,13 @@ struct BenchOptions {
   std::string kernel; // force this one; "" = the planner's choice
   bool every_kernel = false;
   bool pdl = false;  // CUDA: programmatic dependent launch
+  bool warm = false; // CUDA: every launch of a graph has the same operands, and the cache keeps them
   std::string peers; // CSV file; "" = none
 };
 
 // cases: those with bench = true are timed. On the CPU a call runs again and again on the same data, so a weight that
 // fits into a cache lies there, and the limit is measured for a set of that size. On CUDA a graph of many launches
-// rotates through more than 400 MB, and the last-level cache is emptied before each replay.
+// rotates through more than 400 MB, and the last-level cache is emptied before each replay, unless options.warm.
 BenchReport run_bench(Memory& memory, const std::vector<Case>& cases, const BenchOptions& options,
                       const ProgressCall& progress = {});
 
@@ -53,8 +55,9 @@ BenchReport run_bench(Memory& memory, const std::vector<Case>& cases, const Benc
 
 Limits measure_cuda(Memory& memory);
 
-// Microseconds per launch of a graph of `count` launches, one number for each of `repeats` replays.
-std::vector<double> time_graph(Memory& memory, int count, int repeats,
+// Microseconds per launch of a graph of `count` launches, one number for each of `repeats` replays. cold: the
+// last-level cache is emptied before each replay.
+std::vector<double> time_graph(Memory& memory, int count, int repeats, bool cold,
                                const std::function<void(int index, void* stream)>& launch);
 
 } // namespace spf::check

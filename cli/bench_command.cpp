@@ -16,6 +16,7 @@ class BenchCommand final : public Command {
     app.add_option("--kernel", options_.kernel, "Force this kernel instead of the planner's choice")->type_name("NAME");
     app.add_flag("--every-kernel", options_.every_kernel, "Time every kernel that takes a case");
     app.add_flag("--pdl", options_.pdl, "CUDA: launch with programmatic dependent launch");
+    app.add_flag("--warm", options_.warm, "CUDA: the same operands for every launch, left in the cache");
     app.add_option("--peers", options_.peers, "CSV of others' times: family,name,shape,m_or_tokens,peer,us")
         ->type_name("FILE");
     app.footer(
@@ -44,7 +45,7 @@ class BenchCommand final : public Command {
   std::string extra_flags() const {
     return (options_.kernel.empty() ? "" : " --kernel " + options_.kernel) +
            (options_.every_kernel ? " --every-kernel" : "") + (options_.pdl ? " --pdl" : "") +
-           (options_.peers.empty() ? "" : " --peers FILE");
+           (options_.warm ? " --warm" : "") + (options_.peers.empty() ? "" : " --peers FILE");
   }
 
   static void print(const spf::check::BenchReport& report) {
@@ -55,7 +56,7 @@ class BenchCommand final : public Command {
                  limits.copy_bytes_per_second / 1e9, limits.read_bytes_per_second / 1e9, limits.empty_us);
     else
       fmt::print("  read {:.1f} GB/s\n", limits.read_bytes_per_second / 1e9);
-    for (const auto& [name, rate] : limits.ops_per_second) fmt::print("  {} {:.0f} Gop/s\n", name, rate / 1e9);
+    for (const auto& [name, rate] : limits.compute) fmt::print("  {} {:.0f} Gop/s\n", name, rate / 1e9);
     Table table(
         {{"op"}, {"case"}, {"kernel"}, {"instance"}, {"us", true}, {"limit us", true}, {"share", true}, {"peers"}});
     for (const spf::check::BenchRow& row : report.rows) {

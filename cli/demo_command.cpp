@@ -30,24 +30,13 @@ double seconds_since(Clock::time_point start) { return std::chrono::duration<dou
 // What the machine can do at most.
 struct Limits {
   std::vector<spf::check::ComputeLimit> compute;
-  std::map<size_t, double> bandwidth; // bytes per second by working set, rounded to a power of two
+  std::map<size_t, double> bandwidth; // bytes per second by working set
   int threads = 1;
 
   double read_bandwidth(size_t bytes) {
-    size_t set = size_t{1} << 16;
-    while (set < bytes) set *= 2;
-    const auto [at, is_new] = bandwidth.emplace(set, 0.0);
-    if (is_new) at->second = spf::check::measure_read_bandwidth(set, threads);
+    const auto [at, is_new] = bandwidth.emplace(spf::check::working_set(bytes), 0.0);
+    if (is_new) at->second = spf::check::measure_read_bandwidth(at->first, threads);
     return at->second;
-  }
-  // Kernels that keep activations at 16 bits or more are held against the fastest unit there is for floats, the others
-  // against the fastest of all.
-  const spf::check::ComputeLimit& compute_limit(bool quantizes_activations) const {
-    const spf::check::ComputeLimit* best = &compute.front();
-    for (const auto& limit : compute)
-      if ((quantizes_activations || limit.name.rfind("s8", 0) != 0) && limit.per_second > best->per_second)
-        best = &limit;
-    return *best;
   }
 };
 
@@ -208,7 +197,7 @@ class DemoCommand : public Command {
     row->bytes_per_second = bytes / row->seconds;
     row->flops = operations / row->seconds;
     const double memory = bytes / limits_.read_bandwidth(packed.bytes());
-    const double compute = operations / limits_.compute_limit(row->activation != "as given").per_second;
+    const double compute = operations / spf::check::best_for(limits_.compute, row->activation).per_second;
     row->limit_seconds = std::max(memory, compute);
     row->bound = memory >= compute ? "memory" : "compute";
   }

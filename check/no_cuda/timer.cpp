@@ -5,7 +5,7 @@ namespace spf::check {
 
 Limits measure_cuda(Memory&) { throw NoDevice("this build holds no CUDA code"); }
 
-std::vector<double> time_graph(Memory&, int, int, const std::function<void(int, void*)>&) {
+std::vector<double> time_graph(Memory&, int, int, bool, const std::function<void(int, void*)>&) {
   throw NoDevice("this build holds no CUDA code");
 }
 
