@@ -3,32 +3,21 @@
 #pragma once
 
 #include "kernels/common/float_types.hpp"
-#include "kernels/common/simd/lanes.hpp"
+#include "kernels/common/simd/elements.hpp"
 #include "kernels/norm/args.h"
 
 namespace spf::norm {
 namespace {
 
 template <spf_scalar_type T, int kLanes>
-struct CpuRows {
-  using L = simd::Lanes<kLanes>;
-  using F = typename L::F;
-  static constexpr int64_t kBytes = T == SPF_F32 ? 4 : 2;
-
-  // body(first element, how many) over a row, whole vectors first.
-  template <class Body>
-  static void each(int64_t h, Body&& body) {
-    int64_t i = 0;
-    for (; i + kLanes <= h; i += kLanes) body(i, int64_t{kLanes});
-    if (i < h) body(i, h - i);
-  }
-
-  static F read(const void* data, int64_t i, int64_t n) {
-    return L::template load<T>(static_cast<const char*>(data) + i * kBytes, n);
-  }
-  static void write(void* data, int64_t i, F v, int64_t n) {
-    L::template store<T>(static_cast<char*>(data) + i * kBytes, v, n);
-  }
+struct CpuRows : simd::Elements<T, kLanes> {
+  using Base = simd::Elements<T, kLanes>;
+  using Base::each;
+  using Base::kBytes;
+  using Base::read;
+  using Base::write;
+  using typename Base::F;
+  using typename Base::L;
 
   static void rms(const NormArgs& args, void* x, void* residual, void* out) {
     F sums[2] = {};

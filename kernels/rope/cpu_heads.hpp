@@ -2,7 +2,7 @@
 // one source per instruction set; see kernels/common/simd/lanes.hpp for why everything is internal.
 #pragma once
 
-#include "kernels/common/simd/lanes.hpp"
+#include "kernels/common/simd/elements.hpp"
 #include "kernels/rope/args.h"
 
 namespace spf::rope {
@@ -11,21 +11,14 @@ namespace {
 inline constexpr int64_t kMostPairs = kCpuRotary / 2; // cosines kept on the stack
 
 template <spf_scalar_type T, int kLanes>
-struct CpuHeads {
-  using L = simd::Lanes<kLanes>;
-  using F = typename L::F;
-  static constexpr int64_t kBytes = T == SPF_F32 ? 4 : 2;
-
-  // body(first element, how many) over a run, whole vectors first.
-  template <class Body>
-  static void each(int64_t count, Body&& body) {
-    int64_t i = 0;
-    for (; i + kLanes <= count; i += kLanes) body(i, int64_t{kLanes});
-    if (i < count) body(i, count - i);
-  }
-
-  static F read(const char* data, int64_t i, int64_t n) { return L::template load<T>(data + i * kBytes, n); }
-  static void write(char* data, int64_t i, F v, int64_t n) { L::template store<T>(data + i * kBytes, v, n); }
+struct CpuHeads : simd::Elements<T, kLanes> {
+  using Base = simd::Elements<T, kLanes>;
+  using Base::each;
+  using Base::kBytes;
+  using Base::read;
+  using Base::write;
+  using typename Base::F;
+  using typename Base::L;
 
   static F table(const RopeArgs& args, int64_t i, int64_t n) {
     const char* const data = static_cast<const char*>(args.cos_sin);
