@@ -1,6 +1,7 @@
 // Which CUDA linear kernel runs. Costs are microseconds on an otherwise idle device.
 #pragma once
 
+#include "core/marlin_formats.hpp"
 #include "kernels/common/policy.hpp"
 #include "kernels/linear/sm90_stream.hpp"
 #include "kernels/linear/sm90_wgmma.hpp"
@@ -65,22 +66,8 @@ struct WgmmaFormat {
 inline WgmmaFormat wgmma_format(const spf_quant_scheme& s, int64_t group, spf_scalar_type type) {
   const auto no = [](const char* why) { return WgmmaFormat{SPF_TYPE_NONE, 0, why}; };
   const bool zeros = s.zero == SPF_ZERO_INTEGER;
-  switch (s.format) { // what the layout holds
-    case SPF_FORMAT_GPTQ:
-    case SPF_FORMAT_GPTQ_V2:
-    case SPF_FORMAT_AWQ:
-    case SPF_FORMAT_CT_INT:
-    case SPF_FORMAT_FP8:
-    case SPF_FORMAT_NVFP4:
-    case SPF_FORMAT_MXFP4:
-    case SPF_FORMAT_Q4_0:
-    case SPF_FORMAT_Q5_0:
-    case SPF_FORMAT_Q8_0:
-    case SPF_FORMAT_IQ4_NL:
-      break;
-    default:
-      return no("takes integers, fp8, NVFP4, MXFP4, and GGUF formats with one f16 scale a block");
-  }
+  if (!has_marlin_form(s.format))
+    return no("takes integers, fp8, NVFP4, MXFP4, and GGUF formats with one f16 scale a block");
   if (s.zero == SPF_ZERO_MINIMUM) return no("takes no minima");
   if (s.weight == SPF_E2M1) {
     if (s.format == SPF_FORMAT_NVFP4 && group == 16) return {SPF_E2M1, 1, nullptr};

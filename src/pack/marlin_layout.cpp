@@ -21,6 +21,7 @@
 #include <string>
 #include <vector>
 
+#include "core/marlin_formats.hpp"
 #include "core/status.hpp"
 #include "pack/marlin.hpp"
 
@@ -45,22 +46,8 @@ bool accepts(const spf_quant_scheme& s, const char** why) {
     *why = reason;
     return false;
   };
-  switch (s.format) {
-    case SPF_FORMAT_GPTQ:
-    case SPF_FORMAT_GPTQ_V2:
-    case SPF_FORMAT_AWQ:
-    case SPF_FORMAT_CT_INT:
-    case SPF_FORMAT_FP8:
-    case SPF_FORMAT_NVFP4:
-    case SPF_FORMAT_MXFP4:
-    case SPF_FORMAT_Q4_0:
-    case SPF_FORMAT_Q5_0:
-    case SPF_FORMAT_Q8_0:
-    case SPF_FORMAT_IQ4_NL:
-      break;
-    default:
-      return no("GPTQ, AWQ, compressed-tensors, fp8, NVFP4, MXFP4, and GGUF formats with one f16 scale a block");
-  }
+  if (!has_marlin_form(s.format))
+    return no("GPTQ, AWQ, compressed-tensors, fp8, NVFP4, MXFP4, and GGUF formats with one f16 scale a block");
   if (s.format == SPF_FORMAT_FP8 && s.group_n > 1 && (s.group_k <= 0 || s.group_n % 16 != 0))
     return no("fp8 block scales in blocks of whole tiles");
   if (s.group_k > 0 && s.group_k % (kAct8 && s.weight != SPF_E2M1 ? 32 : 16) != 0)
