@@ -3,27 +3,19 @@
 #include <algorithm>
 #include <cmath>
 #include <cstring>
-#include <functional>
 
 #include <gtest/gtest.h>
 
 #include "core/scalar.hpp"
 #include "spearfish/spearfish.hpp"
+#include "support/refusal.hpp"
 #include "support/safetensors.hpp"
 
 namespace {
 
 using spearfish::Tensor;
 using support::goldens;
-
-std::string refused_field(const std::function<void()>& call) {
-  try {
-    call();
-  } catch (const spearfish::Error& e) {
-    return e.field();
-  }
-  return "";
-}
+using support::refused_field;
 
 TEST(KvCacheGolden, FlashLayout) {
   auto key = goldens()["cache.key"].as<uint16_t>(), value = goldens()["cache.value"].as<uint16_t>();

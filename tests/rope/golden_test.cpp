@@ -1,18 +1,19 @@
 // Against what vLLM's operator wrote, and the uses that the generic drivers do not know: slices of one fused row, and
 // what is refused.
 #include <cmath>
-#include <functional>
 
 #include <gtest/gtest.h>
 
 #include "core/scalar.hpp"
 #include "spearfish/spearfish.hpp"
+#include "support/refusal.hpp"
 #include "support/safetensors.hpp"
 
 namespace {
 
 using spearfish::Tensor;
 using support::goldens;
+using support::refused_field;
 
 // vLLM rounds each product to bf16 before the sum; ours are rounded once. Half an ulp of each product, and of the sum.
 void expect_close(const std::vector<uint16_t>& got, const std::vector<uint16_t>& want, const std::vector<uint16_t>& in,
@@ -64,15 +65,6 @@ TEST(Rope, SlicesOfOneFusedRowAreRotatedInPlace) {
       const float expected = i < 16 ? apart_q[t * 16 + i] : i < 24 ? apart_k[t * 8 + i - 16] : before[t * 32 + i];
       EXPECT_EQ(fused[t * 32 + i], expected) << t << " " << i;
     }
-}
-
-std::string refused_field(const std::function<void()>& call) {
-  try {
-    call();
-  } catch (const spearfish::Error& e) {
-    return e.field();
-  }
-  return "";
 }
 
 TEST(Rope, WhatIsRefused) {
