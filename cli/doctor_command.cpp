@@ -136,16 +136,17 @@ class DoctorCommand : public Command {
 
   // The smallest cases of an op, one for each combination of types: numbers and ids that its header allows.
   static std::vector<spf::check::Problem> small_problems(const std::string& op) {
+    static const std::vector<spf::check::Case> cases = spf::check::embedded_cases({});
     std::map<std::map<std::string, std::string>, spf::check::Problem> smallest;
-    for (const spf::check::Case& c : spf::check::embedded_cases({})) {
+    for (const spf::check::Case& c : cases) {
       if (c.op != op || c.bench) continue;
       const spf::check::Problem problem = spf::check::make_problem(c);
       const bool empty =
           problem.rows() == 0 || std::any_of(problem.operands.begin(), problem.operands.end(),
                                              [](const auto& o) { return o.present && o.elements() == 0; });
-      if (empty || !spf::check::is_legal(problem)) continue; // some cases are there to be refused
-      const auto [at, added] = smallest.try_emplace(c.types, problem);
-      if (!added && problem.elements() < at->second.elements()) at->second = problem;
+      const auto found = smallest.find(c.types);
+      if (empty || (found != smallest.end() && problem.elements() >= found->second.elements())) continue;
+      if (spf::check::is_legal(problem)) smallest.insert_or_assign(c.types, problem); // others are there to be refused
     }
     std::vector<spf::check::Problem> out;
     for (const auto& [types, problem] : smallest) out.push_back(problem);
