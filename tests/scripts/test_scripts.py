@@ -1,6 +1,8 @@
 #!/usr/bin/env python3
-"""scripts/test_summary.py counts as a reader would, and the cost records of translation units are true."""
+"""scripts/test_summary.py counts as a reader would, the cost records of translation units are true, and scripts/setup
+makes toolkits of what Python packages hold."""
 import pathlib
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -95,6 +97,47 @@ class TranslationUnits(unittest.TestCase):
         self.assertIn("unit.cpp", text)
         self.assertEqual(self.report("--seconds", "0")[0], 1)
         self.assertEqual(self.report("--mib", "1")[0], 1)
+
+
+def stub(path, text):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text("#!/bin/bash\n" + text)
+    path.chmod(0o755)
+
+
+class Setup(unittest.TestCase):
+    """With a python3 whose `-m venv` makes a pip that puts the given files below site-packages/nvidia/cu13."""
+
+    def run_setup(self, *groups, nvcc, installs):
+        with tempfile.TemporaryDirectory() as folder:
+            root = pathlib.Path(folder).resolve()
+            (root / "scripts").mkdir()
+            shutil.copy(SCRIPTS / "setup", root / "scripts")
+            package = root / ".toolkit/lib/python3.11/site-packages/nvidia/cu13"
+            makes = "".join(f"mkdir -p {(package / name).parent}; touch {package / name}; chmod +x {package / name};" for name in installs)
+            stub(root / "bin/pip_of_the_test", makes)
+            stub(root / "bin/python3", 'if [ "$2" = venv ]; then mkdir -p "$3/bin"; cp "$(dirname "$0")/pip_of_the_test" "$3/bin/pip"; fi\n')
+            stub(root / "bin/apt-get", 'echo "nothing is to be installed here" >&2; exit 1\n')
+            if nvcc:
+                stub(root / "bin/nvcc", "")
+            env = {"PATH": f"{root}/bin:/usr/bin:/bin", "HOME": str(root)}
+            if not nvcc:  # one at /usr/local/cuda would do
+                text = (root / "scripts/setup").read_text()
+                (root / "scripts/setup").write_text(text.replace("/usr/local/cuda", str(root / "none")))
+            run = subprocess.run(["bash", root / "scripts/setup", *groups], capture_output=True, text=True, check=False, env=env)
+            links = {str(link.relative_to(root / ".toolkit")) for link in (root / ".toolkit").rglob("*") if link.is_symlink()}
+            return run.returncode, run.stderr, links
+
+    def test_only_cuobjdump_was_missing(self):
+        code, errors, links = self.run_setup("test", nvcc=True, installs=["bin/cuobjdump"])
+        self.assertEqual((code, errors, links), (0, "", {"cuda", "bin/cuobjdump"}))
+
+    def test_a_whole_toolkit_was_missing(self):
+        wheel = ["bin/nvcc", "bin/cuobjdump", "lib/libcudart.so.13"]
+        code, errors, links = self.run_setup("cuda", nvcc=False, installs=wheel)
+        package = "lib/python3.11/site-packages/nvidia/cu13"
+        self.assertEqual((code, errors), (0, ""))
+        self.assertEqual(links, {"cuda", "bin/cuobjdump", f"{package}/lib64", f"{package}/lib/libcudart.so"})
 
 
 if __name__ == "__main__":
