@@ -2,6 +2,7 @@
 #pragma once
 
 #include "core/marlin_formats.hpp"
+#include "core/scalar.hpp"
 #include "kernels/common/policy.hpp"
 #include "kernels/linear/sm90_stream.hpp"
 #include "kernels/linear/sm90_wgmma.hpp"
@@ -128,6 +129,52 @@ inline PolicyResult sm90_wgmma_policy(const Problem& p, const spf_device_facts& 
   if (!p.is_aligned16("x") || !p.is_contiguous("x") || shape.k % 8 != 0)
     result.workspace_bytes = static_cast<size_t>(shape.m * stream_ceil(shape.k, 8) * 16);
   return result;
+}
+
+// --- any format, any GPU --------------------------------------------------------------------------------------------
+
+// About what a multiprocessor does in a microsecond: bytes from memory, 16-bit multiply-adds of mma.sync. Data sheets;
+// only H200's bytes are measured.
+struct CudaRates {
+  double bytes, macs;
+};
+constexpr CudaRates cuda_rates(int compute_capability) {
+  switch (compute_capability) {
+    case 75:
+      return {7.0e3, 0.8e6};
+    case 80:
+      return {16.0e3, 1.4e6};
+    case 86:
+    case 87:
+      return {7.5e3, 0.75e6};
+    case 89:
+      return {6.5e3, 1.1e6};
+    case 90:
+      return {32.0e3, 2.2e6};
+    case 100:
+    case 103:
+      return {45.0e3, 2.0e6};
+    default:
+      return {9.0e3, 1.2e6};
+  }
+}
+
+// f32 arithmetic on decoded weights: 64 multiply-adds a clock at best, a third of that found likely.
+inline PolicyResult sm75_plain_policy(const Problem& p, const spf_device_facts& facts,
+                                      std::span<const InstanceRow> instances) {
+  const int64_t m = p.extent("*"), tokens = m > 1 ? 8 : 1, bits = scalar_info(p.scheme.weight).bits;
+  const double weights = static_cast<double>(p.extent("N")) * static_cast<double>(p.extent("K"));
+  const double stored = static_cast<double>(bits) / 8 + (p.scheme.group_k > 0 ? 4.0 / p.scheme.group_k : 0.0);
+  const double multiprocessors = facts.sm_count > 0 ? facts.sm_count : 1;
+  const double stream = weights * stored / (0.5 * cuda_rates(facts.compute_capability).bytes * multiprocessors);
+  const double multiply = weights * static_cast<double>(m) / (40e3 * multiprocessors);
+  for (size_t i = 0; i < instances.size(); ++i) {
+    const InstanceRow& row = instances[i];
+    if (policy::axis(row, "T") == p.type("T") && policy::axis(row, "bits") == bits &&
+        policy::axis(row, "tokens") == tokens)
+      return policy::accept(static_cast<int>(i), 4.0 + (stream > multiply ? stream : multiply));
+  }
+  return policy::refuse("type", "has no instance for these types");
 }
 
 } // namespace spf::linear
