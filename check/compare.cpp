@@ -84,6 +84,7 @@ Tolerance tolerance_of(const Problem& problem, size_t operand, const std::string
   const ValueRule& rule = problem.op->operands[operand].values;
   if (rule.kind == ValueRule::Kind::kMean)
     return mean_tolerance(out, rule.high.evaluate([&](const std::string& symbol) { return problem.extent(symbol); }));
+  if (rule.kind == ValueRule::Kind::kScales) return scale_tolerance(problem.operands.front().type, problem.reduction());
   if (!problem.weight) return row_tolerance(out, problem.reduction());
   const ActivationRounding rounding = activation.starts_with("s8")     ? ActivationRounding::kInt8
                                       : activation.starts_with("bf16") ? ActivationRounding::kBf16
@@ -111,6 +112,61 @@ void compare_integers(const Problem& problem, size_t index, const Codes& got, co
   if (result->difference.empty())
     result->difference = element_name(operand, problem.op->operands[index].name, at) + " = " + text(got) +
                          ", reference " + text(want) + ", allowed that alone";
+}
+
+// Exact outputs: every bit, but for the payload of a NaN.
+void compare_exact(const Problem& problem, size_t index, const Codes& got, const Codes& want, Comparison* result) {
+  const OperandShape& operand = problem.operands[index];
+  const auto bytes = static_cast<size_t>(type_bytes(operand.type));
+  const std::vector<double> a = decode(operand.type, got), b = decode(operand.type, want);
+  for (size_t i = 0; i < b.size(); ++i) {
+    if (std::memcmp(&got[i * bytes], &want[i * bytes], bytes) == 0 || (std::isnan(a[i]) && std::isnan(b[i]))) continue;
+    result->equal = false;
+    result->worst = std::max(result->worst, 2.0);
+    if (result->difference.empty())
+      result->difference = element_name(operand, problem.op->operands[index].name, static_cast<int64_t>(i)) + " = " +
+                           number_text(a[i]) + ", reference " + number_text(b[i]) + ", allowed that alone";
+    return;
+  }
+}
+
+// Codes in the order of their values, so that neighbours differ by one: integers as they are, e4m3 by sign and size.
+int ordered_code(spf_scalar_type type, std::byte code) {
+  const auto bits = static_cast<uint8_t>(code);
+  if (type == SPF_S8) return static_cast<int8_t>(bits);
+  return bits & 0x80 ? -(bits & 0x7f) : bits;
+}
+
+// Codes of numbers that were summed and rounded before: a flipped rounding moves a code to its neighbour. One in 64 of
+// a row may flip; where the flip was that of the row's largest number, its scale moves, and all of the row with it: one
+// row in 64, at least one, may have any number.
+void compare_codes(const Problem& problem, size_t index, const Codes& got, const Codes& want, Comparison* result) {
+  const OperandShape& operand = problem.operands[index];
+  const std::vector<double> a = decode(operand.type, got), b = decode(operand.type, want);
+  const size_t columns = operand.shape.empty() ? 1 : static_cast<size_t>(std::max<int64_t>(operand.shape.back(), 1));
+  const size_t rows = b.size() / columns, allowed = std::max<size_t>(1, columns / 64);
+  size_t moved_rows = 0;
+  for (size_t row = 0; row < rows; ++row) {
+    size_t flips = 0, first = 0;
+    for (size_t i = row * columns; i < (row + 1) * columns; ++i) {
+      if (got[i] == want[i] || (std::isnan(a[i]) && std::isnan(b[i]))) continue;
+      const bool near = !std::isnan(a[i]) && !std::isnan(b[i]) &&
+                        std::abs(ordered_code(operand.type, got[i]) - ordered_code(operand.type, want[i])) <= 1;
+      if (flips++ == 0 || !near) first = i;
+      if (near) continue;
+      flips = columns + 1;
+      break;
+    }
+    result->flips += static_cast<int64_t>(std::min(flips, columns));
+    if (flips <= allowed || (flips <= columns && ++moved_rows <= std::max<size_t>(1, rows / 64))) continue;
+    result->equal = false;
+    result->worst = std::max(result->worst, 2.0);
+    if (result->difference.empty())
+      result->difference = element_name(operand, problem.op->operands[index].name, static_cast<int64_t>(first)) +
+                           " = " + number_text(a[first]) + ", reference " + number_text(b[first]) +
+                           (flips > columns ? ", allowed the next codes" : ", too many next codes in rows");
+    return;
+  }
 }
 
 void compare_operand(const Problem& problem, size_t index, const Codes& got, const Codes& want, const Scales& scales,
@@ -171,7 +227,12 @@ Comparison compare(const Problem& problem, const std::vector<Codes>& inputs, con
   for (size_t i = 0; i < expected.size(); ++i) {
     if (outputs[i].size() != expected[i].size()) throw Failure("compare: outputs of different shapes");
     if (outputs[i] == expected[i]) continue;
-    if (is_integer(problem.operands[i].type))
+    const ValueRule::Kind kind = problem.op->operands[i].values.kind;
+    if (kind == ValueRule::Kind::kExact)
+      compare_exact(problem, i, outputs[i], expected[i], &result);
+    else if (kind == ValueRule::Kind::kCodes)
+      compare_codes(problem, i, outputs[i], expected[i], &result);
+    else if (is_integer(problem.operands[i].type))
       compare_integers(problem, i, outputs[i], expected[i], &result);
     else
       compare_operand(problem, i, outputs[i], expected[i], scales, activation, &result);

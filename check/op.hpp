@@ -35,7 +35,7 @@ struct Operand {
   // Holds indices, lengths or scales, not just numbers.
   bool has_rule() const {
     using Kind = ValueRule::Kind;
-    return values.kind != Kind::kAny && values.kind != Kind::kModerate && values.kind != Kind::kMean;
+    return values.kind != Kind::kAny && values.kind != Kind::kModerate && !values.of_output();
   }
 };
 

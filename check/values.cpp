@@ -94,6 +94,9 @@ std::vector<double> make_values(const Problem& problem, size_t operand, Random& 
     case ValueRule::Kind::kPositive:
     case ValueRule::Kind::kModerate:
     case ValueRule::Kind::kMean:
+    case ValueRule::Kind::kExact:
+    case ValueRule::Kind::kCodes:
+    case ValueRule::Kind::kScales:
     case ValueRule::Kind::kAny:
       break;
   }

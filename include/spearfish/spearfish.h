@@ -10,6 +10,7 @@
 #include "spearfish/ops/kv_cache.h"
 #include "spearfish/ops/linear.h"
 #include "spearfish/ops/norm.h"
+#include "spearfish/ops/quantize.h"
 #include "spearfish/ops/rope.h"
 #include "spearfish/ops/sampling.h"
 #include "spearfish/plan.h"

@@ -21,6 +21,7 @@
 #include "spearfish/cxx/norm.hpp"
 #include "spearfish/cxx/plan.hpp"
 #include "spearfish/cxx/quant.hpp"
+#include "spearfish/cxx/quantize.hpp"
 #include "spearfish/cxx/rope.hpp"
 #include "spearfish/cxx/sampling.hpp"
 #include "spearfish/cxx/tensor.hpp"

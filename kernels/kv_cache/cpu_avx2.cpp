@@ -1,6 +1,6 @@
 // Moves on the CPU: copies of rows, and 8-bit codes 8 at a time in f32 registers. Everything is internal, as
 // kernels/common/simd/lanes.hpp asks.
-#include "kernels/common/simd/lanes.hpp"
+#include "kernels/common/simd/fp8.hpp"
 #include "kernels/kv_cache/args.h"
 
 namespace spf::kv_cache {
@@ -8,67 +8,17 @@ namespace {
 
 constexpr int kLanes = 8;
 using L = simd::Lanes<kLanes>;
-using F = L::F;
 using U = L::U;
 
-// How codes of a type lie in f32: a number's bits above `shift` are its code, but for the bias of the exponent.
 template <spf_scalar_type C>
-struct Code;
-template <>
-struct Code<SPF_E4M3> {
-  static constexpr int kShift = 20;
-  static constexpr uint32_t kBias = (127 - 7) << 3, kNan = 0x7f;
-  static constexpr float kLargest = 448, kSmallestNormal = 0x1p-6f;
-  static constexpr float kGrid = 0x1p14f; // f32 numbers from here on are a subnormal's unit apart
-};
-template <>
-struct Code<SPF_E5M2> {
-  static constexpr int kShift = 21;
-  static constexpr uint32_t kBias = (127 - 15) << 2, kNan = 0x7f;
-  static constexpr float kLargest = 57344, kSmallestNormal = 0x1p-14f;
-  static constexpr float kGrid = 0x1p7f;
-};
-
-// Nearest codes, ties to even, saturated; in the low byte of each lane.
-template <spf_scalar_type C>
-U encode(F v) {
-  using K = Code<C>;
-  const U sign = (L::bits(v) >> 24) & 0x80u;
-  const F size = L::from_bits(L::bits(v) & 0x7fffffffu), largest = L::set(K::kLargest);
-  const F clamped = size > largest ? largest : size;
-  const U b = L::bits(clamped);
-  const U normal = ((b + ((1u << (K::kShift - 1)) - 1) + ((b >> K::kShift) & 1u)) >> K::kShift) - K::kBias;
-  const U subnormal = L::bits(clamped + K::kGrid) - L::bits(L::set(K::kGrid));
-  const U code = clamped < L::set(K::kSmallestNormal) ? subnormal : normal;
-  const U nan = U{} + K::kNan;
-  return sign | (v == v ? code : nan);
-}
-
-template <spf_scalar_type C>
-F decode(U code) {
-  using K = Code<C>;
-  const U sign = (code & 0x80u) << 24, size = code & 0x7fu;
-  // Exact, for subnormals too: the exponent's bias as a product.
-  const F value = L::from_bits(size << K::kShift) * (C == SPF_E4M3 ? 0x1p120f : 0x1p112f);
-  const U nan = U{} + 0x7fc00000u, infinity = U{} + 0x7f800000u;
-  U bits = L::bits(value);
-  if constexpr (C == SPF_E4M3) {
-    bits = size == U{} + 0x7fu ? nan : bits;
-  } else {
-    bits = size > U{} + 0x7cu ? nan : bits;
-    bits = size == U{} + 0x7cu ? infinity : bits;
-  }
-  return L::from_bits(sign | bits);
-}
+using Codes = simd::Fp8Lanes<C, kLanes>;
 
 template <spf_scalar_type T, spf_scalar_type C>
 void quantize(const char* from, uint8_t* to, int64_t count, float scale) {
   for (int64_t i = 0; i < count; i += kLanes) {
     const int64_t n = count - i < kLanes ? count - i : kLanes;
-    const U codes = encode<C>(L::load<T>(from + i * (T == SPF_F32 ? 4 : 2), n) / scale);
-    uint32_t words[kLanes];
-    std::memcpy(words, &codes, sizeof(words));
-    for (int64_t j = 0; j < n; ++j) to[i + j] = static_cast<uint8_t>(words[j]);
+    const U codes = Codes<C>::encode(L::load<T>(from + i * (T == SPF_F32 ? 4 : 2), n) / scale);
+    L::store_bytes(to + i, codes, n);
   }
 }
 
@@ -80,7 +30,7 @@ void dequantize(const uint8_t* from, char* to, int64_t count, float scale) {
     for (int64_t j = 0; j < n; ++j) words[j] = from[i + j];
     U codes;
     std::memcpy(&codes, words, sizeof(codes));
-    L::store<T>(to + i * (T == SPF_F32 ? 4 : 2), decode<C>(codes) * scale, n);
+    L::store<T>(to + i * (T == SPF_F32 ? 4 : 2), Codes<C>::decode(codes) * scale, n);
   }
 }
 

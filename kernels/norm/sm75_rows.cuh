@@ -20,29 +20,13 @@
 #include "kernels/common/cuda/launch.cuh"
 #include "kernels/common/cuda/memory.cuh"
 #include "kernels/common/cuda/reduce.cuh"
+#include "kernels/common/cuda/row_config.cuh"
 #include "kernels/common/cuda/rows.cuh"
 #include "kernels/norm/args.h"
 
 namespace spf::norm {
 
-// Who owns what, by the capacity of a row in chunks (0: any length). Few threads with several chunks each keep more
-// bytes in flight on a multiprocessor; measured on H200, 8192 rows of 16 KB: 256 x 4 66 us, 512 x 2 71, 1024 x 1 105.
-template <int kCapacity>
-struct RowsConfig {
-  static constexpr int kThreads = // of a row
-      kCapacity == 0      ? 1024
-      : kCapacity <= 16   ? 8
-      : kCapacity <= 32   ? 16
-      : kCapacity <= 128  ? 32
-      : kCapacity <= 256  ? 128
-      : kCapacity <= 1024 ? 256
-      : kCapacity <= 2048 ? 512
-                          : 1024;
-  static constexpr int kChunks = kCapacity / kThreads; // of a thread
-  static constexpr int kBlock = kThreads < 128 ? 128 : kThreads;
-  static constexpr int kRows = kBlock / kThreads; // of a block
-  static_assert(kThreads * kChunks == kCapacity, "a capacity is a power of two of at least 8 chunks");
-};
+using cuda::RowsConfig;
 
 // Threads that must fit on a multiprocessor: what caps registers. A kernel that has two loads or two constants a chunk
 // needs more registers, and has as many bytes in flight with fewer threads. Four blocks of 256 take 512 rows at once on

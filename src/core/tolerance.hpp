@@ -68,6 +68,15 @@ inline Tolerance mean_tolerance(spf_scalar_type out, int64_t k) {
   return t;
 }
 
+// Scales in f32, quotients of the largest of numbers that an f32 sum over k elements decides and that are rounded to
+// `type`. A flipped rounding of the largest number moves its scale, alone or with the next rounding.
+inline Tolerance scale_tolerance(spf_scalar_type type, int64_t k) {
+  Tolerance t = row_tolerance(SPF_F32, k);
+  t.flip_absolute = type == SPF_F32 ? 0 : 4 * unit_roundoff(type);
+  t.flip_fraction = 1.0 / 64;
+  return t;
+}
+
 // A product of K terms whose magnitudes have the 2-norms that `scale` multiplies. Weights decode exactly,
 // unless `weights` names the type that a kernel rounds scaled weights to. Activations
 // count as 16-bit numbers whatever type they come in: a kernel may carry them as 16-bit fixed point per run of columns,

@@ -7,6 +7,7 @@
 #include <sstream>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 namespace spf {
@@ -33,11 +34,19 @@ struct ValueRule {
     kPositive, // finite and above 0
     kModerate, // any number; test data stay around 1, where a sum of products of two of them decides an exponential
     kMean,     // of an output: a weighted mean of up to `high` rows, or the logarithm of the weights' sum
+    kExact,    // of an output: the reference's bits
+    kCodes,  // of an output: codes of numbers that were computed and rounded before, each at most next to the right one
+    kScales, // of an output: scales of such numbers
   };
   Kind kind = Kind::kAny;
   bool unique = false;
   bool or_minus_one = false;
   ExtentProduct low, high;
+
+  // Says how an output is compared, not what an input holds.
+  bool of_output() const {
+    return kind == Kind::kMean || kind == Kind::kExact || kind == Kind::kCodes || kind == Kind::kScales;
+  }
 };
 
 // "NB*BS" -> product. False for text that is none.
@@ -63,7 +72,7 @@ inline bool parse_extent_product(std::string_view text, ExtentProduct* product) 
 }
 
 // Reads "index NB*BS", "index V or -1", "unique index NB*BS or -1", "offsets T", "range 1..MB*BS", "positive",
-// "moderate", "mean MB*BS" or "". False for anything else.
+// "moderate", "mean MB*BS", "exact", "codes", "scales" or "". False for anything else.
 inline bool parse_value_rule(const std::string& text, ValueRule* rule) {
   using Kind = ValueRule::Kind;
   *rule = {};
@@ -82,8 +91,14 @@ inline bool parse_value_rule(const std::string& text, ValueRule* rule) {
   if (words.empty()) return false;
   const bool index = words[0] == "index";
   if (!index && (rule->unique || rule->or_minus_one)) return false;
-  if (words[0] == "positive" || words[0] == "moderate") {
-    rule->kind = words[0] == "positive" ? Kind::kPositive : Kind::kModerate;
+  constexpr std::pair<const char*, Kind> kPlainWords[] = {{"positive", Kind::kPositive},
+                                                          {"moderate", Kind::kModerate},
+                                                          {"exact", Kind::kExact},
+                                                          {"codes", Kind::kCodes},
+                                                          {"scales", Kind::kScales}};
+  for (const auto& [word, kind] : kPlainWords) {
+    if (words[0] != word) continue;
+    rule->kind = kind;
     return words.size() == 1;
   }
   if (words.size() != 2) return false;

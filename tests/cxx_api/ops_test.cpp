@@ -21,7 +21,10 @@ struct Data {
 
 // Extents and types that go together where an op wants more than equal ones.
 const std::map<std::string, std::map<std::string, int64_t>> kExtents = {
-    {"reshape_and_cache", {{"DX", 1}}}, {"copy_blocks", {{"PAIRS", 8}}}, {"swap_blocks", {{"PAIRS", 8}}}};
+    {"reshape_and_cache", {{"DX", 1}}},
+    {"copy_blocks", {{"PAIRS", 8}}},
+    {"swap_blocks", {{"PAIRS", 8}}},
+    {"static_scaled_fp8_quant", {{"SR", kRows}, {"SC", 4}}}};
 const std::map<std::string, std::map<std::string, ScalarType>> kTypes = {
     {"reshape_and_cache_flash", {{"key_cache", SPF_E4M3}, {"value_cache", SPF_E4M3}}},
     {"reshape_and_cache", {{"key_cache", SPF_E4M3}, {"value_cache", SPF_E4M3}}},
@@ -190,6 +193,17 @@ const std::map<std::string, Typed>& typed_functions() {
       {"gather_cache",
        {{}, [](const Operands& o, const Launch& l) { gather_cache(*o[0], *o[1], *o[2], o[3], o[4], *o[5], l); }}},
       {"convert_fp8", {{0.5}, [](const Operands& o, const Launch& l) { convert_fp8(*o[0], *o[1], 0.5, l); }}},
+      {"static_scaled_fp8_quant",
+       {{}, [](const Operands& o, const Launch& l) { static_scaled_fp8_quant(*o[0], *o[1], *o[2], l); }}},
+      {"dynamic_scaled_fp8_quant",
+       {{}, [](const Operands& o, const Launch& l) { dynamic_scaled_fp8_quant(*o[0], *o[1], *o[2], l); }}},
+      {"dynamic_per_token_scaled_fp8_quant",
+       {{},
+        [](const Operands& o, const Launch& l) { dynamic_per_token_scaled_fp8_quant(*o[0], o[1], *o[2], *o[3], l); }}},
+      {"static_scaled_int8_quant",
+       {{}, [](const Operands& o, const Launch& l) { static_scaled_int8_quant(*o[0], *o[1], o[2], *o[3], l); }}},
+      {"dynamic_scaled_int8_quant",
+       {{}, [](const Operands& o, const Launch& l) { dynamic_scaled_int8_quant(*o[0], *o[1], *o[2], o[3], l); }}},
       {"linear", {{}, [](const Operands&, const Launch&) {}}}, // has a packed weight: below
   };
   return all;

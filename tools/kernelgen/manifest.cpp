@@ -172,11 +172,11 @@ class Loader {
     };
     ValueRule rule;
     if (!parse_value_rule(values, &rule))
-      reader.complain_at("values",
-                         "values \"" + values.substr(0, 60) +
-                             "\" is not understood; allowed: \"[unique] index BOUND [or -1]\", \"offsets "
-                             "TOTAL\", \"range LOW..HIGH\", \"positive\", \"moderate\", \"mean COUNT\", with products "
-                             "such as NB*BS");
+      reader.complain_at("values", "values \"" + values.substr(0, 60) +
+                                       "\" is not understood; allowed: \"[unique] index BOUND [or -1]\", \"offsets "
+                                       "TOTAL\", \"range LOW..HIGH\", \"positive\", \"moderate\", \"mean COUNT\", "
+                                       "\"exact\", \"codes\", \"scales\", with products "
+                                       "such as NB*BS");
     symbols("values", rule.low);
     symbols("values", rule.high);
     ExtentProduct moved;

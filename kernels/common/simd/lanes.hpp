@@ -59,6 +59,42 @@ struct Lanes {
     return widen_f16(narrow<T>(v));
   }
 
+  // The low bytes of lanes [0, n).
+  static void store_bytes(uint8_t* data, U v, int64_t n = kLanes) {
+    typedef uint8_t B __attribute__((vector_size(kLanes)));
+    B bytes;
+    if constexpr (kLanes == 16) {
+#ifdef __AVX512F__
+      bytes = reinterpret_cast<B>(_mm512_cvtepi32_epi8(reinterpret_cast<__m512i>(v)));
+#endif
+    } else {
+      const __m128i halves = reinterpret_cast<__m128i>(narrow_u32(v & 0xffu));
+      bytes = reinterpret_cast<B>(_mm_cvtsi128_si64(_mm_packus_epi16(halves, halves)));
+    }
+    copy<1>(data, &bytes, n);
+  }
+
+  // Nearest integers, ties to even; what fits 32 bits only.
+  static I nearest(F v) {
+    if constexpr (kLanes == 16) {
+#ifdef __AVX512F__
+      return reinterpret_cast<I>(
+          _mm512_cvt_roundps_epi32(reinterpret_cast<__m512>(v), _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC));
+#endif
+    } else {
+      return reinterpret_cast<I>(_mm256_cvtps_epi32(reinterpret_cast<__m256>(v)));
+    }
+  }
+
+  // The largest lane; no lane is NaN.
+  static float largest(F v) {
+    float lane[kLanes];
+    std::memcpy(lane, &v, sizeof(v));
+    for (int width = kLanes / 2; width > 0; width /= 2)
+      for (int i = 0; i < width; ++i) lane[i] = lane[i] > lane[i + width] ? lane[i] : lane[i + width];
+    return lane[0];
+  }
+
   // Adds halves onto each other: a fixed order.
   static float sum(F v) {
     float lane[kLanes];

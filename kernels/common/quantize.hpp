@@ -1,0 +1,96 @@
+// The arithmetic of scales for 8-bit codes, in f32 with every step rounded once, so that all implementations have the
+// same bits. Everything has internal linkage, because units for different instruction sets include it.
+#pragma once
+
+#include <cstdint>
+
+#include "kernels/common/rows.hpp"
+
+namespace spf::quantize {
+namespace {
+
+constexpr float kFp8Max = 448.0f, kInt8Max = 127.0f;  // the largest codes
+constexpr float kLargest = 3.402823466e38f;           // infinities count as this
+constexpr float kFp8Floor = 1.0f / (448.0f * 512.0f); // the least scale of a token: that of the least e4m3 number
+constexpr float kInt8Floor = 0x1p-23f;                // where a norm precedes
+constexpr float kWidest = 0x1p30f;                    // zero points and what they are added to stay inside
+
+SPF_HOST_DEVICE float least(float a, float b) { return a < b ? a : b; }
+SPF_HOST_DEVICE float most(float a, float b) { return a > b ? a : b; }
+
+// 1 / scale; 0 for a scale of 0 or one so small that there is no such number.
+SPF_HOST_DEVICE float inverse_of(float scale, float of = 1.0f) {
+  const float inverse = of / scale;
+  return inverse <= kLargest ? inverse : 0.0f;
+}
+
+// The scale of numbers up to amax, which counts as `bound` where it is larger.
+SPF_HOST_DEVICE float scale_of(float amax, float bound, float code_max, float floor) {
+  return most(least(least(amax, bound), kLargest) / code_max, floor);
+}
+
+// The power of two at or above a scale > 0.
+SPF_HOST_DEVICE float power_of_two_above(float scale) {
+  union {
+    float number;
+    uint32_t bits;
+  } v = {scale};
+  // Subnormal scales have no implied digit; they become the least normal number.
+  v.bits = v.bits < 0x00800000u ? 0x00800000u : (v.bits + 0x007fffffu) & 0xff800000u;
+  return v.number;
+}
+
+// f32 products that are rounded before anything is added, and sums that are rounded once.
+#ifdef __CUDA_ARCH__
+SPF_HOST_DEVICE float rounded_product(float a, float b) { return __fmul_rn(a, b); }
+SPF_HOST_DEVICE float fused(float a, float b, float c) { return __fmaf_rn(a, b, c); }
+#else
+SPF_HOST_DEVICE float rounded_product(float a, float b) { return a * b; }
+SPF_HOST_DEVICE float fused(float a, float b, float c) { return __builtin_fmaf(a, b, c); }
+#endif
+
+// x / by for many x, correctly rounded wherever that decides a code: for scales from 2^-90 up to 2^126. A quotient by
+// way of the rounded reciprocal is off by up to two units; the first correction brings it within one, and the second
+// rounds it right (Markstein, IBM J. Res. Dev. 34, 1990). Five instructions, half of what a division takes on a GPU.
+class Division {
+ public:
+  SPF_HOST_DEVICE explicit Division(float by) : by_(by), inverse_(1.0f / by) {}
+
+  SPF_HOST_DEVICE float operator()(float x) const {
+    const float rough = rounded_product(x, inverse_);
+    const float near = fused(fused(-rough, by_, x), inverse_, rough);
+    const float right = fused(fused(-near, by_, x), inverse_, near);
+    return rough < 0x1p100f && rough > -0x1p100f ? right : rough; // infinities, NaNs, and what saturates anyway
+  }
+
+ private:
+  float by_, inverse_;
+};
+
+// What turns a number into an 8-bit integer: round(x * factor) + zero.
+struct IntegerStep {
+  float scale = 0;
+  float factor = 0;
+  int32_t zero = 0;
+};
+
+SPF_HOST_DEVICE IntegerStep symmetric_step(float amax) {
+  amax = least(amax, kLargest);
+  return {amax / kInt8Max, inverse_of(amax, kInt8Max), 0};
+}
+
+// Numbers from low to high to codes from -128 to 127; symmetric where they are (almost) all the same.
+SPF_HOST_DEVICE IntegerStep asymmetric_step(float low, float high) {
+  if (low > high) low = high = 0; // there were no numbers
+  const float scale = least(high - low, kLargest) / 255.0f, factor = inverse_of(scale);
+  if (factor == 0) return symmetric_step(most(-low, high));
+  const float zero = least(most(-128.0f - low / scale, -kWidest), kWidest);
+#ifdef __CUDA_ARCH__
+  return {scale, factor, __float2int_rn(zero)};
+#else
+  return {scale, factor, static_cast<int32_t>(__builtin_nearbyintf(zero))};
+#endif
+}
+
+} // namespace
+} // namespace spf::quantize
