@@ -1,12 +1,14 @@
 #include "check/bench.hpp"
 
 #include <algorithm>
+#include <array>
 #include <chrono>
 #include <cmath>
 #include <fstream>
 #include <optional>
 #include <sstream>
 
+#include "check/gemm_peers.hpp"
 #include "check/weight.hpp"
 
 namespace spf::check {
@@ -214,19 +216,26 @@ class Peers {
   std::vector<std::map<std::string, std::string>> rows_;
 };
 
-// Bytes that a call has to move at least: what it reads once and writes once, all of an operand or what the manifest
-// says (`traffic`).
-double traffic(const Problem& problem, size_t weight_bytes) {
-  double bytes = static_cast<double>(weight_bytes);
+struct Traffic {
+  double read = 0, written = 0; // bytes
+};
+
+// What a call has to move at least: what it reads once and writes once, all of an operand or what the manifest says
+// (`traffic`).
+Traffic traffic(const Problem& problem, size_t weight_bytes) {
+  Traffic bytes;
+  bytes.read = static_cast<double>(weight_bytes);
   for (size_t i = 0; i < problem.operands.size(); ++i) {
     if (!problem.operands[i].present) continue;
-    if (const auto& moved = problem.op->operands[i].traffic) {
-      const int64_t elements = moved->evaluate([&](const std::string& symbol) { return problem.extent(symbol); });
-      bytes += static_cast<double>(elements * type_bytes(problem.operands[i].type));
-      continue;
-    }
-    const double size = static_cast<double>(problem.operands[i].elements() * type_bytes(problem.operands[i].type));
-    bytes += problem.op->operands[i].role == SPF_ROLE_INOUT ? 2 * size : size;
+    int64_t elements = problem.operands[i].elements();
+    const auto role = problem.op->operands[i].role;
+    const bool counted = problem.op->operands[i].traffic.has_value();
+    if (counted)
+      elements =
+          problem.op->operands[i].traffic->evaluate([&](const std::string& symbol) { return problem.extent(symbol); });
+    const double size = static_cast<double>(elements * type_bytes(problem.operands[i].type));
+    if (role == SPF_ROLE_IN || (role == SPF_ROLE_INOUT && !counted)) bytes.read += size;
+    if (role != SPF_ROLE_IN) bytes.written += size;
   }
   return bytes;
 }
@@ -254,6 +263,13 @@ class Bench {
       : memory_(memory), options_(options), report_(report), peers_(options.peers) {
     if (!memory.is_cpu()) {
       report->limits = measure_cuda(memory);
+      if (!options.gemm_peers) return;
+      std::string why;
+      gemm_peers_ = open_gemm_peers(memory, &why);
+      if (gemm_peers_ != nullptr)
+        report->limits.tensor_per_second = gemm_peers_->best_rate();
+      else
+        report->notes.push_back("no times of cuBLASLt: " + why);
       return;
     }
     report->limits.compute = measure_compute(memory.facts().cpu_features, spf_cpu_threads());
@@ -304,7 +320,9 @@ class Bench {
     row.kernel = slots.facts().kernel;
     row.instance = slots.facts().instance;
     row.activation = slots.facts().activation;
-    row.bytes = traffic(problem, slots.weight_bytes());
+    const Traffic moved = traffic(problem, slots.weight_bytes());
+    row.read_bytes = moved.read;
+    row.written_bytes = moved.written;
     if (problem.weight) row.operations = 2 * problem.multiplications();
     const auto launch = [&](int index, void* stream) {
       expect_ok(slots.launch(options_.warm ? 0 : index, stream), "launch");
@@ -312,13 +330,31 @@ class Bench {
     row.us = memory_.is_cpu() ? time_cpu(slots) : median(time_graph(memory_, count, 15, !options_.warm, launch));
     row.limit_us = limit(row);
     row.peers = peers_.of(c, problem);
+    add_gemm_peers(c, problem, &row);
     report_->rows.push_back(std::move(row));
   }
 
+  // cuBLASLt's times of the same extents, once for all weight formats.
+  void add_gemm_peers(const Case& c, const Problem& problem, BenchRow* row) {
+    if (gemm_peers_ == nullptr || c.op != "linear") return;
+    const std::array<int64_t, 3> extents = {problem.rows(), problem.extent("N"), problem.extent("K")};
+    const auto [at, fresh] = gemm_times_.try_emplace(extents);
+    if (fresh) at->second = gemm_peers_->time(extents[0], extents[1], extents[2]);
+    row->peers.insert(at->second.begin(), at->second.end());
+  }
+
   double limit(const BenchRow& row) {
-    if (!memory_.is_cpu()) return 1e6 * row.bytes / report_->limits.copy_bytes_per_second;
+    if (!memory_.is_cpu()) {
+      // Reading alone is faster than copying, so a written byte costs what is left of a copy's time.
+      const double read = 1 / report_->limits.read_bytes_per_second;
+      const double write = 2 / report_->limits.copy_bytes_per_second - read;
+      const double move = row.read_bytes * read + row.written_bytes * write;
+      const double tensor = report_->limits.tensor_per_second;
+      return 1e6 * std::max(move, tensor > 0 ? row.operations / tensor : 0.0);
+    }
+    const double bytes = row.read_bytes + row.written_bytes;
     const double peak = best_for(report_->limits.compute, row.activation).per_second;
-    return 1e6 * std::max(row.bytes / cpu_bandwidth(row.bytes), row.operations / peak);
+    return 1e6 * std::max(bytes / cpu_bandwidth(bytes), row.operations / peak);
   }
 
   // Of a set of this size; sizes that are nearly equal share a measurement.
@@ -334,6 +370,8 @@ class Bench {
   Peers peers_;
   std::map<size_t, double> bandwidth_;
   std::map<std::string, std::shared_ptr<Weight>> weights_;
+  std::unique_ptr<GemmPeers> gemm_peers_;
+  std::map<std::array<int64_t, 3>, std::map<std::string, double>> gemm_times_;
 };
 
 } // namespace
@@ -362,6 +400,7 @@ nlohmann::ordered_json BenchReport::json() const {
   if (limits.copy_bytes_per_second > 0) measured["copy_gb_per_s"] = rounded(limits.copy_bytes_per_second / 1e9);
   if (limits.read_bytes_per_second > 0) measured["read_gb_per_s"] = rounded(limits.read_bytes_per_second / 1e9);
   if (limits.empty_us > 0) measured["empty_kernel_us"] = rounded(limits.empty_us);
+  if (limits.tensor_per_second > 0) measured["tensor_bf16_tflops_per_s"] = rounded(limits.tensor_per_second / 1e12);
   for (const auto& [name, rate] : limits.compute) measured["gops_per_s"][name] = rounded(rate / 1e9);
   out["rows"] = Json::array();
   for (const BenchRow& row : rows) {
@@ -381,6 +420,7 @@ nlohmann::ordered_json BenchReport::json() const {
     out["rows"].push_back(std::move(item));
   }
   for (const std::string& why : refused) out["refused"].push_back(why);
+  for (const std::string& note : notes) out["notes"].push_back(note);
   return out;
 }
 

@@ -14,6 +14,7 @@ struct Limits {
   double copy_bytes_per_second = 0;  // CUDA: read and written bytes of the fastest of several ways to copy
   double read_bytes_per_second = 0;  // CUDA: of a kernel that only reads
   double empty_us = 0;               // CUDA: one empty kernel in a graph of many
+  double tensor_per_second = 0;      // CUDA: operations of cuBLASLt's best bf16 product; 0 if it was not asked
   std::vector<ComputeLimit> compute; // CPU: by instruction set
 };
 
@@ -22,10 +23,10 @@ struct BenchRow {
   std::map<std::string, std::string> types;
   std::map<std::string, int64_t> dims; // "*" is the product of the leading dimensions
   std::string weight, kernel, instance, activation;
-  double us = 0;                       // median
-  double limit_us = 0;                 // the larger of bytes over bandwidth and operations over peak
-  double bytes = 0, operations = 0;    // of one call
-  std::map<std::string, double> peers; // name -> us
+  double us = 0;       // median
+  double limit_us = 0; // the larger of bytes over bandwidth and operations over peak
+  double read_bytes = 0, written_bytes = 0, operations = 0; // of one call
+  std::map<std::string, double> peers;                      // name -> us
 };
 
 struct BenchReport {
@@ -33,6 +34,7 @@ struct BenchReport {
   Limits limits;
   std::vector<BenchRow> rows;
   std::vector<std::string> refused; // cases that nothing here runs, with the reason
+  std::vector<std::string> notes;   // about the run as a whole
 
   nlohmann::ordered_json json() const;
 };
@@ -40,9 +42,10 @@ struct BenchReport {
 struct BenchOptions {
   std::string kernel; // force this one; "" = the planner's choice
   bool every_kernel = false;
-  bool pdl = false;  // CUDA: programmatic dependent launch
-  bool warm = false; // CUDA: every launch of a graph has the same operands, and the cache keeps them
-  std::string peers; // CSV file; "" = none
+  bool pdl = false;        // CUDA: programmatic dependent launch
+  bool warm = false;       // CUDA: every launch of a graph has the same operands, and the cache keeps them
+  std::string peers;       // CSV file; "" = none
+  bool gemm_peers = false; // CUDA: time cuBLASLt beside the rows of linear
 };
 
 // cases: those with bench = true are timed. On the CPU a call runs again and again on the same data, so a weight that

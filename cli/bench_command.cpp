@@ -1,8 +1,12 @@
 // `spearfish bench`: the bench cases, timed beside the limits of the machine.
+#include <algorithm>
+#include <fstream>
+
 #include <fmt/format.h>
 
 #include "check/bench.hpp"
 #include "command.hpp"
+#include "roofline.hpp"
 #include "run_command.hpp"
 #include "terminal.hpp"
 
@@ -19,6 +23,9 @@ class BenchCommand final : public Command {
     app.add_flag("--warm", options_.warm, "CUDA: the same operands for every launch, left in the cache");
     app.add_option("--peers", options_.peers, "CSV of others' times: family,name,shape,m_or_tokens,peer,us")
         ->type_name("FILE");
+    app.add_flag("--gemm-peers", options_.gemm_peers,
+                 "CUDA: time cuBLASLt's bf16 and fp8 products beside the rows of linear, if the machine has it");
+    app.add_option("--roofline", roofline_, "Write the rows that multiply as a roofline plot, SVG")->type_name("FILE");
     app.footer(
         "Exit codes: 0 success, 1 failure, 2 wrong usage.\n"
         "Example: spearfish bench norm activation --device cuda:0 --json bench.json\n");
@@ -36,6 +43,7 @@ class BenchCommand final : public Command {
       }
       report.info = spf::check::run_info(memory, run_.command_line("bench", extra_flags()));
       run_.write_json(report.json());
+      if (!roofline_.empty()) write_roofline(report);
       if (!run_.json_to_stdout()) print(report);
       return kOk;
     });
@@ -45,7 +53,8 @@ class BenchCommand final : public Command {
   std::string extra_flags() const {
     return (options_.kernel.empty() ? "" : " --kernel " + options_.kernel) +
            (options_.every_kernel ? " --every-kernel" : "") + (options_.pdl ? " --pdl" : "") +
-           (options_.warm ? " --warm" : "") + (options_.peers.empty() ? "" : " --peers FILE");
+           (options_.warm ? " --warm" : "") + (options_.peers.empty() ? "" : " --peers FILE") +
+           (options_.gemm_peers ? " --gemm-peers" : "") + (roofline_.empty() ? "" : " --roofline FILE");
   }
 
   static void print(const spf::check::BenchReport& report) {
@@ -56,22 +65,41 @@ class BenchCommand final : public Command {
                  limits.copy_bytes_per_second / 1e9, limits.read_bytes_per_second / 1e9, limits.empty_us);
     else
       fmt::print("  read {:.1f} GB/s\n", limits.read_bytes_per_second / 1e9);
+    if (limits.tensor_per_second > 0) fmt::print("  cuBLASLt bf16 {:.0f} TFLOP/s\n", limits.tensor_per_second / 1e12);
     for (const auto& [name, rate] : limits.compute) fmt::print("  {} {:.0f} Gop/s\n", name, rate / 1e9);
     Table table(
-        {{"op"}, {"case"}, {"kernel"}, {"instance"}, {"us", true}, {"limit us", true}, {"share", true}, {"peers"}});
+        {{"op"}, {"case"}, {"kernel"}, {"instance"}, {"us", true}, {"limit us", true}, {"share", true}, {"best peer"}});
     for (const spf::check::BenchRow& row : report.rows) {
-      std::string peers;
-      for (const auto& [peer, us] : row.peers)
-        peers += fmt::format("{}{} {:.2f} us (x{:.2f})", peers.empty() ? "" : ", ", peer, us, row.us / us);
+      const auto best = std::min_element(row.peers.begin(), row.peers.end(),
+                                         [](const auto& a, const auto& b) { return a.second < b.second; });
+      const std::string peer = best == row.peers.end() ? ""
+                                                       : fmt::format("{} {:.2f} us (x{:.2f})", best->first,
+                                                                     best->second, row.us / best->second);
       table.add({row.op, row.name, row.kernel, row.instance, fmt::format("{:.2f}", row.us),
-                 fmt::format("{:.2f}", row.limit_us), fmt::format("{:.0f} %", 100 * row.limit_us / row.us), peers});
+                 fmt::format("{:.2f}", row.limit_us), fmt::format("{:.0f} %", 100 * row.limit_us / row.us), peer});
     }
     fmt::print("\n{}", table.text());
     for (const std::string& why : report.refused) fmt::print("refused: {}\n", why);
+    for (const std::string& note : report.notes) fmt::print("note: {}\n", note);
+  }
+
+  // Ours by kernel. What the roof is made of is the same run's: reading, and cuBLASLt's or the CPU's best product.
+  void write_roofline(const spf::check::BenchReport& report) const {
+    double peak = report.limits.tensor_per_second;
+    for (const spf::check::ComputeLimit& limit : report.limits.compute) peak = std::max(peak, limit.per_second);
+    if (peak <= 0) throw CommandError("a roofline needs the rate of the arithmetic units: add --gemm-peers");
+    std::vector<RooflinePoint> points;
+    for (const spf::check::BenchRow& row : report.rows)
+      if (row.operations > 0)
+        points.push_back({row.operations, row.read_bytes + row.written_bytes, row.us, row.kernel});
+    std::ofstream out(roofline_);
+    out << roofline_svg("Spearfish on " + report.info.device, report.limits.read_bytes_per_second, peak, points);
+    if (!out.flush()) throw CommandError("cannot write " + roofline_);
   }
 
   RunCommand run_;
   spf::check::BenchOptions options_;
+  std::string roofline_;
 };
 
 } // namespace

@@ -29,26 +29,6 @@ struct Axis {
   }
 };
 
-std::string escaped(const std::string& text) {
-  std::string out;
-  for (const char c : text) {
-    switch (c) {
-      case '&':
-        out += "&amp;";
-        break;
-      case '<':
-        out += "&lt;";
-        break;
-      case '>':
-        out += "&gt;";
-        break;
-      default:
-        out += c;
-    }
-  }
-  return out;
-}
-
 // Where each label's baseline goes: right of its point, pushed down while it meets one above it.
 std::vector<double> label_heights(const std::vector<std::pair<double, double>>& at,
                                   const std::vector<PlotPoint>& points) {
@@ -72,6 +52,42 @@ std::vector<double> label_heights(const std::vector<std::pair<double, double>>& 
 
 } // namespace
 
+std::string svg_text(const std::string& text) {
+  std::string out;
+  for (const char c : text) {
+    switch (c) {
+      case '&':
+        out += "&amp;";
+        break;
+      case '<':
+        out += "&lt;";
+        break;
+      case '>':
+        out += "&gt;";
+        break;
+      default:
+        out += c;
+    }
+  }
+  return out;
+}
+
+std::string svg_start(double width, double height, double title_at, const std::string& title) {
+  return fmt::format(
+      "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {} {}\" font-family=\"sans-serif\" font-size=\"12\">\n"
+      "<rect width=\"100%\" height=\"100%\" fill=\"white\"/>\n"
+      "<text x=\"{}\" y=\"30\" font-size=\"16\">{}</text>\n",
+      width, height, title_at, svg_text(title));
+}
+
+std::string svg_labels(double left, double right, double top, double bottom, const std::string& x_label,
+                       const std::string& y_label) {
+  return fmt::format(
+      "<text x=\"{0:.1f}\" y=\"{1}\" text-anchor=\"middle\">{2}</text>\n"
+      "<text x=\"22\" y=\"{3:.1f}\" text-anchor=\"middle\" transform=\"rotate(-90 22 {3:.1f})\">{4}</text>\n",
+      (left + right) / 2, bottom + 48, svg_text(x_label), (top + bottom) / 2, svg_text(y_label));
+}
+
 std::string scatter_svg(const std::string& title, const std::string& x_label, const std::string& y_label,
                         const std::vector<PlotPoint>& points) {
   double x_lo = 0, x_hi = 0, y_lo = 0, y_hi = 0;
@@ -83,11 +99,7 @@ std::string scatter_svg(const std::string& title, const std::string& x_label, co
   const Axis x(x_lo, x_hi), y(y_lo, y_hi);
   const auto px = [&](double v) { return kLeft + x.share(v) * (kWidth - kLeft - kRight); };
   const auto py = [&](double v) { return kHeight - kBottom - y.share(v) * (kHeight - kTop - kBottom); };
-  std::string out = fmt::format(
-      "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {} {}\" font-family=\"sans-serif\" font-size=\"12\">\n"
-      "<rect width=\"100%\" height=\"100%\" fill=\"white\"/>\n"
-      "<text x=\"{}\" y=\"30\" font-size=\"16\">{}</text>\n",
-      kWidth, kHeight, kLeft, escaped(title));
+  std::string out = svg_start(kWidth, kHeight, kLeft, title);
   const auto tick = [&](double x1, double y1, double x2, double y2) {
     out += fmt::format("<path d=\"M{:.1f} {:.1f}L{:.1f} {:.1f}\" stroke=\"#ddd\"/>\n", x1, y1, x2, y2);
   };
@@ -101,18 +113,14 @@ std::string scatter_svg(const std::string& title, const std::string& x_label, co
     out +=
         fmt::format("<text x=\"{:.1f}\" y=\"{:.1f}\" text-anchor=\"end\">{}</text>\n", kLeft - 8, py(v) + 4, y.text(v));
   }
-  out += fmt::format("<text x=\"{:.1f}\" y=\"{:.1f}\" text-anchor=\"middle\">{}</text>\n",
-                     (kLeft + kWidth - kRight) / 2, kHeight - 22, escaped(x_label));
-  out += fmt::format(
-      "<text x=\"22\" y=\"{0:.1f}\" text-anchor=\"middle\" transform=\"rotate(-90 22 {0:.1f})\">{1}</text>\n",
-      (kTop + kHeight - kBottom) / 2, escaped(y_label));
+  out += svg_labels(kLeft, kWidth - kRight, kTop, kHeight - kBottom, x_label, y_label);
   std::vector<std::pair<double, double>> at;
   for (const PlotPoint& p : points) at.emplace_back(px(p.x), py(p.y));
   const std::vector<double> heights = label_heights(at, points);
   for (size_t i = 0; i < points.size(); ++i)
     out += fmt::format(
         "<circle cx=\"{:.1f}\" cy=\"{:.1f}\" r=\"4\" fill=\"#1f6feb\"/>\n<text x=\"{:.1f}\" y=\"{:.1f}\">{}</text>\n",
-        at[i].first, at[i].second, at[i].first + 8, heights[i], escaped(points[i].label));
+        at[i].first, at[i].second, at[i].first + 8, heights[i], svg_text(points[i].label));
   return out + "</svg>\n";
 }
 

@@ -49,6 +49,7 @@ for test in json.load(sys.stdin)["tests"]:
 if missing:
     sys.exit("pack_binaries: build the programs of these tests first: " + ", ".join(missing))' > "$folder/tests.tsv"
 cp scripts/gpu/run_checks.sh "$folder/"
+cp -r bench/cases "$folder/cases"
 
 size=$(du -sm "$folder" | cut -f1)
 echo "$folder: $size MB, $(wc -l < "$folder/tests.tsv") GPU tests"

@@ -1,18 +1,20 @@
 #!/usr/bin/env bash
-# usage: run_checks.sh FOLDER [STAGE...]     stages: tests check bench sanitize (all without)
+# usage: run_checks.sh FOLDER [STAGE...]     stages: tests check bench linear sanitize (all without)
 #
 # Runs on a machine with a GPU what scripts/gpu/pack_binaries.sh gathered in FOLDER, and writes to $OUT (FOLDER/out):
 #   tests      every test with the label gpu      -> tests.log
 #   check      conformance                        -> check.json, check.log
 #   bench      times, also with programmatic dependent launch, and of norm and activation with warm operands; peers from
 #              $PEERS if set -> bench.json, bench-pdl.json, bench-warm.json
+#   linear     the shapes of bench/cases, with and without dependent launch, cuBLASLt timed beside them where the machine has
+#              it -> linear_decode.json, linear_decode-pdl.json, linear_prefill.json, ..., and a roofline each (.svg)
 #   sanitize   compute-sanitizer's four tools over a covering subset -> sanitize.log
 # Goes on after a failure; exits with 1 if anything failed.
 set -uo pipefail
 folder=$(cd "${1:?usage: run_checks.sh FOLDER [STAGE...]}" && pwd)
 shift
 stages=("$@")
-[ ${#stages[@]} -gt 0 ] || stages=(tests check bench sanitize)
+[ ${#stages[@]} -gt 0 ] || stages=(tests check bench linear sanitize)
 out=${OUT:-$folder/out}
 device=${DEVICE:-cuda:0}
 mkdir -p "$out"
@@ -64,6 +66,20 @@ run_bench() {
   cat "$out/bench.log"
 }
 
+run_linear() {
+  local cases name options
+  for cases in "$folder"/cases/*.toml; do
+    for name in "$(basename "$cases" .toml)" "$(basename "$cases" .toml)-pdl"; do
+      options=(--device "$device" --cases "$cases" --gemm-peers --json "$out/$name.json" --roofline "$out/$name.svg"
+        ${PEERS:+--peers "$PEERS"})
+      [[ $name != *-pdl ]] || options+=(--pdl)
+      "$spearfish" bench "${options[@]}" > "$out/$name.log" 2>&1
+      result "$name" $?
+      cat "$out/$name.log"
+    done
+  done
+}
+
 run_sanitize() {
   local sanitizer
   sanitizer=$(command -v compute-sanitizer || ls /usr/local/cuda*/bin/compute-sanitizer 2>/dev/null | head -1)
@@ -87,9 +103,10 @@ for stage in "${stages[@]}"; do
     tests) run_tests ;;
     check) run_check ;;
     bench) run_bench ;;
+    linear) run_linear ;;
     sanitize) run_sanitize ;;
     *)
-      echo "run_checks: unknown stage '$stage'; known: tests check bench sanitize" >&2
+      echo "run_checks: unknown stage '$stage'; known: tests check bench linear sanitize" >&2
       exit 2
       ;;
   esac
