@@ -7,6 +7,7 @@
 #include "core/scalar.hpp"
 #include "kernels/attention/sm80_flash.hpp"
 #include "kernels/attention/sm80_split.hpp"
+#include "kernels/attention/sm90_cluster.hpp"
 #include "kernels/common/policy.hpp"
 
 namespace spf::attention {
@@ -100,9 +101,8 @@ inline double cache_bytes(const Problem& p) {
   return bytes;
 }
 
-// Measured on H200 (README.md): the cache at 4.3 TB/s after 9 us of start and end.
-inline PolicyResult sm80_split_policy(const Problem& p, const spf_device_facts& facts,
-                                      std::span<const InstanceRow> instances) {
+// The instance of a decode kernel on tensor cores for a call; or why there is none.
+inline PolicyResult decode_instance(const Problem& p, std::span<const InstanceRow> instances) {
   using policy::refuse;
   const int64_t dims = p.extent("D"), block = p.extent("BS");
   if (p.type("T") == SPF_F32) return refuse("type", "takes f16 or bf16 queries");
@@ -116,17 +116,45 @@ inline PolicyResult sm80_split_policy(const Problem& p, const spf_device_facts& 
   const int64_t group = p.extent("KH") > 0 ? p.extent("QH") / p.extent("KH") : 1;
   for (size_t i = 0; i < instances.size(); ++i) {
     const InstanceRow& row = instances[i];
-    const int64_t holds = policy::axis(row, "dims"), tiles = policy::axis(row, "tiles");
-    if (policy::axis(row, "T") != p.type("T") || policy::axis(row, "C") != kv_type(p) || holds < dims) continue;
-    if (tiles == 1 && group > 8 && dims <= 128) continue; // the next one reads the keys once for 16 heads
-    const SplitGeometry g =
-        split_geometry(static_cast<int>(holds), is_fp8(kv_type(p)) ? 1 : 2, static_cast<int>(tiles), facts);
-    if (!g.fits()) return refuse("shape", "a tile of keys and values does not fit into shared memory");
-    PolicyResult result = policy::accept(static_cast<int>(i), 9 + cache_bytes(p) / 4.3e6);
-    result.workspace_bytes = g.workspace_bytes;
-    return result;
+    if (policy::axis(row, "T") != p.type("T") || policy::axis(row, "C") != kv_type(p)) continue;
+    if (policy::axis(row, "dims") < dims) continue;
+    if (policy::axis(row, "tiles") == 1 && group > 8 && dims <= 128) continue; // the next reads keys once for 16 heads
+    return policy::accept(static_cast<int>(i), 0);
   }
   return refuse("type", "has no instance for these types");
+}
+
+// Measured on H200 (README.md): the cache at 4.3 TB/s after 9 us of start and end.
+inline PolicyResult sm80_split_policy(const Problem& p, const spf_device_facts& facts,
+                                      std::span<const InstanceRow> instances) {
+  PolicyResult result = decode_instance(p, instances);
+  if (!result.accepted) return result;
+  const InstanceRow& row = instances[static_cast<size_t>(result.instance)];
+  const SplitGeometry g = split_geometry(static_cast<int>(policy::axis(row, "dims")), is_fp8(kv_type(p)) ? 1 : 2,
+                                         static_cast<int>(policy::axis(row, "tiles")), facts);
+  if (!g.fits()) return policy::refuse("shape", "a tile of keys and values does not fit into shared memory");
+  result.cost = 9 + cache_bytes(p) / 4.3e6;
+  result.workspace_bytes = g.workspace_bytes;
+  return result;
+}
+
+// Estimated: start and end take 4 us, and 100 multiprocessors are enough for 4.3 TB/s. Sequences of a batch do not
+// share blocks, so one that is longer than the others takes as long as if they all were.
+inline PolicyResult sm90_cluster_policy(const Problem& p, const spf_device_facts& facts,
+                                        std::span<const InstanceRow> instances) {
+  PolicyResult result = decode_instance(p, instances);
+  if (!result.accepted) return result;
+  const InstanceRow& row = instances[static_cast<size_t>(result.instance)];
+  const int64_t tiles = policy::axis(row, "tiles"), group = p.extent("KH") > 0 ? p.extent("QH") / p.extent("KH") : 1;
+  const int64_t items = p.extent("B") * p.extent("KH") * ((group + 8 * tiles - 1) / (8 * tiles));
+  const ClusterGeometry g = cluster_geometry(items, static_cast<int>(policy::axis(row, "dims")),
+                                             is_fp8(kv_type(p)) ? 1 : 2, static_cast<int>(tiles), facts);
+  if (items > 0 && g.ranks == 0)
+    return policy::refuse("shape", "a tile of keys and values does not fit into shared memory");
+  if (g.ranks < 8) return policy::refuse("shape", "takes few sequences: a cluster of 8 blocks for each KV head");
+  const double busy = static_cast<double>(items) * g.ranks / 100;
+  result.cost = 4 + cache_bytes(p) / 4.3e6 / std::min(busy, 1.0);
+  return result;
 }
 
 inline PolicyResult sm80_flash_policy(const Problem& p, const spf_device_facts& facts,
@@ -134,7 +162,7 @@ inline PolicyResult sm80_flash_policy(const Problem& p, const spf_device_facts& 
   using policy::refuse;
   const bool paged = is_paged(p);
   const int64_t dims = p.extent("D"), block = p.extent("BS");
-  if (p.type("T") == SPF_F32 || kv_type(p) != p.type("T")) return refuse("type", "takes f16 or bf16 throughout");
+  if (p.type("T") == SPF_F32) return refuse("type", "takes f16 or bf16 queries");
   if (dims > 256 || dims % 8 != 0 || dims == 0) return refuse("shape", "takes head sizes of 8 to 256, multiples of 8");
   if (paged && (block < 8 || (block & (block - 1)) != 0))
     return refuse("shape", "takes block sizes of 8, 16, 32 and so on");
@@ -143,13 +171,17 @@ inline PolicyResult sm80_flash_policy(const Problem& p, const spf_device_facts& 
     return refuse("shape", "takes up to 2^30 keys and queries");
   for (const char* operand : {"query", "out", paged ? "key_cache" : "key", paged ? "value_cache" : "value"})
     if (!p.is_aligned16(operand)) return refuse("view", "takes rows that start on 16 bytes");
+  bool fits = true;
   for (size_t i = 0; i < instances.size(); ++i) {
     const int64_t holds = policy::axis(instances[i], "dims");
-    if (policy::axis(instances[i], "T") != p.type("T") || holds < dims) continue;
-    if (flash_shared_bytes(static_cast<int>(holds)) > static_cast<size_t>(facts.shared_memory_per_block))
-      return refuse("shape", "a tile of keys and values does not fit into shared memory");
+    if (policy::axis(instances[i], "T") != p.type("T") || policy::axis(instances[i], "C") != kv_type(p)) continue;
+    if (holds < dims) continue;
+    const size_t bytes = flash_shared_bytes(holds, policy::axis(instances[i], "keys"), is_fp8(kv_type(p)) ? 1 : 2);
+    fits = bytes <= static_cast<size_t>(facts.shared_memory_per_block);
+    if (!fits) continue; // the next one has a smaller tile
     return policy::accept(static_cast<int>(i), 5 + 2 * attention_work(p) / 2.5e8);
   }
+  if (!fits) return refuse("shape", "a tile of keys and values does not fit into shared memory");
   return refuse("type", "has no instance for this type");
 }
 

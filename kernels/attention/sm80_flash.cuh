@@ -1,6 +1,7 @@
 // Prefill attention, 8.0 and later: a block takes a run of queries of one head, and each of its warps 16 or 32 of them
 // through all keys that they see (Dao, FlashAttention-2, 2023). Scores and weights stay in registers: the D operand of
-// Q K^T is the A operand of P V. Keys and values of the next tile are copied while one is multiplied.
+// Q K^T is the A operand of P V. Keys and values of the next tile are copied while one is multiplied. Codes
+// of an fp8 cache are widened to the type of the queries, which holds each exactly, once a tile and block.
 #pragma once
 
 #include "kernels/attention/args.h"
@@ -19,17 +20,21 @@ struct FlashArgs {
 
 // Where a block's queries lie.
 struct FlashBlock {
-  int64_t sums[FlashShape<64>::kWarps];
+  int64_t sums[FlashShape<64, 64>::kWarps];
   int32_t sequence, block; // block of the sequence
 };
 
-template <spf_scalar_type T, int kDims>
+template <spf_scalar_type T, spf_scalar_type C, int kDims, int kTileKeys>
 struct FlashKernel {
-  using Shape = FlashShape<kDims>;
+  static constexpr int kBytes = KvType<C>::kBytes; // of an element of keys and values
+  using Shape = FlashShape<kDims, kTileKeys>;
   static constexpr int kKeys = Shape::kKeys, kPitch = Shape::kPitch, kRowTiles = Shape::kRowTiles;
   static constexpr int kThreads = 32 * Shape::kWarps, kSteps = kDims / 16, kKeyTiles = kKeys / 8;
-  static constexpr int kWide = kDims / 8 < 16 ? kDims / 8 : 16; // 16-byte chunks of a row that a request covers
-  static constexpr int kRequest = kThreads / kWide;             // rows of a request
+  // 16-byte chunks of a row of elements that a request covers, and its rows.
+  template <int kElementBytes>
+  static constexpr int kWide = kDims* kElementBytes < 256 ? kDims* kElementBytes / 16 : 16;
+  template <int kElementBytes>
+  static constexpr int kRequest = kThreads / kWide<kElementBytes>;
 
   const FlashArgs& args;
   const int lane = static_cast<int>(threadIdx.x) % 32, warp = static_cast<int>(threadIdx.x) / 32;
@@ -41,12 +46,15 @@ struct FlashKernel {
 
   // --- copies ----------------------------------------------------------------------------------------------------
 
+  template <int kElementBytes>
   __device__ __forceinline__ void copy_rows(uint32_t to, const char* from, int64_t pitch, int row, bool seen) const {
-    const int chunk = static_cast<int>(threadIdx.x) % kWide * 16, bytes = static_cast<int>(args.a.dims) * 2;
+    constexpr int kAcross = kWide<kElementBytes>, kTo = kDims * kElementBytes + 16;
+    const int chunk = static_cast<int>(threadIdx.x) % kAcross * 16,
+              bytes = static_cast<int>(args.a.dims) * kElementBytes;
 #pragma unroll
-    for (int c = 0; c < kDims * 2; c += kWide * 16) {
+    for (int c = 0; c < kDims * kElementBytes; c += kAcross * 16) {
       const int left = bytes - c - chunk;
-      copy_row_chunk(to + static_cast<uint32_t>(row * kPitch + c + chunk), from + row * pitch + c + chunk,
+      copy_row_chunk(to + static_cast<uint32_t>(row * kTo + c + chunk), from + row * pitch + c + chunk,
                      !seen || left <= 0 ? 0
                      : left < 16        ? left
                                         : 16);
@@ -56,20 +64,21 @@ struct FlashKernel {
   __device__ __forceinline__ void copy_queries(uint32_t to) const {
     const char* const from = static_cast<const char*>(args.a.query) +
                              ((query_base + first_row) * args.a.query_stride[0] + head * args.a.query_stride[1]) * 2;
-    const int own = static_cast<int>(threadIdx.x) / kWide;
+    const int own = static_cast<int>(threadIdx.x) / kWide<2>;
 #pragma unroll
-    for (int row = 0; row < Shape::kRows; row += kRequest)
-      copy_rows(to, from, args.a.query_stride[0] * 2, row + own, first_row + row + own < queries);
+    for (int row = 0; row < Shape::kRows; row += kRequest<2>)
+      copy_rows<2>(to, from, args.a.query_stride[0] * 2, row + own, first_row + row + own < queries);
   }
 
-  __device__ __forceinline__ void copy_tile(uint32_t keys, uint32_t values, int start) const {
+  // Keys, then values, of the tile that starts at a position.
+  __device__ __forceinline__ void copy_tile(uint32_t to, int start) const {
+    const RowStride &key = args.a.key_stride, &value = args.a.value_stride;
     const int64_t kv_head = head / args.a.group();
-    const int own = static_cast<int>(threadIdx.x) / kWide;
-    const char* const key = static_cast<const char*>(args.a.key) + kv_head * args.a.key_stride.head * 2;
-    const char* const value = static_cast<const char*>(args.a.value) + kv_head * args.a.value_stride.head * 2;
-    const int64_t key_pitch = args.a.key_stride.token * 2, value_pitch = args.a.value_stride.token * 2;
+    const int own = static_cast<int>(threadIdx.x) / kWide<kBytes>;
+    const char* const keys = static_cast<const char*>(args.a.key) + kv_head * key.head * kBytes;
+    const char* const values = static_cast<const char*>(args.a.value) + kv_head * value.head * kBytes;
 #pragma unroll
-    for (int row = 0; row < kKeys; row += kRequest) {
+    for (int row = 0; row < kKeys; row += kRequest<kBytes>) {
       const int at = start + row + own;
       const bool seen = at < length;
       // The row in its page, or in all keys; copy_rows() adds `row` times the pitch.
@@ -79,9 +88,34 @@ struct FlashKernel {
         in_block = at & ((1 << args.block_shift) - 1);
       }
       in_block -= row + own;
-      copy_rows(keys, key + block * (args.a.key_stride.block * 2) + in_block * key_pitch, key_pitch, row + own, seen);
-      copy_rows(values, value + block * (args.a.value_stride.block * 2) + in_block * value_pitch, value_pitch,
-                row + own, seen);
+      copy_rows<kBytes>(to, keys + (block * key.block + in_block * key.token) * kBytes, key.token * kBytes, row + own,
+                        seen);
+      copy_rows<kBytes>(to + Shape::template kTile<kBytes>,
+                        values + (block * value.block + in_block * value.token) * kBytes, value.token * kBytes,
+                        row + own, seen);
+    }
+  }
+
+  // A tile of codes, keys and values, as elements of the queries' type.
+  __device__ __forceinline__ void widen_tile(const unsigned char* codes, unsigned char* to) const {
+    constexpr int kChunks = kDims / 16; // of 16 codes, of a row
+#pragma unroll 2
+    for (int i = static_cast<int>(threadIdx.x); i < 2 * kKeys * kChunks; i += kThreads) {
+      const int row = i / kChunks, chunk = i % kChunks; // rows of keys, then of values
+      const uint4 from = *reinterpret_cast<const uint4*>(codes + row * (kDims + 16) + chunk * 16);
+      const uint32_t words[4] = {from.x, from.y, from.z, from.w};
+      uint32_t wide_words[8];
+#pragma unroll
+      for (int w = 0; w < 8; ++w) {
+        wide_words[w] = widen_fp8<C>(words[w / 2] >> (w % 2 * 16) & 0xffffu);
+        if constexpr (T == SPF_BF16) {
+          const float2 v = cuda::Scalar<SPF_F16>::widen2(wide_words[w]);
+          wide_words[w] = cuda::Scalar<SPF_BF16>::narrow2(v.x, v.y);
+        }
+      }
+      uint4* const at = reinterpret_cast<uint4*>(to + row * kPitch + chunk * 32);
+      at[0] = make_uint4(wide_words[0], wide_words[1], wide_words[2], wide_words[3]);
+      at[1] = make_uint4(wide_words[4], wide_words[5], wide_words[6], wide_words[7]);
     }
   }
 
@@ -216,10 +250,12 @@ struct FlashKernel {
 
   // --- all tiles -----------------------------------------------------------------------------------------------------
 
-  __device__ __forceinline__ void run(uint32_t shared) {
+  __device__ __forceinline__ void run(unsigned char* shared) {
     using namespace spf::cuda;
-    const uint32_t query = shared, ring = shared + Shape::kRows * kPitch;
-    constexpr uint32_t kTile = kKeys * kPitch;
+    constexpr bool kCodes = KvType<C>::kFp8;
+    constexpr uint32_t kStage = 2 * Shape::template kTile<kBytes>, kRing = Shape::kRows * kPitch;
+    constexpr uint32_t kWidened = kRing + 2 * kStage; // of codes: where they are widened to
+    const uint32_t query = shared_address(shared), ring = query + kRing;
 #pragma unroll
     for (int m = 0; m < kRowTiles; ++m)
 #pragma unroll
@@ -237,16 +273,20 @@ struct FlashKernel {
     const bool special = args.a.softcap > 0 || args.a.alibi_slopes != nullptr;
 
     copy_queries(query);
-    if (begin < end) copy_tile(ring, ring + kTile, begin);
+    if (begin < end) copy_tile(ring, begin);
     commit_copies();
-    int stage = 0;
+    uint32_t stage = 0;
     for (int start = begin; start < end; start += kKeys, stage ^= 1) {
       wait_for_copies<0>();
       __syncthreads();
-      const uint32_t keys = ring + static_cast<uint32_t>(stage) * 2 * kTile;
-      if (start + kKeys < end)
-        copy_tile(ring + (stage ^ 1u) * 2 * kTile, ring + (stage ^ 1u) * 2 * kTile + kTile, start + kKeys);
+      if (start + kKeys < end) copy_tile(ring + (stage ^ 1u) * kStage, start + kKeys);
       commit_copies();
+      uint32_t keys = ring + stage * kStage;
+      if constexpr (kCodes) {
+        widen_tile(shared + kRing + stage * kStage, shared + kWidened);
+        __syncthreads();
+        keys = query + kWidened;
+      }
       float s[kRowTiles][kKeyTiles][4];
       scores(query + static_cast<uint32_t>(warp * 16 * kRowTiles * kPitch), keys, s);
 #pragma unroll
@@ -259,7 +299,7 @@ struct FlashKernel {
       const bool all_seen = start + kKeys <= args.a.last_seen(low, length) && start >= args.a.first_seen(high);
       if (!all_seen) mask(s, start);
       soft_max(s);
-      add_values(keys + kTile, s);
+      add_values(keys + Shape::template kTile<2>, s);
     }
     wait_for_copies<0>();
     finish(rows);
@@ -295,9 +335,9 @@ struct FlashKernel {
   }
 };
 
-template <spf_scalar_type T, int kDims>
+template <spf_scalar_type T, spf_scalar_type C, int kDims, int kTileKeys>
 __global__ void __launch_bounds__(128, kDims > 128 ? 1 : 2) flash_prefill(const __grid_constant__ FlashArgs args) {
-  using Shape = FlashShape<kDims>;
+  using Shape = FlashShape<kDims, kTileKeys>;
   extern __shared__ __align__(16) unsigned char shared[];
   __shared__ FlashBlock block;
   cuda::launch_dependents();
@@ -320,7 +360,7 @@ __global__ void __launch_bounds__(128, kDims > 128 ? 1 : 2) flash_prefill(const 
   }
   __syncthreads();
   if (block.sequence < 0) return;
-  FlashKernel<T, kDims> kernel{args};
+  FlashKernel<T, C, kDims, kTileKeys> kernel{args};
   kernel.sequence = block.sequence;
   kernel.head = static_cast<int32_t>(blockIdx.x % a.heads);
   kernel.queries = static_cast<int32_t>(a.queries(block.sequence));
@@ -328,23 +368,23 @@ __global__ void __launch_bounds__(128, kDims > 128 ? 1 : 2) flash_prefill(const 
   kernel.first_row = block.block * Shape::kRows;
   kernel.query_base = a.first_query(block.sequence);
   kernel.key_base = a.paged() ? 0 : a.cu_keys[block.sequence];
-  kernel.run(cuda::shared_address(shared));
+  kernel.run(shared);
 }
 
-template <spf_scalar_type T, int kDims>
+template <spf_scalar_type T, spf_scalar_type C, int kDims, int kTileKeys>
 spf_status launch_flash(const char* op, const AttentionArgs& a, const LaunchContext& ctx) {
-  using Shape = FlashShape<kDims>;
+  using Shape = FlashShape<kDims, kTileKeys>;
   FlashArgs args{a, 0};
   while ((int64_t{1} << args.block_shift) < a.block_size) ++args.block_shift;
   // Whatever the lengths are: full blocks, and one more for each sequence.
   const int64_t blocks = a.rows / Shape::kRows + (a.sequences < a.rows ? a.sequences : a.rows);
-  return cuda::launch(op, ctx, flash_prefill<T, kDims>, blocks * a.heads, 32 * Shape::kWarps, Shape::kSharedBytes,
-                      args);
+  return cuda::launch(op, ctx, flash_prefill<T, C, kDims, kTileKeys>, blocks * a.heads, 32 * Shape::kWarps,
+                      Shape::shared_bytes(KvType<C>::kBytes), args);
 }
 
-template <spf_scalar_type T, int kDims>
+template <spf_scalar_type T, spf_scalar_type C, int kDims, int kTileKeys>
 spf_status flash(const Call& call, const LaunchContext& ctx) {
-  return launch_flash<T, kDims>(call.problem.op->name, attention_args(call), ctx);
+  return launch_flash<T, C, kDims, kTileKeys>(call.problem.op->name, attention_args(call), ctx);
 }
 
 } // namespace spf::attention

@@ -80,6 +80,26 @@ std::string plan_rows_problem(const Problem& p, const DeviceFacts& facts) {
   return "no such op";
 }
 
+// Decode of m sequences, or prefill of one of m tokens, over n keys of a paged cache of type `format`.
+std::string plan_attention_problem(const Problem& p, const DeviceFacts& facts) {
+  constexpr int64_t kHeads = 32, kKvHeads = 8, kDims = 128, kPage = 16;
+  const Device device(spf_device{facts.kind, 0});
+  const bool decode = p.op == "attention_decode";
+  const int64_t sequences = decode ? p.m : 1, pages = p.n / kPage;
+  const auto tensor = [&](ScalarType type, const Shape& shape) { return Tensor(nullptr, type, shape, device); };
+  const Tensor query = tensor(SPF_BF16, {p.m, kHeads, kDims});
+  const Tensor cache = tensor(scalar_type(p.format), {sequences * pages, kPage, kKvHeads, kDims});
+  const Tensor tables = tensor(SPF_I32, {sequences, pages}), lengths = tensor(SPF_I32, {sequences});
+  return outcome([&](Plan& plan) {
+    Launch launch(device);
+    launch.plan_only(plan, facts);
+    if (decode)
+      attention_decode(query, query, cache, cache, tables, lengths, {}, {}, launch);
+    else
+      attention_prefill_paged(query, query, cache, cache, tensor(SPF_I32, {2}), tables, lengths, {}, {}, launch);
+  });
+}
+
 std::vector<Problem> problems() {
   std::vector<Problem> out;
   for (const char* format :
@@ -96,6 +116,13 @@ std::vector<Problem> problems() {
     for (const auto& [type, m, k] : {std::tuple{"bf16", 1, 4096}, {"bf16", 8192, 4096}, {"f32", 64, 127}})
       out.push_back({std::string(op) + " " + type + " M=" + std::to_string(m) + " width=" + std::to_string(k),
                      plan_rows_problem, op, "", type, m, 0, k, false});
+  for (const char* type : {"bf16", "e4m3"})
+    for (const auto& [op, m, n] : {std::tuple{"attention_decode", 1, 8192},
+                                   {"attention_decode", 2, 8192},
+                                   {"attention_decode", 64, 8192},
+                                   {"attention_prefill_paged", 512, 8192}})
+      out.push_back({std::string(op) + " bf16 over " + type + " M=" + std::to_string(m) + " keys=" + std::to_string(n),
+                     plan_attention_problem, op, type, "bf16", m, n, 0, false});
   return out;
 }
 

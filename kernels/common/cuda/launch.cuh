@@ -61,6 +61,8 @@ spf_status launch(const char* op, const LaunchContext& ctx, void (*kernel)(Args)
       shared_bytes <= 48 * 1024
           ? cudaSuccess
           : cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, static_cast<int>(shared_bytes));
+  if (error == cudaSuccess && cluster > 8) // of 16: not on every device, so it has to be asked for as well
+    error = cudaFuncSetAttribute(kernel, cudaFuncAttributeNonPortableClusterSizeAllowed, 1);
   if (error == cudaSuccess) error = cudaLaunchKernelEx(&config, kernel, args);
   if (error == cudaSuccess) return SPF_OK;
   cudaGetLastError(); // a failed launch must not be found by the caller's next check

@@ -1,0 +1,43 @@
+// Geometry of attention/sm90_cluster: one pure function, read by its policy and by its launch.
+#pragma once
+
+#include "kernels/attention/sm80_split.hpp"
+
+namespace spf::attention {
+
+struct ClusterGeometry {
+  static constexpr int kMostRanks = 16; // blocks of a cluster; over 8 only where the device allows it
+
+  int64_t items = 0; // clusters: of up to 8 head_tiles query heads of a KV head of a sequence
+  int ranks = 0;     // blocks of each; 0: does not fit
+  int warps = 0;     // of a block
+  size_t shared_bytes = 0;
+};
+
+// What the blocks of a cluster send each other: sums of every rank for a share of the outputs, then the largest score
+// and the weight of every rank and head.
+constexpr int cluster_exchange_bytes(int dims, int head_tiles) {
+  return 8 * head_tiles * (dims * 4 + ClusterGeometry::kMostRanks * 8);
+}
+
+// Half tiles of a warp in shared memory.
+constexpr int cluster_slots(int dims, int element_bytes, int head_tiles) {
+  const int room = (226 * 1024 - cluster_exchange_bytes(dims, head_tiles)) / SplitGeometry::kMaxWarps;
+  const int slots = room / split_slot_bytes(dims, element_bytes);
+  return slots > 12 ? 12 : slots;
+}
+
+constexpr ClusterGeometry cluster_geometry(int64_t items, int dims, int element_bytes, int head_tiles,
+                                           const spf_device_facts& facts) {
+  ClusterGeometry g;
+  g.items = items;
+  g.warps = SplitGeometry::kMaxWarps;
+  g.shared_bytes = static_cast<size_t>(g.warps * cluster_slots(dims, element_bytes, head_tiles) *
+                                           split_slot_bytes(dims, element_bytes) +
+                                       cluster_exchange_bytes(dims, head_tiles));
+  if (items < 1 || g.shared_bytes + 1024 > static_cast<size_t>(facts.shared_memory_per_block)) return g;
+  for (g.ranks = ClusterGeometry::kMostRanks; g.ranks > 1 && items * g.ranks > facts.sm_count;) g.ranks /= 2;
+  return g;
+}
+
+} // namespace spf::attention
