@@ -170,8 +170,8 @@ struct Feed {
 #pragma unroll
       for (int j = 0; j < kChunks / kWide; ++j) {
         const int left = rest - j * kWide * 16, bytes = left < 0 ? 0 : left < 16 ? left : 16;
-        copy_row_chunk(to + static_cast<uint32_t>(i * kRows * kPitch + j * kWide * 16), at + j * kWide * 16,
-                       seen ? bytes : 0);
+        cuda::copy_async_part(to + static_cast<uint32_t>(i * kRows * kPitch + j * kWide * 16), at + j * kWide * 16,
+                              seen ? bytes : 0);
       }
     }
   }

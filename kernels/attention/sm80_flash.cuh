@@ -54,10 +54,10 @@ struct FlashKernel {
 #pragma unroll
     for (int c = 0; c < kDims * kElementBytes; c += kAcross * 16) {
       const int left = bytes - c - chunk;
-      copy_row_chunk(to + static_cast<uint32_t>(row * kTo + c + chunk), from + row * pitch + c + chunk,
-                     !seen || left <= 0 ? 0
-                     : left < 16        ? left
-                                        : 16);
+      cuda::copy_async_part(to + static_cast<uint32_t>(row * kTo + c + chunk), from + row * pitch + c + chunk,
+                            !seen || left <= 0 ? 0
+                            : left < 16        ? left
+                                               : 16);
     }
   }
 
@@ -338,7 +338,7 @@ struct FlashKernel {
 template <spf_scalar_type T, spf_scalar_type C, int kDims, int kTileKeys>
 __global__ void __launch_bounds__(128, kDims > 128 ? 1 : 2) flash_prefill(const __grid_constant__ FlashArgs args) {
   using Shape = FlashShape<kDims, kTileKeys>;
-  extern __shared__ __align__(16) unsigned char shared[];
+  SPF_DYNAMIC_SHARED(unsigned char, shared, 16);
   __shared__ FlashBlock block;
   cuda::launch_dependents();
   cuda::wait_for_primary();

@@ -235,7 +235,7 @@ __global__ void __launch_bounds__(32 * SplitGeometry::kMaxWarps, 1)
     split_decode(const __grid_constant__ SplitArgs args) {
   using Kernel = DecodeKernel<T, C, kDims, kTiles>;
   using Sums = SplitSums<T, C, kDims, kTiles>;
-  extern __shared__ __align__(16) unsigned char shared[];
+  SPF_DYNAMIC_SHARED(unsigned char, shared, 16);
   __shared__ ShareStart start;
   cuda::launch_dependents();
   cuda::wait_for_primary();

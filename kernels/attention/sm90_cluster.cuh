@@ -142,7 +142,7 @@ __global__ void __launch_bounds__(32 * SplitGeometry::kMaxWarps, 1)
     cluster_decode(const __grid_constant__ ClusterArgs args) {
   using Kernel = DecodeKernel<T, C, kDims, kTiles>;
   using Sums = ClusterSums<T, C, kDims, kTiles>;
-  extern __shared__ __align__(16) unsigned char shared[];
+  SPF_DYNAMIC_SHARED(unsigned char, shared, 16);
   __shared__ cuda::Barrier arrived;
   cuda::launch_dependents();
   const int item = static_cast<int>(blockIdx.x) / args.ranks, warp = static_cast<int>(threadIdx.x) / 32;

@@ -3,6 +3,7 @@
 #pragma once
 
 #include "kernels/attention/args.h"
+#include "kernels/common/cuda/async.cuh"
 #include "kernels/common/cuda/math.cuh"
 #include "kernels/common/cuda/scalar.cuh"
 #include "kernels/common/mma/m16n8k16.cuh"
@@ -11,24 +12,7 @@ namespace spf::attention {
 
 // --- small pieces ----------------------------------------------------------------------------------------------------
 
-// The 8x8 matrix of 16-bit elements whose row lane / 4 holds a lane's two at columns 2 (lane % 4), transposed.
-__device__ __forceinline__ uint32_t transpose8x8(uint32_t word) {
-  uint32_t out;
-  asm("movmatrix.sync.aligned.m8n8.trans.b16 %0, %1;" : "=r"(out) : "r"(word));
-  return out;
-}
-
-// As load_matrices, each matrix transposed.
-__device__ __forceinline__ void load_matrices_transposed(uint32_t (&r)[4], uint32_t address) {
-  asm volatile("ldmatrix.sync.aligned.m8n8.x4.trans.shared.b16 {%0, %1, %2, %3}, [%4];"
-               : "=r"(r[0]), "=r"(r[1]), "=r"(r[2]), "=r"(r[3])
-               : "r"(address));
-}
-
-// `bytes` of the 16 at `from`, and zeros, to shared memory.
-__device__ __forceinline__ void copy_row_chunk(uint32_t to, const void* from, int bytes) {
-  asm volatile("cp.async.cg.shared.global.L2::128B [%0], [%1], 16, %2;" ::"r"(to), "l"(from), "r"(bytes) : "memory");
-}
+using cuda::transpose8x8, cuda::load_matrices_transposed;
 
 // Sums over the block, exclusive and total. All threads call it; warp_sums has room for the
 // warps of the block.
@@ -63,7 +47,7 @@ struct KvType {
 template <spf_scalar_type C>
 __device__ __forceinline__ uint32_t widen_fp8(uint32_t codes) {
   if constexpr (C == SPF_E5M2) return __byte_perm(codes, 0, 0x1404); // an f16 without its last eight bits
-#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 890
+#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 890 && !defined(SPF_EMULATED)
   uint32_t out;
   asm("cvt.rn.f16x2.e4m3x2 %0, %1;" : "=r"(out) : "h"(static_cast<uint16_t>(codes)));
   return out;

@@ -193,7 +193,7 @@ template <class C>
 __global__ void __launch_bounds__(C::kThreads, C::kMinBlocks) stream_linear(const __grid_constant__ StreamArgs a) {
   using namespace spf::cuda;
   using G = StreamGeometry;
-  extern __shared__ __align__(128) uint8_t memory[];
+  SPF_DYNAMIC_SHARED(uint8_t, memory, 128);
   __shared__ Barrier x_arrived, sums_arrived;
 
   // --- indices: the block's tiles and units, the warp's run of them

@@ -414,12 +414,12 @@ template <class C>
 __global__ void __launch_bounds__(C::kThreads, 1) wgmma_linear(const __grid_constant__ WgmmaArgs a) {
   using namespace spf::cuda;
   using Tile = typename C::Tile;
-  extern __shared__ uint8_t raw[];
+  SPF_DYNAMIC_SHARED(uint8_t, raw, 16);
   __shared__ uint64_t barriers[2 * Tile::kStages];
   uint8_t* memory = raw + (1024 - shared_address(raw) % 1024) % 1024; // the swizzle repeats every 1024 bytes
   // Opaque, so that the loops hold the address instead of finding it anew from the block's place in the cluster.
   uint32_t full = shared_address(barriers);
-  asm volatile("" : "+r"(full));
+  keep_in_register(full);
   const uint32_t empty = full + 8 * Tile::kStages;
   const int width = C::kShare > 1 ? C::kShare : a.split; // blocks of a cluster
 
@@ -449,11 +449,11 @@ __global__ void __launch_bounds__(C::kThreads, 1) wgmma_linear(const __grid_cons
   }
 
   if (threadIdx.x < 128) {
-    asm volatile("setmaxnreg.dec.sync.aligned.u32 %0;" ::"n"(C::kCopierRegisters));
+    give_registers<C::kCopierRegisters>();
     if (threadIdx.x % 32 == 0 && threadIdx.x / 32 < C::kCopiers)
       copy_stages<C>(a, share, threadIdx.x / 32, shared_address(memory), full, empty);
   } else {
-    asm volatile("setmaxnreg.inc.sync.aligned.u32 %0;" ::"n"(C::kConsumerRegisters));
+    take_registers<C::kConsumerRegisters>();
     wait_for_primary();
     WgmmaConsumer<C> consumer(a, share, memory, full, empty);
     for (int tile = share.first; tile < share.tiles; tile += share.step) {

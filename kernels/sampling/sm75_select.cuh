@@ -192,7 +192,7 @@ __device__ inline void sort(uint64_t* list, uint32_t size) {
 template <spf_scalar_type T, bool kFirst>
 __global__ void __launch_bounds__(kSelectThreads, 2) select_level(const __grid_constant__ TreeArgs args) {
   using Element = cuda::scalar_t<T>;
-  extern __shared__ uint64_t best[]; // of the last block of a row: a power of two, K or more
+  SPF_DYNAMIC_SHARED(uint64_t, best, 8); // of the last block of a row: a power of two, K or more
   __shared__ SelectScratch scratch;
   cuda::launch_dependents();
   cuda::wait_for_primary();

@@ -13,6 +13,7 @@ std::string emit_cmake(const Build& build);                       // targets.cma
 std::string emit_coverage_json(const Build& build);               // coverage.json
 std::string emit_coverage_text(const Build& build, bool explain); // the table printed when configuring
 std::string emit_kernels_markdown(const Build& build);            // kernels.md, for the documentation
+std::string emit_devices(const Build& build); // devices.inc: {name, major, minor, multiprocessors, shared, L2, memory}
 std::string emit_test_list(const Build& build); // tests.txt: family/op/kernel/instance, target by target
 
 // A canonical target list: "9.0a;12.0f".

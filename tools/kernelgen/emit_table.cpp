@@ -252,6 +252,17 @@ std::string emit_targets(const Build& build) {
   return out;
 }
 
+std::string emit_devices(const Build& build) {
+  std::string out = "// Written by kernelgen from arch/arch.toml.\n";
+  for (const Device& d : build.arch->devices) {
+    const arch::ArchRow* row = arch::find_row(build.arch->table, d.target);
+    out += "{" + quoted(d.name) + ", " + std::to_string(d.target.major) + ", " + std::to_string(d.target.minor) + ", " +
+           std::to_string(d.sm_count) + ", " + std::to_string(row ? row->shared_memory_per_block : 0) + ", " +
+           std::to_string(d.l2_bytes) + ", " + std::to_string(d.memory_bytes) + "},\n";
+  }
+  return out;
+}
+
 std::string emit_table(const Build& build) {
   const arch::ArchTable& table = build.arch->table;
   Constants constants;

@@ -28,7 +28,7 @@ usage: kernelgen [--archs LIST] [--toolkit VER] [--family F] [--out DIR] [--expl
   --toolkit VER     CUDA toolkit that will compile, e.g. 13.0. Needed with CUDA targets
   --family F        this family alone
   --out DIR         folder to write: table.cpp, units/, targets.cmake, coverage.json, coverage.txt, kernels.md, tests.txt,
-                    archs. Unchanged files keep their time stamps, stale ones are removed. Default: write nothing
+                    devices.inc, archs. Unchanged files keep their time stamps, stale ones are removed. Default: write nothing
   --explain         also print every answer with its reason, and every translation unit with its estimated seconds
   --json            print the coverage as JSON instead of a table
   --root DIR        the source tree. Default: the current folder
@@ -179,6 +179,7 @@ void write_all(const Build& build, const std::string& folder) {
   out.write("coverage.json", emit_coverage_json(build));
   out.write("coverage.txt", emit_coverage_text(build, false));
   out.write("kernels.md", emit_kernels_markdown(build));
+  out.write("devices.inc", emit_devices(build));
   out.write("tests.txt", emit_test_list(build));
   out.write("archs", emit_targets(build) + "\n");
   for (const Library& lib : build.libraries)

@@ -29,7 +29,9 @@ ARROWS = {
     "src/plan": ["src/arch", "src/core", "include"],
     "src/runtime": ["src/arch", "src/core", "include"],
     "src/ops": ["src/plan", "src/pack", "src/formats", "src/runtime", "src/arch", "src/core", "include", "kernels/*/args.h"],
-    "kernels/common": ["src/core", "include", "src/plan/table.hpp", "src/arch/target.hpp"],
+    # The emulated CUDA device: what the runtime and the compiler give kernels, made again for the CPU.
+    "emulator": [],
+    "kernels/common": ["emulator", "src/core", "include", "src/plan/table.hpp", "src/arch/target.hpp"],
     # A kernel reads packed bytes, so it may know how a layout lies; it may not pack, plan or launch for itself.
     "kernels": ["kernels/common", "src/core", "include", "src/plan/table.hpp", "src/pack/layout.hpp", "src/runtime/launch.hpp"],
     "tools/kernelgen": ["src/arch", "src/core", "include"],
@@ -41,11 +43,11 @@ ARROWS = {
     "model": ["include"],
     "examples": ["include"],
     "bench": ["include", "check"],
-    "tests": ["include", "src", "kernels", "check", "tools/kernelgen", "model", "cli", "bench"],
+    "tests": ["include", "src", "kernels", "emulator", "check", "tools/kernelgen", "model", "cli", "bench"],
 }
 INCLUDE_ROOTS = ["", "include", "src", "tests", "tools"]  # what -I names, relative to the root
 SYSTEM_HEADERS_OF = {  # header prefix -> the only rooms that may include it
-    "cuda": ["kernels", "src/runtime/cuda", "check", "model/cuda", "tests", "bench"],
+    "cuda": ["kernels", "emulator", "src/runtime/cuda", "check", "model/cuda", "tests", "bench"],
     "cutlass/": ["kernels"],
     "cute/": ["kernels"],
     "torch/": ["bindings"],

@@ -13,16 +13,26 @@
 namespace spf::cuda {
 
 __device__ __forceinline__ void wait_for_primary() {
-#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 900
+#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 900 && !defined(SPF_EMULATED) // there kernels run one by one
   asm volatile("griddepcontrol.wait;" ::: "memory");
 #endif
 }
 
 __device__ __forceinline__ void launch_dependents() {
-#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 900
+#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 900 && !defined(SPF_EMULATED) // there kernels run one by one
   asm volatile("griddepcontrol.launch_dependents;");
 #endif
 }
+
+// Declares the block's dynamic shared memory as an array of `type` called `name`, on `alignment` bytes (at most 128).
+#ifdef SPF_EMULATED
+#define SPF_DYNAMIC_SHARED(type, name, alignment) \
+  type* const name = static_cast<type*>(::spf::emulated::dynamic_shared(alignment))
+#else
+#define SPF_DYNAMIC_SHARED(type, name, alignment) \
+  extern __shared__ __align__(alignment)          \
+  type name[]
+#endif
 
 // How the second and later kernels of one call launch: each may start while the one before it drains, for it waits by
 // itself (wait_for_primary), whatever the caller asked for the first.

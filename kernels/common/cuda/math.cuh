@@ -1,6 +1,10 @@
 // Fast functions for results that are rounded to 16 bits. Subnormal inputs and results are 0.
 #pragma once
 
+#ifdef SPF_EMULATED
+#include "kernels/common/cuda/emulated.hpp"
+#endif
+
 namespace spf::cuda {
 
 // log2(e): e^x is fast_exp2(kLog2e * x), and the factor folds into constants.
@@ -8,16 +12,24 @@ inline constexpr float kLog2e = 1.44269504088896341f;
 
 // 2^x: relative error below 2^-22; inf from 128 on, 0 below -126.
 __device__ __forceinline__ float fast_exp2(float x) {
+#ifdef SPF_EMULATED
+  return emulated::flush_subnormal(exp2f(emulated::flush_subnormal(x)));
+#else
   float y;
   asm("ex2.approx.ftz.f32 %0, %1;" : "=f"(y) : "f"(x));
   return y;
+#endif
 }
 
 // 1 / x within 1 ulp; 0 for |x| > 2^126.
 __device__ __forceinline__ float fast_reciprocal(float x) {
+#ifdef SPF_EMULATED
+  return emulated::flush_subnormal(1.0f / emulated::flush_subnormal(x));
+#else
   float y;
   asm("rcp.approx.ftz.f32 %0, %1;" : "=f"(y) : "f"(x));
   return y;
+#endif
 }
 
 } // namespace spf::cuda

@@ -5,26 +5,43 @@
 #include <cstdint>
 
 #include "kernels/common/cuda/scalar.cuh"
+#ifdef SPF_EMULATED
+#include "kernels/common/cuda/emulated.hpp"
+#endif
 
 namespace spf::cuda {
 
 // NOTES: plain ld.global on purpose. On H200 an L1::no_allocate hint costs 5 % of bandwidth (kernels/norm/README.md),
 // and ptxas moves ld.global.nc below griddepcontrol.wait, so that constants would not be requested early.
 __device__ __forceinline__ uint4 load16(const void* address) {
+#ifdef SPF_EMULATED
+  emulated::check_aligned(address, 16);
+  return *static_cast<const uint4*>(address);
+#else
   uint4 v;
   asm volatile("ld.global.v4.u32 {%0, %1, %2, %3}, [%4];" : "=r"(v.x), "=r"(v.y), "=r"(v.z), "=r"(v.w) : "l"(address));
   return v;
+#endif
 }
 
 // NOTES: assembly, because the compiler may split an assignment of uint4 into four stores to start the first one early.
 __device__ __forceinline__ void store16(void* address, const uint4& v) {
+#ifdef SPF_EMULATED
+  emulated::check_aligned(address, 16);
+  *static_cast<uint4*>(address) = v;
+#else
   asm volatile("st.global.v4.u32 [%0], {%1, %2, %3, %4};" ::"l"(address), "r"(v.x), "r"(v.y), "r"(v.z), "r"(v.w)
                : "memory");
+#endif
 }
 
 // Requests a line into L2.
 __device__ __forceinline__ void prefetch(const void* address) {
+#ifdef SPF_EMULATED
+  (void)address;
+#else
   asm volatile("prefetch.global.L2 [%0];" ::"l"(address));
+#endif
 }
 
 __device__ __forceinline__ bool on_16_bytes(const void* address) {

@@ -106,7 +106,20 @@ __device__ __forceinline__ uint4 pack(const float (&values)[kChunkElements<T>]) 
 // Makes the compiler forget that it has unpacked this chunk, so that it holds four words across a barrier and not eight
 // values.
 __device__ __forceinline__ void stay_packed(uint4& chunk) {
+#ifdef SPF_EMULATED
+  (void)chunk;
+#else
   asm volatile("" : "+r"(chunk.x), "+r"(chunk.y), "+r"(chunk.z), "+r"(chunk.w));
+#endif
+}
+
+// Makes the compiler hold a value instead of finding it anew where it is used.
+__device__ __forceinline__ void keep_in_register(uint32_t& value) {
+#ifdef SPF_EMULATED
+  (void)value;
+#else
+  asm volatile("" : "+r"(value));
+#endif
 }
 
 // values[i] = round(values[i]), pairwise.

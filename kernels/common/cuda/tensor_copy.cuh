@@ -5,85 +5,145 @@
 #include <cuda.h> // CUtensorMap; nothing is linked
 
 #include "kernels/common/cuda/async.cuh"
+#ifdef SPF_EMULATED
+#include "kernels/common/mma/emulated.hpp"
+#endif
 
 namespace spf::cuda {
 
 __device__ __forceinline__ void barrier_init(uint32_t barrier, uint32_t arrivals) {
+#ifdef SPF_EMULATED
+  emulated::mbarrier_init(barrier, arrivals);
+#else
   asm volatile("mbarrier.init.shared::cta.b64 [%0], %1;" ::"r"(barrier), "r"(arrivals) : "memory");
+#endif
 }
 __device__ __forceinline__ void barrier_arrive(uint32_t barrier) {
+#ifdef SPF_EMULATED
+  emulated::mbarrier_arrive(barrier);
+#else
   asm volatile("mbarrier.arrive.shared::cta.b64 _, [%0];" ::"r"(barrier) : "memory");
+#endif
 }
 // One arrival, and bytes that asynchronous writes will bring.
 __device__ __forceinline__ void barrier_expect(uint32_t barrier, uint32_t bytes) {
+#ifdef SPF_EMULATED
+  emulated::mbarrier_expect(barrier, bytes);
+  emulated::mbarrier_arrive(barrier);
+#else
   asm volatile("mbarrier.arrive.expect_tx.shared::cta.b64 _, [%0], %1;" ::"r"(barrier), "r"(bytes) : "memory");
+#endif
 }
 // NOTES: acquires for this block only. At cluster scope each wait would empty L1, and each arrival would be a fence of
 // the whole GPU; what the copy engine wrote needs neither.
 __device__ __forceinline__ void barrier_wait(uint32_t barrier, uint32_t parity) {
+#ifdef SPF_EMULATED
+  emulated::mbarrier_wait(barrier, parity);
+#else
   asm volatile(
       "{\n.reg .pred done;\nAGAIN:\nmbarrier.try_wait.parity.shared::cta.b64 done, [%0], %1;\n@!done bra AGAIN;\n}" ::
           "r"(barrier),
       "r"(parity)
       : "memory");
+#endif
 }
 
 // The same place in another block of the cluster.
 __device__ __forceinline__ uint32_t in_block(uint32_t address, uint32_t rank) {
+#ifdef SPF_EMULATED
+  return emulated::shared_address_in(address, rank);
+#else
   uint32_t there;
   asm("mapa.shared::cluster.u32 %0, %1, %2;" : "=r"(there) : "r"(address), "r"(rank));
   return there;
+#endif
 }
 __device__ __forceinline__ void barrier_arrive_in_cluster(uint32_t barrier) {
+#ifdef SPF_EMULATED
+  emulated::mbarrier_arrive(barrier);
+#else
   asm volatile("mbarrier.arrive.shared::cluster.b64 _, [%0];" ::"r"(barrier) : "memory");
+#endif
 }
 __device__ __forceinline__ float4 load_from_cluster(uint32_t address) {
+#ifdef SPF_EMULATED
+  return emulated::load_shared<float4>(address);
+#else
   float4 v;
   asm volatile("ld.shared::cluster.v4.f32 {%0, %1, %2, %3}, [%4];"
                : "=f"(v.x), "=f"(v.y), "=f"(v.z), "=f"(v.w)
                : "r"(address)
                : "memory");
   return v;
+#endif
 }
 
 // The box at (column, row) of a two-dimensional tensor; what lies outside the tensor arrives as zeros.
 __device__ __forceinline__ void copy_tile(uint32_t to, const CUtensorMap& map, int column, int row, uint32_t barrier) {
+#ifdef SPF_EMULATED
+  const int coordinates[] = {column, row};
+  emulated::copy_tensor_tile(to, map, coordinates, 2, barrier);
+#else
   asm volatile(
       "cp.async.bulk.tensor.2d.shared::cluster.global.mbarrier::complete_tx::bytes [%0], [%1, {%3, %4}], [%2];" ::"r"(
           to),
       "l"(&map), "r"(barrier), "r"(column), "r"(row)
       : "memory");
+#endif
 }
 // The same to the same place of every block in `ranks`; each one's barrier counts the bytes.
 __device__ __forceinline__ void copy_tile_to_all(uint32_t to, const CUtensorMap& map, int column, int row,
                                                  uint32_t barrier, uint16_t ranks) {
+#ifdef SPF_EMULATED
+  const int coordinates[] = {column, row};
+  emulated::copy_tensor_tile(to, map, coordinates, 2, barrier, ranks);
+#else
   asm volatile(
       "cp.async.bulk.tensor.2d.shared::cluster.global.mbarrier::complete_tx::bytes.multicast::cluster [%0], [%1, {%3, "
       "%4}], [%2], %5;" ::"r"(to),
       "l"(&map), "r"(barrier), "r"(column), "r"(row), "h"(ranks)
       : "memory");
+#endif
 }
 
 __device__ __forceinline__ uint32_t load_shared(uint32_t address) {
+#ifdef SPF_EMULATED
+  return emulated::load_shared<uint32_t>(address);
+#else
   uint32_t v;
   asm volatile("ld.shared.u32 %0, [%1];" : "=r"(v) : "r"(address) : "memory");
   return v;
+#endif
 }
 
 __device__ __forceinline__ void load_shared(uint32_t address, uint32_t& first, uint32_t& second) {
+#ifdef SPF_EMULATED
+  const auto v = emulated::load_shared<uint2>(address);
+  first = v.x;
+  second = v.y;
+#else
   asm volatile("ld.shared.v2.u32 {%0, %1}, [%2];" : "=r"(first), "=r"(second) : "r"(address) : "memory");
+#endif
 }
 
 // Four 8x8 matrices of 16-bit elements, transposed; lane L gives the address of row L % 8 of matrix L / 8.
 __device__ __forceinline__ void store_matrices_transposed(uint32_t address, const uint32_t (&r)[4]) {
+#ifdef SPF_EMULATED
+  emulated::store_matrices(address, r, true);
+#else
   asm volatile("stmatrix.sync.aligned.m8n8.x4.trans.shared.b16 [%0], {%1, %2, %3, %4};" ::"r"(address), "r"(r[0]),
                "r"(r[1]), "r"(r[2]), "r"(r[3])
                : "memory");
+#endif
 }
 
 // Barrier `id` (1 to 15) of some of the block's warps.
 __device__ __forceinline__ void sync_threads(int id, int threads) {
+#ifdef SPF_EMULATED
+  emulated::block_barrier(id, threads, "bar.sync");
+#else
   asm volatile("bar.sync %0, %1;" ::"r"(id), "r"(threads) : "memory");
+#endif
 }
 
 } // namespace spf::cuda

@@ -19,10 +19,27 @@
 
 #include "kernels/common/cuda/scalar.cuh"
 #include "spearfish/types.h"
+#ifdef SPF_EMULATED
+#include "kernels/common/cuda/emulated.hpp"
+#endif
 
 namespace spf::cuda {
 
 // Arithmetic on two values in a word.
+#ifdef SPF_EMULATED
+template <spf_scalar_type T>
+struct Pair {
+  static uint32_t subtract(uint32_t a, uint32_t b) {
+    return emulated::by_pair<T>([](double x, double y, double) { return x - y; }, a, b);
+  }
+  static uint32_t multiply(uint32_t a, uint32_t b) {
+    return emulated::by_pair<T>([](double x, double y, double) { return x * y; }, a, b);
+  }
+  static uint32_t multiply_add(uint32_t a, uint32_t b, uint32_t c) {
+    return emulated::by_pair<T>([](double x, double y, double z) { return std::fma(x, y, z); }, a, b, c);
+  }
+};
+#else
 template <spf_scalar_type T>
 struct Pair;
 
@@ -48,6 +65,7 @@ struct Pair;
 SPF_PAIR(SPF_F16, "f16x2");
 SPF_PAIR(SPF_BF16, "bf16x2");
 #undef SPF_PAIR
+#endif
 
 __device__ __forceinline__ uint32_t low_twice(uint32_t pair) { return __byte_perm(pair, pair, 0x1010); }
 __device__ __forceinline__ uint32_t high_twice(uint32_t pair) { return __byte_perm(pair, pair, 0x3232); }
@@ -55,16 +73,24 @@ __device__ __forceinline__ uint32_t high_twice(uint32_t pair) { return __byte_pe
 // (word & kMask) | kBits
 template <uint32_t kMask, uint32_t kBits>
 __device__ __forceinline__ uint32_t pick(uint32_t word) {
+#ifdef SPF_EMULATED
+  return (word & kMask) | kBits;
+#else
   uint32_t r;
   asm("lop3.b32 %0, %1, %2, %3, 0xea;" : "=r"(r) : "r"(word), "n"(kMask), "n"(kBits));
   return r;
+#endif
 }
 // (sign & 0x80008000) | (magnitude & kMask)
 template <uint32_t kMask>
 __device__ __forceinline__ uint32_t signed_magnitude(uint32_t sign, uint32_t magnitude) {
+#ifdef SPF_EMULATED
+  return (sign & 0x80008000u) | (magnitude & kMask);
+#else
   uint32_t r;
   asm("lop3.b32 %0, %1, 0x80008000, %2, 0xea;" : "=r"(r) : "r"(sign), "r"(magnitude & kMask));
   return r;
+#endif
 }
 
 // What belongs to a lane's two rows for some k16 rows: scales as stored (a pair of 16-bit ones, of bytes in the low

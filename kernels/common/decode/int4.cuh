@@ -27,10 +27,14 @@ struct CodeOffset<SPF_BF16> {
 // Nibbles 0 and 4 of `word` as the pair (P + nibble0, P + nibble4).
 template <spf_scalar_type T>
 __device__ __forceinline__ uint32_t offset_codes(uint32_t word) {
+#ifdef SPF_EMULATED
+  return (word & 0x000f000fu) | CodeOffset<T>::kBits;
+#else
   uint32_t pair;
   // (word & mask) | P
   asm("lop3.b32 %0, %1, %2, %3, 0xea;" : "=r"(pair) : "r"(word), "n"(0x000f000fu), "n"(CodeOffset<T>::kBits));
   return pair;
+#endif
 }
 
 } // namespace spf::cuda

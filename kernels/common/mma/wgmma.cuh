@@ -9,16 +9,42 @@
 #include <cstdint>
 
 #include "spearfish/types.h"
+#ifdef SPF_EMULATED
+#include "kernels/common/mma/emulated_wgmma.hpp"
+#endif
 
 namespace spf::cuda {
 
 // Orders register and shared-memory writes before the multiplications that follow.
+#ifdef SPF_EMULATED
+__device__ __forceinline__ void wgmma_fence() { emulated::wgmma_fence(); }
+__device__ __forceinline__ void wgmma_commit() { emulated::wgmma_commit(); }
+#else
 __device__ __forceinline__ void wgmma_fence() { asm volatile("wgmma.fence.sync.aligned;" ::: "memory"); }
 __device__ __forceinline__ void wgmma_commit() { asm volatile("wgmma.commit_group.sync.aligned;" ::: "memory"); }
+#endif
 // Waits until at most kPending groups of this warp are under way.
 template <int kPending>
 __device__ __forceinline__ void wgmma_wait() {
+#ifdef SPF_EMULATED
+  emulated::wgmma_wait(kPending);
+#else
   asm volatile("wgmma.wait_group.sync.aligned %0;" ::"n"(kPending) : "memory");
+#endif
+}
+
+// Registers of each thread of a warpgroup, from now on: fewer, or more once others have given them.
+template <int kRegisters>
+__device__ __forceinline__ void give_registers() {
+#ifndef SPF_EMULATED
+  asm volatile("setmaxnreg.dec.sync.aligned.u32 %0;" ::"n"(kRegisters));
+#endif
+}
+template <int kRegisters>
+__device__ __forceinline__ void take_registers() {
+#ifndef SPF_EMULATED
+  asm volatile("setmaxnreg.inc.sync.aligned.u32 %0;" ::"n"(kRegisters));
+#endif
 }
 
 // Descriptor of B at a shared address; the next 16 values of K are 2 further. Eight rows are 1024 bytes apart.
@@ -27,6 +53,15 @@ __device__ __forceinline__ uint64_t wgmma_operand(uint32_t address) {
          (uint64_t{1} << 62);
 }
 
+#ifdef SPF_EMULATED
+template <int kN>
+struct Wgmma {
+  template <spf_scalar_type T>
+  static void multiply(float (&d)[kN / 2], const uint32_t (&a)[4], uint64_t b) {
+    emulated::wgmma<emulated::kPackedOf<T>, kN>(d, a, b, true);
+  }
+};
+#else
 template <int kN>
 struct Wgmma;
 
@@ -70,5 +105,6 @@ SPF_WGMMA(256, SPF_FIRST_TEN SPF_TEN(1) SPF_TEN(2) SPF_TEN(3) SPF_TEN(4) SPF_TEN
 #undef SPF_FIRST_TEN
 #undef SPF_TEN
 // clang-format on
+#endif
 
 } // namespace spf::cuda
