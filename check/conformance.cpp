@@ -54,6 +54,7 @@ class Run {
     for (size_t i = 0; i < cases.size(); ++i) {
       if (progress) progress(i, cases.size(), cases[i].op + " " + cases[i].name());
       run_case(cases[i]);
+      if (options_.stop_at_failure && failed_) return report;
     }
     if (progress) progress(cases.size(), cases.size(), "");
     flag_unreached();
@@ -159,6 +160,7 @@ class Run {
         ++r.passed;
       } else {
         ++r.failed;
+        failed_ = true;
         if (r.failures.size() < kKeptFailures) r.failures.push_back({test, wrong});
       }
     }
@@ -179,6 +181,7 @@ class Run {
   std::vector<ReportRow>* rows_ = nullptr;
   std::vector<bool> device_refused_; // by row
   std::map<std::string, size_t> index_;
+  bool failed_ = false;
 };
 
 } // namespace

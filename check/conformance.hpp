@@ -11,6 +11,7 @@ struct ConformanceOptions {
   std::string kernel;                // only kernels of this name ("sm75_rows", "norm/sm75_rows"); "" = all
   bool reference = false;            // on the CPU also the reference itself: that it repeats, and writes what it must
   bool quick = false;                // one small covering subset: for compute-sanitizer and smoke tests
+  bool stop_at_failure = false;      // the first failure of a case ends the run
   bool benches = false;              // also the bench cases, whatever their size
   double largest = 3e7;              // elements of a case that is still run
   double largest_product = 2e8;      // multiplications of one, for ops with a packed weight

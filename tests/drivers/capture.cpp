@@ -30,8 +30,7 @@ void drive(const Session& session, const Problem& problem, const Kernel& kernel,
 
 } // namespace
 
-Findings capture(const Session& session, const Op& op) {
-  Findings findings;
+void capture(const Session& session, const Op& op, Findings& findings) {
   std::vector<Case> cases = cases_of_size(op, 1e3, 4e6, 4);
   for (const Case& seed : served_seeds(session, op, 4))
     cases.push_back(at_extents(op, seed, op.has_leading() ? std::vector<int64_t>{7} : std::vector<int64_t>{}, 264));
@@ -41,7 +40,6 @@ Findings capture(const Session& session, const Op& op) {
       for (uint32_t flags : {uint32_t{0}, static_cast<uint32_t>(SPF_LAUNCH_PDL)})
         drive(session, problem, kernel, flags, &findings);
   }
-  return findings;
 }
 
 } // namespace spf::drivers

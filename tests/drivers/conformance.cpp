@@ -3,14 +3,14 @@
 
 namespace spf::drivers {
 
-Findings conformance(const Session& session, const Op& op) {
+void conformance(const Session& session, const Op& op, Findings& findings) {
   std::vector<Case> cases;
   for (const Case& c : check::embedded_cases({op.family}))
     if (c.op == op.name) cases.push_back(c);
-  Findings findings;
   findings.expect(!cases.empty(), "no case row names " + op.name);
   check::ConformanceOptions options;
   options.reference = true;
+  options.stop_at_failure = findings.one_is_enough;
   const check::Report report = check::run_conformance(session, cases, options);
   findings.checks += report.passed();
   for (const check::ReportRow& row : report.rows) {
@@ -19,7 +19,6 @@ Findings conformance(const Session& session, const Op& op) {
       findings.expect(false, name + ", " + failure.test + ": " + failure.difference);
     for (const auto& [why, count] : row.refusals) findings.skip(row.kernel + ": " + why);
   }
-  return findings;
 }
 
 } // namespace spf::drivers

@@ -62,13 +62,15 @@ class Determinism {
 
   void threads(Call& call) {
     if (!session_.memory.is_cpu()) return;
-    const int32_t before = spf_cpu_threads();
+    const struct Restored { // also where a finding ends the driver
+      int32_t before = spf_cpu_threads();
+      ~Restored() { (void)spf_cpu_set_threads(before); }
+    } restored;
     for (int32_t count : {1, 2, 3, 7}) {
       check::expect_ok(spf_cpu_set_threads(count), "spf_cpu_set_threads");
       call.fill(inputs_);
       same(first_, call.launch(options_).outputs, problem_, "on " + std::to_string(count) + " threads");
     }
-    check::expect_ok(spf_cpu_set_threads(before), "spf_cpu_set_threads");
   }
 
   // Two calls in flight at once, each on a stream and buffers of its own: neither may use scratch that both share.
@@ -128,8 +130,7 @@ class Determinism {
 
 } // namespace
 
-Findings determinism(const Session& session, const Op& op) {
-  Findings findings;
+void determinism(const Session& session, const Op& op, Findings& findings) {
   std::vector<Case> cases = cases_of_size(op, 1e5, 4e6, 4);
   for (const Case& seed : served_seeds(session, op, 4))
     for (int64_t extent : {40, 517, 4096}) {
@@ -142,7 +143,6 @@ Findings determinism(const Session& session, const Op& op) {
     for (const Kernel& kernel : check::kernels_of(op.name, session.memory.device().kind))
       Determinism(session, problem, kernel, &findings);
   }
-  return findings;
 }
 
 } // namespace spf::drivers

@@ -29,14 +29,20 @@ using check::RunOptions;
 using check::Session;
 
 struct Findings {
+  // Thrown by expect() where one finding is enough.
+  struct Found {};
+
+  bool one_is_enough = false;
   int64_t checks = 0;
   std::vector<std::string> wrong;
   std::vector<std::string> skipped; // what this device or build refuses, each reason once
 
   bool expect(bool right, const std::string& what) {
     ++checks;
-    if (!right) wrong.push_back(what);
-    return right;
+    if (right) return true;
+    wrong.push_back(what);
+    if (one_is_enough) throw Found();
+    return false;
   }
   // `wrong_text` is empty if all is well.
   bool expect_right(const std::string& where, const std::string& wrong_text) {
@@ -49,17 +55,17 @@ struct Findings {
 
 struct Driver {
   const char* name;
-  Findings (*run)(const Session& session, const Op& op);
+  void (*run)(const Session& session, const Op& op, Findings& findings);
   bool needs_streams;
 };
 
-Findings conformance(const Session& session, const Op& op);
-Findings shapes(const Session& session, const Op& op);
-Findings far_strides(const Session& session, const Op& op);
-Findings poison(const Session& session, const Op& op);
-Findings query_equals_launch(const Session& session, const Op& op);
-Findings determinism(const Session& session, const Op& op);
-Findings capture(const Session& session, const Op& op);
+void conformance(const Session& session, const Op& op, Findings& findings);
+void shapes(const Session& session, const Op& op, Findings& findings);
+void far_strides(const Session& session, const Op& op, Findings& findings);
+void poison(const Session& session, const Op& op, Findings& findings);
+void query_equals_launch(const Session& session, const Op& op, Findings& findings);
+void determinism(const Session& session, const Op& op, Findings& findings);
+void capture(const Session& session, const Op& op, Findings& findings);
 
 inline constexpr Driver kDrivers[] = {
     {"conformance", conformance, false},

@@ -68,12 +68,11 @@ void far_rows(const Session& session, const Problem& problem, const std::vector<
 
 } // namespace
 
-Findings far_strides(const Session& session, const Op& op) {
-  Findings findings;
+void far_strides(const Session& session, const Op& op, Findings& findings) {
   const std::vector<std::vector<size_t>> groups = groups_of(op);
   if (groups.empty()) {
     findings.skip(op.name + " has no operand with free row strides");
-    return findings;
+    return;
   }
   // On a GPU two rows are what fits. Three on the CPU make 2 * 2^31 wrap as well.
   std::vector<int64_t> rows;
@@ -84,7 +83,6 @@ Findings far_strides(const Session& session, const Op& op) {
       for (int64_t stride : {(int64_t{1} << 31) + 8, (int64_t{1} << 32) + 8, (int64_t{1} << 32) + 8192 + 3})
         for (const std::vector<size_t>& group : groups) far_rows(session, problem, group, stride, &findings);
     }
-  return findings;
 }
 
 } // namespace spf::drivers

@@ -23,7 +23,8 @@ class DriverTest : public testing::Test {
   DriverTest(const Driver& driver, const Op& op) : driver_(driver), op_(op) {}
 
   void TestBody() override {
-    const Findings findings = driver_.run({device()}, op_);
+    Findings findings;
+    driver_.run({device()}, op_, findings);
     for (const std::string& why : findings.skipped) std::printf("    refused: %s\n", why.c_str());
     if (findings.checks == 0) GTEST_SKIP() << "nothing runs here";
     EXPECT_TRUE(findings.wrong.empty()) << findings.text();

@@ -66,15 +66,13 @@ void drive(const Session& session, const Problem& problem, Findings* findings) {
 
 } // namespace
 
-Findings poison(const Session& session, const Op& op) {
-  Findings findings;
+void poison(const Session& session, const Op& op, Findings& findings) {
   const std::vector<int64_t> leading = op.has_leading() ? std::vector<int64_t>{3} : std::vector<int64_t>{};
   for (const Case& seed : seeds(op, op.packed_weight ? 1000 : 6))
     for (int64_t extent : op.packed_weight ? std::vector<int64_t>{5, 130} : std::vector<int64_t>{5, 8, 130, 260})
       drive(session, check::make_problem(at_extents(op, seed, leading, extent)), &findings);
   // Large enough for every instance, among them those that need a workspace.
   for (const Case& c : cases_of_size(op, 1e4, 1e6, 6)) drive(session, check::make_problem(c), &findings);
-  return findings;
 }
 
 } // namespace spf::drivers

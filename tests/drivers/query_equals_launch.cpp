@@ -10,8 +10,8 @@ namespace {
 
 class Fuzz {
  public:
-  Fuzz(const Session& session, const Op& op)
-      : session_(session), op_(op), random_(check::hash_bytes(op.name.data(), op.name.size())) {
+  Fuzz(const Session& session, const Op& op, Findings& findings)
+      : session_(session), op_(op), findings_(findings), random_(check::hash_bytes(op.name.data(), op.name.size())) {
     for (const Kernel& kernel : check::kernels_of(op.name, session.memory.device().kind)) {
       names_.push_back(kernel.name);
       names_.push_back(kernel.name.substr(kernel.name.find('/') + 1));
@@ -20,7 +20,7 @@ class Fuzz {
     names_.push_back("no_such_kernel");
   }
 
-  Findings run(int problems) {
+  void run(int problems) {
     // Where a device serves few of an op's schemes, most problems are still of those.
     const std::vector<Case> any = seeds(op_, 64), served = served_seeds(session_, op_, 1000);
     for (int i = 0; i < problems; ++i) one(random_.pick(random_.chance(0.7) ? served : any), i);
@@ -30,7 +30,6 @@ class Fuzz {
                      op_.name + ": only " + std::to_string(accepted_) + " problems were legal");
     findings_.expect(refused_ > problems / 8,
                      op_.name + ": only " + std::to_string(refused_) + " problems were refused");
-    return findings_;
   }
 
  private:
@@ -196,16 +195,16 @@ class Fuzz {
 
   const Session& session_;
   const Op& op_;
+  Findings& findings_;
   Random random_;
   std::vector<std::string> names_;
-  Findings findings_;
   int accepted_ = 0, refused_ = 0;
 };
 
 } // namespace
 
-Findings query_equals_launch(const Session& session, const Op& op) {
-  return Fuzz(session, op).run(session.memory.is_cpu() ? 600 : 300);
+void query_equals_launch(const Session& session, const Op& op, Findings& findings) {
+  Fuzz(session, op, findings).run(session.memory.is_cpu() ? 600 : 300);
 }
 
 } // namespace spf::drivers
