@@ -108,17 +108,13 @@ class CompareCommand final : public Command {
   void open() {
     checkpoint_.emplace(model::Checkpoint::open(path_));
     checkpoint_->check_finite();
-    const model::ModelConfig& config = checkpoint_->config();
-    const std::optional<int32_t> begin =
-        config.bos.empty() ? std::nullopt : std::optional(static_cast<int32_t>(config.bos.front()));
-    const std::filesystem::path at(path_);
-    tokenizer_ = model::open_tokenizer(std::filesystem::is_directory(at) ? at : at.parent_path(), config.vocab, begin);
+    tokenizer_ = tokenizer_of(path_, *checkpoint_);
     constexpr uint64_t kLongest = uint64_t{1} << 30;
     scored_ = model::read_text(text_, kLongest);
     if (scored_.size() > static_cast<size_t>(limit_)) scored_.resize(static_cast<size_t>(limit_));
     if (scored_.empty()) throw UsageError("--text " + text_ + " is empty; allowed: a text of at least one byte");
     constexpr int64_t kUsualWindow = 2048;
-    options_.context = std::min(kUsualWindow, config.max_positions);
+    options_.context = std::min(kUsualWindow, checkpoint_->config().max_positions);
     ids_ = tokenizer_->encode(prompt_);
     if (ids_.empty()) throw UsageError("--prompt gives no tokens; allowed: a text of at least one");
   }

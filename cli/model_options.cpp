@@ -70,6 +70,14 @@ Device parse_device(const std::string& name) {
   throw UsageError("'" + name + "' is no device; known: cpu, cuda, cuda:N");
 }
 
+std::unique_ptr<model::Tokenizer> tokenizer_of(const std::string& path, const model::Checkpoint& checkpoint) {
+  const std::filesystem::path at(path);
+  const model::ModelConfig& config = checkpoint.config();
+  const std::optional<int32_t> begin =
+      config.bos.empty() ? std::nullopt : std::optional(static_cast<int32_t>(config.bos.front()));
+  return model::open_tokenizer(std::filesystem::is_directory(at) ? at : at.parent_path(), config.vocab, begin);
+}
+
 void ModelOptions::define(CLI::App& app) {
   app.add_option("MODEL", path, "A folder with config.json and safetensors, or a *.gguf or *.safetensors file")
       ->type_name("")
@@ -98,14 +106,6 @@ void ModelOptions::open() {
   checkpoint_.emplace(model::Checkpoint::open(path));
   checkpoint_->check_finite();
   if (!format_.empty()) rounded_.emplace(*checkpoint_, format_);
-}
-
-std::unique_ptr<model::Tokenizer> ModelOptions::tokenizer() const {
-  const std::filesystem::path at(path);
-  const model::ModelConfig& config = checkpoint_->config();
-  const std::optional<int32_t> begin =
-      config.bos.empty() ? std::nullopt : std::optional(static_cast<int32_t>(config.bos.front()));
-  return model::open_tokenizer(std::filesystem::is_directory(at) ? at : at.parent_path(), config.vocab, begin);
 }
 
 model::RunnerOptions ModelOptions::runner_options() const {

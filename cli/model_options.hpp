@@ -20,6 +20,9 @@ inline constexpr const char* kModelExitCodes =
     "serves a layer here, 4 a file is missing, corrupt or not served, 5 not enough memory (the message says how "
     "much).\n";
 
+// The tokenizer beside a checkpoint that was opened from `path`.
+std::unique_ptr<model::Tokenizer> tokenizer_of(const std::string& path, const model::Checkpoint& checkpoint);
+
 class ModelOptions {
  public:
   void define(CLI::App& app);
@@ -27,7 +30,7 @@ class ModelOptions {
   // Opens the checkpoint, reads every number of it once, rounds it if --format says so.
   void open();
   const model::Checkpoint& checkpoint() const { return *checkpoint_; }
-  std::unique_ptr<model::Tokenizer> tokenizer() const;
+  std::unique_ptr<model::Tokenizer> tokenizer() const { return tokenizer_of(path, *checkpoint_); }
   model::RunnerOptions runner_options() const; // context and batch are the command's
   Device device() const;
 

@@ -59,22 +59,28 @@ InputMoments InputMoments::divided_by(std::span<const float> scales) const {
 }
 
 double output_error(const InputMoments& moments, int64_t n, const float* w, const float* rounded) {
+  constexpr int64_t kRows = 16; // of W at a time: what one load of H serves
   const int64_t k = moments.k();
-  std::vector<double> of_row(static_cast<size_t>(n));
-  parallel_for(n, [&](int64_t row) {
-    std::vector<double> e(static_cast<size_t>(k));
-    for (int64_t c = 0; c < k; ++c)
-      e[static_cast<size_t>(c)] = static_cast<double>(w[row * k + c]) - static_cast<double>(rounded[row * k + c]);
-    double sum = 0;
+  std::vector<double> of_part(static_cast<size_t>((n + kRows - 1) / kRows));
+  parallel_for(static_cast<int64_t>(of_part.size()), [&](int64_t part) {
+    const int64_t first = part * kRows, count = std::min(kRows, n - first);
+    std::vector<double> errors(static_cast<size_t>(k * kRows)); // [K][kRows]
+    for (int64_t r = 0; r < count; ++r)
+      for (int64_t c = 0; c < k; ++c)
+        errors[static_cast<size_t>(c * kRows + r)] =
+            static_cast<double>(w[(first + r) * k + c]) - static_cast<double>(rounded[(first + r) * k + c]);
+    double sums[kRows] = {};
     for (int64_t i = 0; i < k; ++i) {
-      const double* h = moments.sums().data() + i * k;
-      double inner = 0;
-      for (int64_t j = 0; j < k; ++j) inner += h[j] * e[static_cast<size_t>(j)];
-      sum += inner * e[static_cast<size_t>(i)];
+      // H is symmetric: what stands left of the diagonal counts twice.
+      const double *h = moments.sums().data() + i * k, *e = errors.data(), *at = e + i * kRows;
+      double left[kRows] = {};
+      for (int64_t j = 0; j < i; ++j)
+        for (int64_t r = 0; r < kRows; ++r) left[r] += h[j] * e[j * kRows + r];
+      for (int64_t r = 0; r < kRows; ++r) sums[r] += at[r] * (2 * left[r] + h[i] * at[r]);
     }
-    of_row[static_cast<size_t>(row)] = sum;
+    of_part[static_cast<size_t>(part)] = std::accumulate(sums, sums + kRows, 0.0);
   });
-  return std::accumulate(of_row.begin(), of_row.end(), 0.0);
+  return std::accumulate(of_part.begin(), of_part.end(), 0.0);
 }
 
 } // namespace spearfish::model

@@ -66,7 +66,7 @@ class QuantizeCli : public testing::Test {
 TEST_F(QuantizeCli, TextAndJson) {
   const Result text = command(args("int4-g128"));
   ASSERT_EQ(text.code, 0) << text.err;
-  EXPECT_TRUE(contains(text.out, "int4-g128      49  5505024")) << text.out;
+  EXPECT_TRUE(contains(text.out, "int4-g128  nearest       49  5505024")) << text.out;
   EXPECT_TRUE(contains(text.out, "10.6 MiB -> 2.8 MiB in " + out())) << text.out;
   EXPECT_EQ(text.err, "");
   EXPECT_EQ(entries(), 1u);
@@ -93,6 +93,35 @@ TEST_F(QuantizeCli, RefusesInOneSentence) {
   EXPECT_EQ(missing.code, 4);
   EXPECT_TRUE(contains(missing.err, "nothing: checkpoint is missing")) << missing.err;
   EXPECT_EQ(entries(), 1u);
+}
+
+TEST_F(QuantizeCli, Calibrated) {
+  const std::string text = kSample + "/calibration.txt";
+  const std::vector<std::string> how = {"--calibrate", text, "--calibrate-bytes", "400", "--no-scaling", "--json"};
+  const Json j = json_of(command(args("int4-g128", how)));
+  ASSERT_EQ(j["linears"].size(), 49u);
+  double nearest = 0, error = 0;
+  for (const Json& linear : j["linears"]) {
+    nearest += linear["nearest_error"].get<double>();
+    error += linear["error"].get<double>();
+  }
+  EXPECT_GT(error, 0);
+  EXPECT_LT(error, 0.8 * nearest);
+  EXPECT_EQ(entries(), 1u);
+}
+
+TEST_F(QuantizeCli, RefusesCalibrationsInOneSentence) {
+  const std::string text = kSample + "/calibration.txt";
+  expect_refused(command(args("int8", {"--act-order"})), 2,
+                 "--act-order says how to calibrate; allowed: with --calibrate TEXT");
+  const std::string empty = (dir_ / "empty").string();
+  std::ofstream(empty).flush();
+  expect_refused(command(args("int8", {"--calibrate", empty})), 2,
+                 "--calibrate " + empty + " is empty; allowed: a text of at least one byte");
+  const Result missing = command(args("int8", {"--calibrate", empty + "er"}));
+  EXPECT_EQ(missing.code, 4);
+  EXPECT_TRUE(contains(missing.err, "emptyer")) << missing.err;
+  EXPECT_EQ(entries(), 1u) << "something half-done was left";
 }
 
 TEST_F(QuantizeCli, AnInterruptLeavesNothing) {
