@@ -3,7 +3,9 @@
 #pragma once
 
 #include "kernels/common/float_types.hpp"
+#include "kernels/common/quantize.hpp"
 #include "kernels/common/simd/elements.hpp"
+#include "kernels/common/simd/fp8.hpp"
 #include "kernels/norm/args.h"
 
 namespace spf::norm {
@@ -19,7 +21,8 @@ struct CpuRows : simd::Elements<T, kLanes> {
   using typename Base::F;
   using typename Base::L;
 
-  static void rms(const NormArgs& args, void* x, void* residual, void* out) {
+  // code_at: where the row's codes and scales lie, where it becomes codes.
+  static void rms(const NormArgs& args, void* x, void* residual, void* out, const int64_t (&code_at)[2]) {
     F sums[2] = {};
     int turn = 0;
     each(args.h, [&](int64_t i, int64_t n) {
@@ -34,14 +37,61 @@ struct CpuRows : simd::Elements<T, kLanes> {
     const float mean = L::sum(sums[0] + sums[1]) / static_cast<float>(args.h);
     const float scale = 1.0f / __builtin_sqrtf(mean + args.epsilon);
     const void* const from = residual != nullptr ? residual : x;
-    each(args.h, [&](int64_t i, int64_t n) {
-      F v = read(from, i, n) * scale;
-      if (args.weight != nullptr) {
-        const F w = read(args.weight, i, n);
-        v = args.weight_plus_one ? v * (1.0f + w) : L::template round<T>(v) * w;
+    const auto y = [&](int64_t i, int64_t n) {
+      const F v = read(from, i, n) * scale;
+      if (args.weight == nullptr) return v;
+      const F w = read(args.weight, i, n);
+      return args.weight_plus_one ? v * (1.0f + w) : L::template round<T>(v) * w;
+    };
+    if (args.codes.scales == Scales::kNone)
+      each(args.h, [&](int64_t i, int64_t n) { write(out, i, y(i, n), n); });
+    else
+      code(args, y, code_at);
+  }
+
+  // Codes of a row whose elements [i, i + n) are y(i, n), once rounded.
+  template <class Row>
+  static void code(const NormArgs& args, Row&& y, const int64_t (&code_at)[2]) {
+    using U = typename L::U;
+    using I = typename L::I;
+    const CodeArgs& codes = args.codes;
+    const bool fp8 = codes.type == SPF_E4M3;
+    const auto store = [&](int64_t i, int64_t n, F v) {
+      U code;
+      if (fp8) {
+        code = simd::Fp8Lanes<SPF_E4M3, kLanes>::encode(v);
+      } else {
+        const F low = L::set(-128.0f), high = L::set(127.0f), number = v == v ? v : F{};
+        const I whole = L::nearest(number < low ? low : number > high ? high : number);
+        code = reinterpret_cast<U>(whole);
       }
-      write(out, i, v, n);
-    });
+      L::store_bytes(codes.out + code_at[0] + i, code, n);
+    };
+    const auto rounded = [&](int64_t i, int64_t n) { return L::template round<T>(y(i, n)); };
+    if (codes.scales == Scales::kGiven) {
+      const float factor = quantize::inverse_of(*codes.given_scale);
+      return each(args.h, [&](int64_t i, int64_t n) { store(i, n, rounded(i, n) * factor); });
+    }
+    const int64_t group = codes.scales == Scales::kGroup ? codes.group : args.h;
+    float* scale_to = codes.scale + code_at[1];
+    for (int64_t first = 0; first == 0 || first < args.h; first += group, scale_to += codes.scale_step) {
+      F top = {};
+      each(group, [&](int64_t i, int64_t n) {
+        // Lanes past the end are 0, or a NaN that is passed over.
+        const F size = L::from_bits(L::bits(rounded(first + i, n)) & 0x7fffffffu);
+        top = size > top ? size : top;
+      });
+      const float bound = codes.bound != nullptr ? *codes.bound : quantize::kLargest;
+      const float scale = quantize::scale_of(L::largest(top), bound, fp8 ? quantize::kFp8Max : quantize::kInt8Max,
+                                             fp8 ? quantize::kFp8Floor : quantize::kInt8Floor);
+      *scale_to = scale;
+      const float factor = 1.0f / scale;
+      each(group, [&](int64_t i, int64_t n) {
+        const F v = rounded(first + i, n);
+        store(first + i, n, fp8 ? v / scale : v * factor);
+      });
+      if (group == 0) return;
+    }
   }
 
   static void layer(const NormArgs& args, const void* x, void* out) {
@@ -76,12 +126,13 @@ struct CpuRows : simd::Elements<T, kLanes> {
     const bool worth = rows > 1 && rows * args.h > 32768;
 #pragma omp parallel for schedule(static) num_threads(threads) if (worth)
     for (int64_t r = 0; r < rows; ++r) {
-      int64_t at[2];
+      int64_t at[2], code_at[2];
       args.space.offsets(r, at);
+      args.codes.space.offsets(r, code_at);
       char* const x = static_cast<char*>(args.data[0]) + at[0] * kBytes;
       char* const second = static_cast<char*>(args.data[1]) + at[1] * kBytes;
-      if (op == NormOp::kRms) rms(args, x, nullptr, second);
-      if (op == NormOp::kFusedAddRms) rms(args, x, second, x);
+      if (op == NormOp::kRms) rms(args, x, nullptr, second, code_at);
+      if (op == NormOp::kFusedAddRms) rms(args, x, second, x, code_at);
       if (op == NormOp::kLayer) layer(args, x, second);
     }
   }

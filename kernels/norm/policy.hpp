@@ -1,14 +1,27 @@
-// Which norm kernel runs, at which instance. Costs are microseconds.
+// What norms with groups take, and which norm kernel runs, at which instance. Costs are microseconds.
 #pragma once
 
+#include "core/constraint.hpp"
 #include "kernels/common/policy.hpp"
 
 namespace spf::norm {
 
-// Elements that a problem reads and writes per element of x: x and out, or x and residual both ways.
+inline Violation per_block_constraint(const Problem& p) {
+  const auto group = static_cast<int64_t>(p.param("group_size"));
+  if (group != 32 && group != 64 && group != 128) return {"group_size", std::to_string(group), "32, 64 or 128"};
+  if (p.extent("H") % group != 0)
+    return {"x.shape[-1]", std::to_string(p.extent("H")), "a multiple of group_size, " + std::to_string(group)};
+  if (p.extent("G") != p.extent("H") / group)
+    return {"scale.shape[-1]", std::to_string(p.extent("G")),
+            "H / group_size, " + std::to_string(p.extent("H") / group)};
+  return {};
+}
+
+// Elements that a problem reads and writes: x and out, or x and residual both ways; codes count as half of one.
 inline double traffic(const Problem& problem) {
   const double elements = static_cast<double>(problem.extent("*")) * static_cast<double>(problem.extent("H"));
-  return elements * (problem.op->operands[1].role == Role::kInOut ? 4 : 2);
+  const bool adds = problem.has("residual"), codes = problem.has("scale");
+  return elements * (codes ? (adds ? 3.5 : 1.5) : adds ? 4 : 2);
 }
 
 // The smallest capacity that holds a row, in the instances of its type; capacity 0 holds any.

@@ -24,7 +24,8 @@ const std::map<std::string, std::map<std::string, int64_t>> kExtents = {
     {"reshape_and_cache", {{"DX", 1}}},
     {"copy_blocks", {{"PAIRS", 8}}},
     {"swap_blocks", {{"PAIRS", 8}}},
-    {"static_scaled_fp8_quant", {{"SR", kRows}, {"SC", 4}}}};
+    {"static_scaled_fp8_quant", {{"SR", kRows}, {"SC", 4}}},
+    {"rms_norm_per_block_quant", {{"H", 128}, {"G", 1}}}};
 const std::map<std::string, std::map<std::string, ScalarType>> kTypes = {
     {"reshape_and_cache_flash", {{"key_cache", SPF_E4M3}, {"value_cache", SPF_E4M3}}},
     {"reshape_and_cache", {{"key_cache", SPF_E4M3}, {"value_cache", SPF_E4M3}}},
@@ -193,6 +194,26 @@ const std::map<std::string, Typed>& typed_functions() {
       {"gather_cache",
        {{}, [](const Operands& o, const Launch& l) { gather_cache(*o[0], *o[1], *o[2], o[3], o[4], *o[5], l); }}},
       {"convert_fp8", {{0.5}, [](const Operands& o, const Launch& l) { convert_fp8(*o[0], *o[1], 0.5, l); }}},
+      {"rms_norm_static_fp8_quant",
+       {{0.5, 1},
+        [](const Operands& o, const Launch& l) {
+          rms_norm_static_fp8_quant(*o[0], o[1], *o[2], *o[3], {0.5, true}, l);
+        }}},
+      {"fused_add_rms_norm_static_fp8_quant",
+       {{0.5, 1},
+        [](const Operands& o, const Launch& l) {
+          fused_add_rms_norm_static_fp8_quant(*o[0], *o[1], o[2], *o[3], *o[4], {0.5, true}, l);
+        }}},
+      {"rms_norm_dynamic_per_token_quant",
+       {{0.5, 1},
+        [](const Operands& o, const Launch& l) {
+          rms_norm_dynamic_per_token_quant(*o[0], o[1], o[2], o[3], *o[4], *o[5], {0.5, true}, l);
+        }}},
+      {"rms_norm_per_block_quant",
+       {{0.5, 1, 128},
+        [](const Operands& o, const Launch& l) {
+          rms_norm_per_block_quant(*o[0], o[1], o[2], o[3], *o[4], *o[5], {0.5, true}, 128, l);
+        }}},
       {"static_scaled_fp8_quant",
        {{}, [](const Operands& o, const Launch& l) { static_scaled_fp8_quant(*o[0], *o[1], *o[2], l); }}},
       {"dynamic_scaled_fp8_quant",
@@ -240,6 +261,13 @@ TEST(TypedOps, TakeTheDefaultsOfTheManifest) {
       {"rms_norm", [](const Operands& o) { rms_norm(*o[0], o[1], *o[2]); }},
       {"fused_add_rms_norm", [](const Operands& o) { fused_add_rms_norm(*o[0], *o[1], o[2]); }},
       {"layer_norm", [](const Operands& o) { layer_norm(*o[0], o[1], o[2], *o[3]); }},
+      {"rms_norm_static_fp8_quant", [](const Operands& o) { rms_norm_static_fp8_quant(*o[0], o[1], *o[2], *o[3]); }},
+      {"fused_add_rms_norm_static_fp8_quant",
+       [](const Operands& o) { fused_add_rms_norm_static_fp8_quant(*o[0], *o[1], o[2], *o[3], *o[4]); }},
+      {"rms_norm_dynamic_per_token_quant",
+       [](const Operands& o) { rms_norm_dynamic_per_token_quant(*o[0], o[1], o[2], o[3], *o[4], *o[5]); }},
+      {"rms_norm_per_block_quant",
+       [](const Operands& o) { rms_norm_per_block_quant(*o[0], o[1], o[2], o[3], *o[4], *o[5]); }},
       {"fatrelu_and_mul", [](const Operands& o) { fatrelu_and_mul(*o[0], *o[1]); }},
       {"swigluoai_and_mul", [](const Operands& o) { swigluoai_and_mul(*o[0], *o[1]); }},
       {"embedding", [](const Operands& o) { embedding(*o[0], *o[1], *o[2]); }},

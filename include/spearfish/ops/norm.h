@@ -41,6 +41,39 @@ SPF_API spf_status spf_fused_add_rms_norm(const spf_tensor* x, const spf_tensor*
 SPF_API spf_status spf_layer_norm(const spf_tensor* x, const spf_tensor* weight, const spf_tensor* bias,
                                   const spf_tensor* out, double epsilon, const spf_launch* launch);
 
+/* --- norms that leave 8-bit codes --------------------------------------------------------------------------------
+ *
+ * y is what rms_norm gives, rounded to the scalar type of x; with a residual, residual = round(x + residual) first and
+ * y is the norm of that; x stays as it is. out is [..., H], e4m3 or s8. Codes of y as in ops/quantize.h, whose e4m3(),
+ * s8() and amax these are; but y hangs on a sum, so codes and scales are equal on every device only where y is:
+ * elsewhere a rounding of y may move a code by one, and that of a row's largest number its scale. */
+
+/* code = e4m3(y * (1 / scale[0])); scale is f32 [1], above 0. */
+SPF_API spf_status spf_rms_norm_static_fp8_quant(const spf_tensor* x, const spf_tensor* weight, const spf_tensor* scale,
+                                                 const spf_tensor* out, double epsilon, int32_t weight_plus_one,
+                                                 const spf_launch* launch);
+SPF_API spf_status spf_fused_add_rms_norm_static_fp8_quant(const spf_tensor* x, const spf_tensor* residual,
+                                                           const spf_tensor* weight, const spf_tensor* scale,
+                                                           const spf_tensor* out, double epsilon,
+                                                           int32_t weight_plus_one, const spf_launch* launch);
+
+/* One scale a row, f32 [..., 1]. With a = min(amax, scale_ub), where scale_ub is f32 [1], above 0, or NULL:
+ *   e4m3   s = max(a / 448, 1 / (448 * 512)), code = e4m3(y / s)
+ *   s8     s = max(a / 127, 2^-23),           code = s8(y * (1 / s))
+ * residual and weight may be NULL. */
+SPF_API spf_status spf_rms_norm_dynamic_per_token_quant(const spf_tensor* x, const spf_tensor* residual,
+                                                        const spf_tensor* weight, const spf_tensor* scale_ub,
+                                                        const spf_tensor* out, const spf_tensor* scale, double epsilon,
+                                                        int32_t weight_plus_one, const spf_launch* launch);
+
+/* The same with one scale for each group of group_size (32, 64 or 128) columns of a row; H is a multiple of it and
+ * scale is f32 [..., H / group_size] with any strides: row-major, column-major, or column-major with columns apart as a
+ * copy engine wants them. */
+SPF_API spf_status spf_rms_norm_per_block_quant(const spf_tensor* x, const spf_tensor* residual,
+                                                const spf_tensor* weight, const spf_tensor* scale_ub,
+                                                const spf_tensor* out, const spf_tensor* scale, double epsilon,
+                                                int32_t weight_plus_one, int64_t group_size, const spf_launch* launch);
+
 #ifdef __cplusplus
 }
 #endif

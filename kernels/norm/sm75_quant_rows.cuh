@@ -1,0 +1,177 @@
+// RMS norms that leave 8-bit codes: the rows of rows.cuh, with an epilogue on the normed chunks while they are in
+// registers.
+//
+//   given scale    codes chunk by chunk
+//   one a row      the largest number of the row by one more reduction
+//   one a group    the largest number of the lanes that hold the group: 32 to 128 columns are 2 to 32 neighbouring
+//   chunks
+//
+// What is coded is rounded to x's type, as if the norm had been stored; nothing is read twice.
+#pragma once
+
+#include "kernels/common/cuda/quantize.cuh"
+#include "kernels/norm/rows.cuh"
+
+namespace spf::norm {
+
+template <spf_scalar_type Q, Scales kScales>
+struct Codes {
+  static constexpr bool kCodes = true;
+  using Args = CodeArgs;
+
+  static __device__ __forceinline__ float scale_of(float amax, const CodeArgs& args) {
+    constexpr bool kFp8 = Q == SPF_E4M3;
+    const float bound = args.bound != nullptr ? *args.bound : quantize::kLargest;
+    return quantize::scale_of(amax, bound, kFp8 ? quantize::kFp8Max : quantize::kInt8Max,
+                              kFp8 ? quantize::kFp8Floor : quantize::kInt8Floor);
+  }
+
+  static __device__ __forceinline__ auto step_of(float scale) {
+    if constexpr (Q == SPF_E4M3 && kScales != Scales::kGiven)
+      return cuda::Division(scale);
+    else
+      return cuda::Multiplication(quantize::inverse_of(scale));
+  }
+
+  template <spf_scalar_type T, class AnyStep>
+  static __device__ __forceinline__ void store(uint8_t* to, const uint4& y, const AnyStep& step, int64_t left,
+                                               bool vector) {
+    constexpr int kElements = cuda::kChunkElements<T>;
+    float v[kElements];
+    cuda::unpack<T>(y, v);
+    cuda::store_codes<kElements>(to, cuda::codes_of<Q>(v, step), left, vector);
+  }
+
+  // The largest number of the neighbouring lanes, a power of two of them, that hold a group. All lanes of the warp call
+  // it.
+  static __device__ __forceinline__ float group_amax(float amax, int lanes) {
+    for (int distance = lanes / 2; distance > 0; distance /= 2)
+      amax = fmaxf(amax, __shfl_xor_sync(0xffffffffu, amax, distance));
+    return amax;
+  }
+
+  // y[k] is the chunk kThreads * k behind the thread's first one, of which `left` elements remain; 0 beyond.
+  template <spf_scalar_type T, class Config, int kChunks>
+  static __device__ __forceinline__ void finish(const CodeArgs& args, uint4 (&y)[kChunks], int left, uint32_t row,
+                                                bool exists) {
+    using Max = cuda::GroupMax<Config::kThreads>;
+    constexpr int kElements = cuda::kChunkElements<T>;
+    constexpr int kStep = Config::kThreads * kElements;
+    __shared__ typename Max::Storage storage;
+    const int lane = static_cast<int>(threadIdx.x) % Config::kThreads;
+    int64_t at[2];
+    args.space.offsets(exists ? row : 0, at);
+    uint8_t* const out = args.out + at[0] + lane * kElements;
+
+    if constexpr (kScales == Scales::kGroup) {
+      const int lanes = static_cast<int>(args.group) / kElements;
+#pragma unroll
+      for (int k = 0; k < kChunks; ++k) {
+        const float scale = scale_of(group_amax(cuda::amax_of<T>(y[k]), lanes), args);
+        if (k * kStep >= left) continue;
+        store<T>(out + k * kStep, y[k], step_of(scale), kElements, true);
+        if (lane % lanes == 0) args.scale[at[1] + (k * Config::kThreads + lane) / lanes * args.scale_step] = scale;
+      }
+    } else {
+      float scale;
+      if constexpr (kScales == Scales::kToken) {
+        float amax = 0;
+#pragma unroll
+        for (int k = 0; k < kChunks; ++k) amax = fmaxf(amax, cuda::amax_of<T>(y[k]));
+        scale = scale_of(Max::all(amax, storage, 0), args);
+        if (exists && lane == 0) args.scale[at[1]] = scale;
+      } else {
+        scale = *args.given_scale;
+      }
+      const auto step = step_of(scale);
+#pragma unroll
+      for (int k = 0; k < kChunks; ++k)
+        if (k * kStep < left) store<T>(out + k * kStep, y[k], step, kElements, true);
+    }
+  }
+
+  // The same for rows of any length and alignment: chunk(e) is the normed chunk at element e < h.
+  template <spf_scalar_type T, int kThreads, class Chunk>
+  static __device__ __forceinline__ void finish_any(const CodeArgs& args, const Chunk& chunk, int64_t h, int64_t row,
+                                                    bool exists) {
+    using Max = cuda::GroupMax<kThreads>;
+    constexpr int kElements = cuda::kChunkElements<T>;
+    constexpr int64_t kStep = static_cast<int64_t>(kThreads) * kElements;
+    __shared__ typename Max::Storage storage;
+    const int lane = static_cast<int>(threadIdx.x) % kThreads;
+    int64_t at[2];
+    args.space.offsets(exists ? row : 0, at);
+    uint8_t* const out = args.out + at[0];
+    const bool vector = reinterpret_cast<uintptr_t>(out) % kElements == 0;
+    const int64_t start = static_cast<int64_t>(lane) * kElements;
+
+    if constexpr (kScales == Scales::kGroup) {
+      const int lanes = static_cast<int>(args.group) / kElements;
+      for (int64_t first = 0; first < h; first += kStep) { // the same for every lane of a warp
+        const int64_t e = first + start;
+        const uint4 y = e < h ? chunk(e) : make_uint4(0, 0, 0, 0);
+        const float scale = scale_of(group_amax(cuda::amax_of<T>(y), lanes), args);
+        if (e >= h) continue;
+        store<T>(out + e, y, step_of(scale), h - e, vector);
+        if (lane % lanes == 0) args.scale[at[1] + e / args.group * args.scale_step] = scale;
+      }
+    } else {
+      float scale;
+      if constexpr (kScales == Scales::kToken) {
+        float amax = 0; // elements past the end are 0, or a NaN that is passed over
+        for (int64_t e = start; e < h; e += kStep) amax = fmaxf(amax, cuda::amax_of<T>(chunk(e)));
+        scale = scale_of(Max::all(amax, storage, 0), args);
+        if (exists && lane == 0) args.scale[at[1]] = scale;
+      } else {
+        scale = *args.given_scale;
+      }
+      const auto step = step_of(scale);
+      for (int64_t e = start; e < h; e += kStep) store<T>(out + e, chunk(e), step, h - e, vector);
+    }
+  }
+};
+
+// --- launch ------------------------------------------------------------------------------------------------------
+
+enum class QuantNorm : uint8_t {
+  rms_norm_static_fp8_quant,
+  fused_add_rms_norm_static_fp8_quant,
+  rms_norm_dynamic_per_token_quant,
+  rms_norm_per_block_quant,
+};
+using enum QuantNorm;
+
+template <NormOp kOp, spf_scalar_type T, int kCapacity, class Epilogue>
+spf_status launch_codes(const char* op, NormArgs args, const LaunchContext& ctx) {
+  constexpr int kElements = cuda::kChunkElements<T>;
+  // Rows of codes that do not start on a chunk's codes go the way of rows that do not start on a chunk.
+  uintptr_t bits = reinterpret_cast<uintptr_t>(args.codes.out);
+  for (int d = 0; d < args.codes.space.dims; ++d) bits |= static_cast<uintptr_t>(args.codes.space.stride[0][d]);
+  return launch_norm<kOp, T, cuda::RowsConfig<kCapacity>, Epilogue>(op, args, ctx, bits % kElements == 0);
+}
+
+// kCapacity: 16-byte chunks that a row may have; 0 for any number.
+template <QuantNorm kQuant, spf_scalar_type T, int kCapacity>
+spf_status launch_quant_rows(const Call& call, const LaunchContext& ctx) {
+  constexpr Scales kScales = kQuant == rms_norm_dynamic_per_token_quant ? Scales::kToken
+                             : kQuant == rms_norm_per_block_quant       ? Scales::kGroup
+                                                                        : Scales::kGiven;
+  const char* const op = call.problem.op->name;
+  const NormOp norm = norm_op(call);
+  const NormArgs args = norm_args(call, norm);
+  const auto with_codes = [&](auto epilogue) {
+    using Epilogue = decltype(epilogue);
+    if constexpr (kQuant == rms_norm_static_fp8_quant)
+      return launch_codes<NormOp::kRms, T, kCapacity, Epilogue>(op, args, ctx);
+    else if constexpr (kQuant == fused_add_rms_norm_static_fp8_quant)
+      return launch_codes<NormOp::kFusedAddRms, T, kCapacity, Epilogue>(op, args, ctx);
+    else
+      return norm == NormOp::kRms ? launch_codes<NormOp::kRms, T, kCapacity, Epilogue>(op, args, ctx)
+                                  : launch_codes<NormOp::kFusedAddRms, T, kCapacity, Epilogue>(op, args, ctx);
+  };
+  if constexpr (kScales != Scales::kGiven)
+    if (args.codes.type == SPF_S8) return with_codes(Codes<SPF_S8, kScales>());
+  return with_codes(Codes<SPF_E4M3, kScales>());
+}
+
+} // namespace spf::norm
