@@ -99,7 +99,7 @@ double closed(double value, spf_scalar_type type) {
   return std::isinf(value) ? std::copysign(scalar_info(type).max_value, value) : value;
 }
 
-// Ids, counts and flags: every bit.
+// Ids, counts, flags and codes: every bit.
 void compare_integers(const Problem& problem, size_t index, const Codes& got, const Codes& want, Comparison* result) {
   const OperandShape& operand = problem.operands[index];
   const int64_t at =

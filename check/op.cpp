@@ -12,6 +12,12 @@ namespace {
 Dim parse_dim(const std::string& text) {
   if (text == "*") return {"*", 1, true};
   Dim dim;
+  if (const size_t open = text.find('('); text.starts_with("up") && open != std::string::npos) {
+    dim.factor = std::stoll(text.substr(2, open - 2));
+    dim.symbol = text.substr(open + 1, text.size() - open - 2);
+    dim.padded = true;
+    return dim;
+  }
   size_t at = 0;
   if (!text.empty() && std::isdigit(static_cast<unsigned char>(text[0]))) {
     dim.factor = std::stoll(text, &at);
@@ -104,7 +110,7 @@ std::vector<std::string> Op::symbols() const {
   std::vector<std::string> names;
   for (const Operand& operand : operands)
     for (const Dim& dim : operand.dims)
-      if (!dim.leading && !dim.symbol.empty()) add_once(names, dim.symbol);
+      if (!dim.leading && !dim.padded && !dim.symbol.empty()) add_once(names, dim.symbol);
   if (packed_weight) {
     add_once(names, "N");
     add_once(names, "K");

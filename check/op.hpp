@@ -12,11 +12,13 @@
 
 namespace spf::check {
 
-// One dimension of an operand: extent = factor * symbol, a constant (symbol empty), or "*": any leading dimensions.
+// One dimension of an operand: extent = factor * symbol, the symbol's extent rounded up to a multiple of factor, a
+// constant (symbol empty), or "*": any leading dimensions.
 struct Dim {
-  std::string symbol;
+  std::string symbol; // "rows": the product of the leading dimensions, of padded ones only
   int64_t factor = 1;
   bool leading = false;
+  bool padded = false;
 };
 
 struct Operand {

@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <cmath>
 #include <cstring>
+#include <functional>
+#include <numeric>
 
 #include "check/status.hpp"
 #include "check/values.hpp"
@@ -24,9 +26,13 @@ std::vector<int64_t> extents(const Operand& operand, const std::vector<int64_t>&
       shape.push_back(dim.factor);
       continue;
     }
-    const auto found = dims.find(dim.symbol);
-    if (found == dims.end()) throw UsageError(where + ": dims lacks '" + dim.symbol + "'");
-    shape.push_back(dim.factor * found->second);
+    int64_t extent = std::accumulate(leading.begin(), leading.end(), int64_t{1}, std::multiplies<>());
+    if (!dim.padded || dim.symbol != "rows") {
+      const auto found = dims.find(dim.symbol);
+      if (found == dims.end()) throw UsageError(where + ": dims lacks '" + dim.symbol + "'");
+      extent = found->second;
+    }
+    shape.push_back(dim.padded ? (extent + dim.factor - 1) / dim.factor * dim.factor : dim.factor * extent);
   }
   return shape;
 }

@@ -6,6 +6,7 @@
 #include "spearfish/device.h"
 #include "spearfish/ops/activation.h"
 #include "spearfish/ops/attention.h"
+#include "spearfish/ops/block_quantize.h"
 #include "spearfish/ops/embedding.h"
 #include "spearfish/ops/kv_cache.h"
 #include "spearfish/ops/linear.h"

@@ -27,12 +27,19 @@ enum class ViewRule : uint8_t {
   kContiguous, // C order, no gaps
 };
 
-// One dimension of an operand: extent = factor * symbol, or any number of leading dimensions ("*").
-// symbol is an index into OpSchema::symbols, -1 for a constant extent = factor.
+// One dimension of an operand: extent = factor * symbol, the symbol's extent rounded up to a multiple of factor, or any
+// number of leading dimensions ("*"). symbol is an index into OpSchema::symbols, -1 for a constant extent = factor.
 struct DimSchema {
   int8_t symbol;
   int32_t factor;
   bool leading; // "*": zero or more dimensions whose product binds the symbol "*"
+  bool padded;  // "up128(G)": rounded up; an operand before this one binds the symbol
+
+  // Of a dimension that is no leading one.
+  constexpr int64_t extent(int64_t symbol_extent) const {
+    if (symbol < 0) return factor;
+    return padded ? (symbol_extent + factor - 1) / factor * factor : factor * symbol_extent;
+  }
 };
 
 struct OperandSchema {

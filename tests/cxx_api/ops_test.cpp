@@ -41,6 +41,8 @@ T chosen(const std::map<std::string, std::map<std::string, T>>& special, const s
   return of_name == of_op->second.end() ? fallback : of_name->second;
 }
 
+int64_t round_up(int64_t n, int64_t multiple) { return (n + multiple - 1) / multiple * multiple; }
+
 // Operands of an op, "*" = 3 rows, every other symbol 16 (B1, offsets of B sequences, 17), in f32 where that is
 // accepted, filled with small numbers that differ and that its rule for values allows.
 Data make(const OpInfo& op, bool with_optional) {
@@ -58,9 +60,12 @@ Data make(const OpInfo& op, bool with_optional) {
       const std::string dim = rest.substr(0, rest.find(','));
       rest.erase(0, dim.size() + 1);
       const int64_t width = chosen(kExtents, op.name, dim, dim == "B1" ? kWidth + 1 : kWidth);
+      const size_t padded = dim.find('('); // "up128(rows)"
       const bool constant = dim.find_first_not_of("0123456789") == std::string::npos;
-      shape.push_back(dim == "*"                           ? kRows
-                      : constant                           ? std::stoll(dim)
+      shape.push_back(dim == "*" ? kRows
+                      : constant ? std::stoll(dim)
+                      : padded != std::string::npos
+                          ? round_up(dim.substr(padded) == "(rows)" ? kRows : kWidth, std::stoll(dim.substr(2)))
                       : dim.find('*') == std::string::npos ? width
                                                            : std::stoll(dim) * width);
       count *= shape.back();
@@ -126,6 +131,26 @@ const std::map<std::string, Typed>& typed_functions() {
       {"gelu_new", unary(gelu_new)},
       {"gelu_fast", unary(gelu_fast)},
       {"gelu_quick", unary(gelu_quick)},
+      {"nvfp4_quantize",
+       {{},
+        [](const Operands& o, const Launch& l) {
+          nvfp4_quantize(*o[0], *o[1], *o[2], {o[3], o[4]}, l);
+        }}},
+      {"silu_and_mul_nvfp4_quantize",
+       {{},
+        [](const Operands& o, const Launch& l) {
+          silu_and_mul_nvfp4_quantize(*o[0], *o[1], *o[2], {o[3], o[4]}, l);
+        }}},
+      {"mxfp4_quantize",
+       {{SPF_MX_SCALE_UP},
+        [](const Operands& o, const Launch& l) {
+          mxfp4_quantize(*o[0], *o[1], {o[2], o[3]}, SPF_MX_SCALE_UP, l);
+        }}},
+      {"mxfp8_quantize",
+       {{SPF_MX_SCALE_NEAREST},
+        [](const Operands& o, const Launch& l) {
+          mxfp8_quantize(*o[0], *o[1], {o[2], o[3]}, SPF_MX_SCALE_NEAREST, l);
+        }}},
       {"embedding", {{2.5}, [](const Operands& o, const Launch& l) { embedding(*o[0], *o[1], *o[2], {2.5}, l); }}},
       {"argmax", {{}, [](const Operands& o, const Launch& l) { argmax(*o[0], *o[1], o[2], l); }}},
       {"sample",
@@ -240,6 +265,8 @@ TEST(TypedOps, GiveWhatTheGenericCallGives) {
     if (op.takes_packed_weight || typed_functions().count(op.name) == 0) continue;
     const Typed& typed = typed_functions().at(op.name);
     for (bool with_optional : {true, false}) {
+      // Scales go to one of two optional places at least.
+      if (!with_optional && op.family == "block_quantize") continue;
       Data a = make(op, with_optional), b = make(op, with_optional);
       const Data untouched = make(op, with_optional);
       const Buffer workspace(1 << 20);
@@ -270,6 +297,14 @@ TEST(TypedOps, TakeTheDefaultsOfTheManifest) {
        [](const Operands& o) { rms_norm_per_block_quant(*o[0], o[1], o[2], o[3], *o[4], *o[5]); }},
       {"fatrelu_and_mul", [](const Operands& o) { fatrelu_and_mul(*o[0], *o[1]); }},
       {"swigluoai_and_mul", [](const Operands& o) { swigluoai_and_mul(*o[0], *o[1]); }},
+      {"mxfp4_quantize",
+       [](const Operands& o) {
+         mxfp4_quantize(*o[0], *o[1], {o[2], o[3]});
+       }},
+      {"mxfp8_quantize",
+       [](const Operands& o) {
+         mxfp8_quantize(*o[0], *o[1], {o[2], o[3]});
+       }},
       {"embedding", [](const Operands& o) { embedding(*o[0], *o[1], *o[2]); }},
       {"rotary_embedding", [](const Operands& o) { rotary_embedding(*o[0], *o[1], o[2], *o[3]); }},
       {"fused_qk_norm_rope", [](const Operands& o) { fused_qk_norm_rope(*o[0], *o[1], *o[2], *o[3], *o[4], {}); }},

@@ -66,6 +66,11 @@ TEST(cases, ShapesParse) {
   EXPECT_TRUE(dims[2].symbol.empty());
   EXPECT_EQ(dims[2].factor, 16);
   EXPECT_TRUE(check::parse_shape("").empty());
+  const auto padded = check::parse_shape("up128(rows),up4(G)");
+  ASSERT_EQ(padded.size(), 2u);
+  EXPECT_TRUE(padded[0].padded);
+  EXPECT_EQ(padded[0].symbol, "rows");
+  EXPECT_EQ(padded[1].factor, 4);
 }
 
 TEST(cases, MixedDataHoldsEveryKindOfNumber) {

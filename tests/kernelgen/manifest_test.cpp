@@ -101,6 +101,7 @@ const Mistake kMistakes[] = {
      {"op \"rms_norm\", types", "scalar type \"fp16\"", "did you mean \"f16\"?"}},
     {"OperandType", "type = \"f32\"", "type = \"U\"", {"operand \"weight\"", "type \"U\" is not known"}},
     {"Shape", "\"2*H\"", "\"H*2\"", {"shape \"H*2\"", "not a dimension symbol"}},
+    {"ShapePaddedNothing", "\"2*H\"", "\"up4(Z)\"", {"a padded extent is upN(SYMBOL)"}},
     {"ShapeStarNotFirst", "\"2*H\"", "\"H,*\"", {"'*' may only come first"}},
     {"ShapeZero", "\"2*H\"", "\"0*H\"", {"cannot be 0"}},
     {"ParamKind", "kind = \"f64\"", "kind = \"f46\"", {"param \"epsilon\"", "did you mean \"f64\"?"}},

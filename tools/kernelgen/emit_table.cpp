@@ -104,10 +104,10 @@ std::string op_row(const Op& op) {
            ", {";
     for (size_t i = 0; i < o.dims.size(); ++i) {
       const Dim& d = o.dims[i];
-      const std::string key = d.leading ? "*" : d.symbol;
+      const std::string key = d.leading ? "*" : d.symbol; // padded rows: "*" too
       const auto symbol = key.empty() ? -1 : std::ranges::find(op.symbols, key) - op.symbols.begin();
       out += std::string(i ? ", " : "") + "{" + std::to_string(symbol) + ", " + std::to_string(d.factor) + ", " +
-             (d.leading ? "true" : "false") + "}";
+             (d.leading ? "true" : "false") + (d.padded ? ", true}" : ", false}");
     }
     out += "}, " + quoted(o.shape) + ", " + quoted(o.values) + ", " + quoted(o.traffic) + "},";
   }

@@ -185,7 +185,7 @@ class Loader {
     symbols("traffic", moved);
   }
 
-  // "*,2*D": comma-separated; '*' once and first; a factor, a symbol, or both.
+  // "*,2*D,up4(G)": comma-separated; '*' once and first; a factor, a symbol, both, or a symbol's extent rounded up.
   void read_shape(Reader& reader, const std::string& text, Operand& out, Op& op) {
     const auto bad = [&](const std::string& why) {
       reader.complain_at("shape", "shape \"" + text.substr(0, 60) + "\": " + why);
@@ -200,6 +200,9 @@ class Loader {
       if (part == "*") {
         dim.leading = true;
         if (!out.dims.empty()) return bad("'*' may only come first");
+      } else if (part.starts_with("up")) {
+        if (!read_padded(part, dim, op)) return bad("a padded extent is upN(SYMBOL) or upN(rows) of operands before");
+        symbol = dim.symbol;
       } else {
         if (const size_t digits = part.find_first_not_of("0123456789"); digits != 0) {
           const std::string factor = part.substr(0, std::min(digits, part.size()));
@@ -226,6 +229,23 @@ class Loader {
     }
     if (out.dims.size() > static_cast<size_t>(kMaxDims))
       bad("at most " + std::to_string(kMaxDims) + " dimensions are allowed");
+  }
+
+  // "up128(rows)": of the leading dimensions' product or of a symbol, which an operand before this one has.
+  static bool read_padded(const std::string& part, Dim& dim, const Op& op) {
+    const size_t open = part.find('(');
+    if (open < 3 || open > 9 || open == std::string::npos || part.back() != ')') return false;
+    const std::string factor = part.substr(2, open - 2);
+    if (factor.find_first_not_of("0123456789") != std::string::npos || std::stoi(factor) < 2) return false;
+    dim.factor = std::stoi(factor);
+    dim.padded = true;
+    dim.symbol = part.substr(open + 1, part.size() - open - 2);
+    if (dim.symbol == "rows") dim.symbol = "*";
+    return std::ranges::any_of(op.operands, [&](const Operand& earlier) {
+      return !earlier.optional && std::ranges::any_of(earlier.dims, [&](const Dim& d) {
+        return !d.padded && (d.leading ? dim.symbol == "*" : dim.symbol == d.symbol);
+      });
+    });
   }
 
   void param(const toml::table& t, const std::string& label, Op& op) {

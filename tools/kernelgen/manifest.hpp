@@ -61,7 +61,8 @@ struct TargetAxes {
 
 struct Dim {
   bool leading = false;
-  std::string symbol; // "" for a constant
+  bool padded = false; // rounded up to a multiple of factor
+  std::string symbol;  // "" for a constant; "*" for the product of the leading dimensions, of padded ones only
   int factor = 1;
 };
 

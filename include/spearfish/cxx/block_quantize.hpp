@@ -1,0 +1,49 @@
+// Block-scaled quantization: see spearfish/ops/block_quantize.h for shapes, types and formulas.
+#pragma once
+
+#include "spearfish/cxx/plan.hpp"
+#include "spearfish/ops/block_quantize.h"
+
+namespace spearfish {
+
+// Where the scales of a block quantizer go: a row of them for each row, tiles of 128 x 4, or both.
+struct BlockScales {
+  OptionalTensor rows;
+  OptionalTensor swizzled;
+};
+
+inline void nvfp4_quantize(const Tensor& x, const Tensor& global_scale, const Tensor& codes, const BlockScales& scales,
+                           const Launch& launch = Launch()) {
+  launch.run([&](const spf_launch* l) {
+    return spf_nvfp4_quantize(x.get(), global_scale.get(), codes.get(), detail::pointer(scales.rows),
+                              detail::pointer(scales.swizzled), l);
+  });
+}
+
+// Of silu(gate) * up, the halves of x
+inline void silu_and_mul_nvfp4_quantize(const Tensor& x, const Tensor& global_scale, const Tensor& codes,
+                                        const BlockScales& scales, const Launch& launch = Launch()) {
+  launch.run([&](const spf_launch* l) {
+    return spf_silu_and_mul_nvfp4_quantize(x.get(), global_scale.get(), codes.get(), detail::pointer(scales.rows),
+                                           detail::pointer(scales.swizzled), l);
+  });
+}
+
+inline void mxfp4_quantize(const Tensor& x, const Tensor& codes, const BlockScales& scales,
+                           spf_mx_scale_rule rule = SPF_MX_SCALE_FLOOR, const Launch& launch = Launch()) {
+  launch.run([&](const spf_launch* l) {
+    return spf_mxfp4_quantize(x.get(), codes.get(), detail::pointer(scales.rows), detail::pointer(scales.swizzled),
+                              rule, l);
+  });
+}
+
+// e4m3 or e5m2, by the type of codes
+inline void mxfp8_quantize(const Tensor& x, const Tensor& codes, const BlockScales& scales,
+                           spf_mx_scale_rule rule = SPF_MX_SCALE_FLOOR, const Launch& launch = Launch()) {
+  launch.run([&](const spf_launch* l) {
+    return spf_mxfp8_quantize(x.get(), codes.get(), detail::pointer(scales.rows), detail::pointer(scales.swizzled),
+                              rule, l);
+  });
+}
+
+} // namespace spearfish

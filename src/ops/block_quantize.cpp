@@ -1,0 +1,32 @@
+#include "spearfish/ops/block_quantize.h"
+
+extern "C" {
+
+spf_status spf_nvfp4_quantize(const spf_tensor* x, const spf_tensor* global_scale, const spf_tensor* codes,
+                              const spf_tensor* scales, const spf_tensor* scales_swizzled, const spf_launch* launch) {
+  const spf_tensor* operands[] = {x, global_scale, codes, scales, scales_swizzled};
+  return spf_op_call("nvfp4_quantize", operands, 5, nullptr, 0, nullptr, launch);
+}
+
+spf_status spf_silu_and_mul_nvfp4_quantize(const spf_tensor* x, const spf_tensor* global_scale, const spf_tensor* codes,
+                                           const spf_tensor* scales, const spf_tensor* scales_swizzled,
+                                           const spf_launch* launch) {
+  const spf_tensor* operands[] = {x, global_scale, codes, scales, scales_swizzled};
+  return spf_op_call("silu_and_mul_nvfp4_quantize", operands, 5, nullptr, 0, nullptr, launch);
+}
+
+spf_status spf_mxfp4_quantize(const spf_tensor* x, const spf_tensor* codes, const spf_tensor* scales,
+                              const spf_tensor* scales_swizzled, int32_t scale_rule, const spf_launch* launch) {
+  const spf_tensor* operands[] = {x, codes, scales, scales_swizzled};
+  const double rule = scale_rule;
+  return spf_op_call("mxfp4_quantize", operands, 4, &rule, 1, nullptr, launch);
+}
+
+spf_status spf_mxfp8_quantize(const spf_tensor* x, const spf_tensor* codes, const spf_tensor* scales,
+                              const spf_tensor* scales_swizzled, int32_t scale_rule, const spf_launch* launch) {
+  const spf_tensor* operands[] = {x, codes, scales, scales_swizzled};
+  const double rule = scale_rule;
+  return spf_op_call("mxfp8_quantize", operands, 4, &rule, 1, nullptr, launch);
+}
+
+} // extern "C"
