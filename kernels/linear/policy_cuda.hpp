@@ -93,28 +93,42 @@ inline WgmmaFormat wgmma_format(const spf_quant_scheme& s, int64_t group, spf_sc
   return {eight ? SPF_U8B128 : s.weight, group == 0 ? 0 : group == 32 ? 2 : group % 128 == 0 ? 8 : 4, nullptr};
 }
 
-// Quantized weights, any number of tokens, on Hopper's warpgroup tensor cores.
-inline PolicyResult sm90_wgmma_policy(const Problem& p, const spf_device_facts& facts,
-                                      std::span<const InstanceRow> instances) {
-  using policy::refuse;
-  const StreamShape shape = stream_shape(p);
-  const spf_scalar_type type = p.type("T");
-  if ((type != SPF_F16 && type != SPF_BF16) || p.type("O") != type)
-    return refuse("type", "takes f16 or bf16, the same in and out");
-  const WgmmaFormat format = wgmma_format(p.scheme, shape.group, type);
-  if (format.why != nullptr) return refuse("type", format.why);
-  if (p.scheme.has_g_idx) return refuse("type", "takes no act order");
-  if (shape.m == 0 || shape.n == 0) return policy::accept(0, 0.0);
-  if (shape.k == 0) return refuse("shape", "takes K of 1 or more");
+// What sm90_wgmma, sm90_unpack and sm90_dense ask of every problem but its format. False and *refusal, or true;
+// *trivial: there is nothing to compute.
+inline bool wgmma_takes(const Problem& p, PolicyResult* refusal, bool* trivial) {
   constexpr int64_t kMost = int64_t{1} << 30;
-  if (shape.m > kMost || shape.n > kMost || shape.k > kMost) return refuse("shape", "takes M, N and K up to 2^30");
+  const int64_t m = p.extent("*"), n = p.extent("N"), k = p.extent("K");
+  const spf_scalar_type type = p.type("T");
+  *trivial = m == 0 || n == 0;
+  if ((type != SPF_F16 && type != SPF_BF16) || p.type("O") != type)
+    *refusal = policy::refuse("type", "takes f16 or bf16, the same in and out");
+  else if (p.scheme.has_g_idx)
+    *refusal = policy::refuse("type", "takes no act order");
+  else if (k == 0 && !*trivial)
+    *refusal = policy::refuse("shape", "takes K of 1 or more");
+  else if (m > kMost || n > kMost || k > kMost)
+    *refusal = policy::refuse("shape", "takes M, N and K up to 2^30");
+  else
+    return true;
+  return false;
+}
+
+// Bytes for a copy of x where the copy engine cannot read it as it lies.
+inline int64_t wgmma_room(const Problem& p) {
+  const int64_t k = p.extent("K");
+  if (p.is_aligned16("x") && p.is_contiguous("x") && k % 8 == 0) return 0;
+  return p.extent("*") * stream_ceil(k, 8) * 16;
+}
+
+// The cheapest of the instances that `fits` and whose tile a plan divides the problem into.
+template <class Fits>
+PolicyResult wgmma_best(const Problem& p, const spf_device_facts& facts, std::span<const InstanceRow> instances,
+                        const Fits& fits) {
   int best = -1;
   double microseconds = 0;
   for (size_t i = 0; i < instances.size(); ++i) {
     const InstanceRow& row = instances[i];
-    if (policy::axis(row, "T") != type || policy::axis(row, "weight") != format.weight ||
-        policy::axis(row, "fold") != format.fold)
-      continue;
+    if (!fits(row)) continue;
     const WgmmaChoice choice = {
         static_cast<int>(policy::axis(row, "tokens")), static_cast<int>(policy::axis(row, "tiles")),
         static_cast<int>(policy::axis(row, "groups")), static_cast<int>(policy::axis(row, "share"))};
@@ -123,12 +137,63 @@ inline PolicyResult sm90_wgmma_policy(const Problem& p, const spf_device_facts& 
     best = static_cast<int>(i);
     microseconds = plan.microseconds;
   }
-  if (best < 0) return refuse("shape", "has no instance for this group size and type");
+  if (best < 0) return policy::refuse("shape", "has no instance for this group size and type");
   PolicyResult result = policy::accept(best, microseconds);
-  // Room for x where the copy engine cannot read it as it lies.
-  if (!p.is_aligned16("x") || !p.is_contiguous("x") || shape.k % 8 != 0)
-    result.workspace_bytes = static_cast<size_t>(shape.m * stream_ceil(shape.k, 8) * 16);
+  result.workspace_bytes = static_cast<size_t>(wgmma_room(p));
   return result;
+}
+
+// Quantized weights, any number of tokens, on Hopper's warpgroup tensor cores.
+inline PolicyResult sm90_wgmma_policy(const Problem& p, const spf_device_facts& facts,
+                                      std::span<const InstanceRow> instances) {
+  PolicyResult refusal;
+  bool trivial = false;
+  const spf_scalar_type type = p.type("T");
+  if (!wgmma_takes(p, &refusal, &trivial)) return refusal;
+  const WgmmaFormat format = wgmma_format(p.scheme, stream_shape(p).group, type);
+  if (format.why != nullptr) return policy::refuse("type", format.why);
+  if (trivial) return policy::accept(0, 0.0);
+  return wgmma_best(p, facts, instances, [&](const InstanceRow& row) {
+    return policy::axis(row, "T") == type && policy::axis(row, "weight") == format.weight &&
+           policy::axis(row, "fold") == format.fold;
+  });
+}
+
+// The same formats, decoded to 16 bits first: for as many tokens as make up for that.
+inline PolicyResult sm90_unpack_policy(const Problem& p, const spf_device_facts& facts,
+                                       std::span<const InstanceRow> instances) {
+  PolicyResult refusal;
+  bool trivial = false;
+  const spf_scalar_type type = p.type("T");
+  if (!wgmma_takes(p, &refusal, &trivial)) return refusal;
+  const WgmmaFormat format = wgmma_format(p.scheme, stream_shape(p).group, type);
+  if (format.why != nullptr) return policy::refuse("type", format.why);
+  if (trivial) return policy::accept(0, 0.0);
+  for (size_t i = 0; i < instances.size(); ++i) {
+    const InstanceRow& row = instances[i];
+    if (policy::axis(row, "T") != type || policy::axis(row, "weight") != format.weight ||
+        policy::axis(row, "fold") != format.fold)
+      continue;
+    const UnpackPlan plan = unpack_plan(wgmma_shape(p), facts);
+    PolicyResult result = policy::accept(static_cast<int>(i), plan.microseconds);
+    result.workspace_bytes = static_cast<size_t>(plan.run_bytes + wgmma_room(p));
+    return result;
+  }
+  return policy::refuse("shape", "has no instance for this group size and type");
+}
+
+// 16-bit weights of the activations' type, row-major, any number of tokens.
+inline PolicyResult sm90_dense_policy(const Problem& p, const spf_device_facts& facts,
+                                      std::span<const InstanceRow> instances) {
+  PolicyResult refusal;
+  bool trivial = false;
+  const spf_scalar_type type = p.type("T");
+  if (!wgmma_takes(p, &refusal, &trivial)) return refusal;
+  if (p.scheme.format != SPF_FORMAT_PLAIN || p.scheme.weight != type)
+    return policy::refuse("type", "takes plain weights of the activations' type");
+  if (p.extent("K") % 8 != 0) return policy::refuse("shape", "takes K that is a multiple of 8");
+  if (trivial) return policy::accept(0, 0.0);
+  return wgmma_best(p, facts, instances, [&](const InstanceRow& row) { return policy::axis(row, "T") == type; });
 }
 
 // --- any format, any GPU --------------------------------------------------------------------------------------------

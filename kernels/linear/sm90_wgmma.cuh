@@ -16,6 +16,8 @@
 // cluster work on neighbouring channels of the same tokens (kShare) and fetch x once for all.
 #pragma once
 
+#include <initializer_list>
+
 #include "kernels/common/cuda/launch.cuh"
 #include "kernels/common/cuda/scalar.cuh"
 #include "kernels/common/cuda/tensor_copy.cuh"
@@ -34,14 +36,16 @@ struct WgmmaArgs {
   const void* column_scales; // one a channel, or nullptr
   float column_factor;       // what they have to be multiplied by
   const float* global_scale; // or nullptr
+  float unit;                // what every sum has to be multiplied by
   const void* bias;          // [n] or nullptr
   int32_t m, n;
   int32_t channel_tiles, token_tiles, token_run; // tiles; consecutive tiles walk token_run token tiles first
   int32_t k_blocks, split, clusters;             // k_blocks: stages of K
   int32_t group;                                 // values of K that share a scale
   spf_scalar_type bias_type, column_scale_type;
-  bool vector_out; // rows of out start on 16 bytes
-  bool f16_scales; // with bf16 activations: rounded to bf16
+  bool vector_out;    // rows of out start on 16 bytes
+  bool f16_scales;    // with bf16 activations: rounded to bf16
+  bool fresh_weights; // written by the kernel before
 };
 
 // kFold: k16 rows between scales (8: 128 values or more), 0 for one scale a channel. kT: 64-channel tiles of a
@@ -52,7 +56,8 @@ struct WgmmaConfig {
   using Tile = WgmmaTile<kCode, kFoldRows, kTokens, kTiles, kGroups>;
   static constexpr spf_scalar_type kType = T, kWeight = kCode;
   static constexpr int kN = kTokens, kT = kTiles, kConsumers = kGroups, kShare = kShareBlocks;
-  static constexpr bool kHasGroups = kFoldRows != 0;
+  static constexpr bool kHasGroups = kFoldRows != 0, kDense = T == kCode; // dense: 16-bit weights, row-major
+  static constexpr auto kElement = T == SPF_F16 ? CU_TENSOR_MAP_DATA_TYPE_FLOAT16 : CU_TENSOR_MAP_DATA_TYPE_BFLOAT16;
   static constexpr int kScaleRows = Tile::kScaleRows;
   static constexpr int kThreads = 128 * (kConsumers + 1), kConsumerThreads = 128 * kConsumers;
   static constexpr int kCopiers = kHasGroups ? 3 : 2;
@@ -89,7 +94,7 @@ __device__ __forceinline__ void copy_stages(const WgmmaArgs& a, const WgmmaShare
                                             uint32_t full, uint32_t empty) {
   using namespace spf::cuda;
   using Tile = typename C::Tile;
-  if (copier == 1) wait_for_primary(); // weights do not depend on the kernel before
+  if (copier == 1 || a.fresh_weights) wait_for_primary(); // packed weights do not depend on the kernel before
   int stage = 0, filled = 0;
   uint32_t phase = 1;
   for (int tile = share.first; tile < share.tiles; tile += share.step) {
@@ -100,7 +105,10 @@ __device__ __forceinline__ void copy_stages(const WgmmaArgs& a, const WgmmaShare
       else
         ++filled;
       const uint32_t to = memory + stage * Tile::kStageBytes, arrived = full + 8 * stage;
-      if (copier == 0) {
+      if (copier == 0 && C::kDense) {
+        barrier_expect(arrived, Tile::kCodeBytes);
+        copy_tile(to + Tile::kCodesAt, a.codes, kb * Tile::kStageK, place.channel, arrived);
+      } else if (copier == 0) {
         barrier_expect(arrived, Tile::kCodeBytes);
 #pragma unroll
         for (int b = 0; b < Tile::kBoxes; ++b)
@@ -149,9 +157,9 @@ struct WgmmaConsumer {
   const WgmmaShare& share;
   uint8_t* memory;
   uint32_t base, full, release_at;
-  int consumer, warp, lane, word;      // word: sub-tile of 16 channels that this lane decodes
+  int consumer, warp, lane, word;      // word: sub-tile of 16 channels that this lane's sums belong to
   uint32_t code_at, scale_at, zero_at; // of the first of its tiles, which lie one behind the other
-  static_assert(kT <= Tile::kBoxTiles);
+  static_assert(C::kDense || kT <= Tile::kBoxTiles);
   int stage = 0; // whose words were read last
   uint32_t phase = 0;
   uint32_t words[kRows][kT][Fragment::kWords];
@@ -164,7 +172,7 @@ struct WgmmaConsumer {
     consumer = threadIdx.x / 128 - 1;
     warp = threadIdx.x / 32 % 4;
     lane = threadIdx.x % 32;
-    word = (warp + lane / 8) % 4;
+    word = C::kDense ? warp : (warp + lane / 8) % 4;
     release_at = C::kShare > 1 ? cuda::in_block(empty_at, lane % C::kShare) : empty_at;
     const int tile = consumer * kT, box = tile / Tile::kBoxTiles, in = tile % Tile::kBoxTiles;
     code_at = base + Tile::kCodesAt + (box * kRows * Tile::kBoxTiles + in) * Tile::kTileBytes +
@@ -240,6 +248,19 @@ struct WgmmaConsumer {
             acc[i], fragments[kk][i], tokens + (kFrom + kk) / 4 * (Tile::kXPartBytes / 16) + (kFrom + kk) % 4 * 2);
     cuda::wgmma_commit();
   }
+  // A stage of 16-bit weights, both operands in shared memory.
+  __device__ __forceinline__ void multiply_shared(int from) {
+    const uint64_t tokens = cuda::wgmma_operand(base + from * Tile::kStageBytes);
+    const uint64_t channels =
+        cuda::wgmma_operand(base + from * Tile::kStageBytes + Tile::kCodesAt + consumer * kT * 64 * 128);
+    cuda::wgmma_fence();
+#pragma unroll
+    for (int kk = 0; kk < kRows; ++kk)
+#pragma unroll
+      for (int i = 0; i < kT; ++i)
+        cuda::Wgmma<kN>::template multiply<C::kType>(acc[i], channels + i * (64 * 128 / 16) + kk * 2, tokens + kk * 2);
+    cuda::wgmma_commit();
+  }
   __device__ __forceinline__ void release(int from) const {
     if constexpr (C::kShare > 1) {
       if (lane < C::kShare) cuda::barrier_arrive_in_cluster(release_at + 8 * from);
@@ -256,9 +277,33 @@ struct WgmmaConsumer {
       for (int e = 0; e < kN / 2; ++e) acc[i][e] = 0.0f;
     const int count = share.kb_end - share.kb_begin;
     if (count == 0) return;
+    if constexpr (C::kDense)
+      sum_shared(count);
+    else
+      sum_decoded(count);
+  }
+  static __device__ __forceinline__ int before(int s) { return s == 0 ? Tile::kStages - 1 : s - 1; }
+
+  __device__ __forceinline__ void sum_shared(int count) {
+    int used = stage;
+    for (int i = 0; i < count; ++i) {
+      used = stage;
+      cuda::barrier_wait(full + 8 * stage, phase);
+      multiply_shared(stage);
+      if (++stage == Tile::kStages) {
+        stage = 0;
+        phase ^= 1;
+      }
+      cuda::wgmma_wait<1>(); // the stage before is done with
+      if (i > 0) release(before(used));
+    }
+    cuda::wgmma_wait<0>();
+    release(used);
+  }
+
+  __device__ __forceinline__ void sum_decoded(int count) {
     Fragments first, second;
     int used = stage;
-    const auto before = [](int s) { return s == 0 ? Tile::kStages - 1 : s - 1; };
     fetch();
     decode<0>(first);
     for (int i = 0; i < count; ++i) {
@@ -287,7 +332,7 @@ struct WgmmaConsumer {
     return Scalar<SPF_BF16>::widen(static_cast<const __nv_bfloat16*>(from)[i]);
   }
   __device__ __forceinline__ Finish finish(int channel) const {
-    float unit = Fragment::kUnit;
+    float unit = a.unit;
     if (a.global_scale) unit *= *a.global_scale;
     if (a.column_scales) unit *= a.column_factor;
     Finish f = {{unit, unit}, {0.0f, 0.0f}};
@@ -351,7 +396,7 @@ struct WgmmaConsumer {
           uint32_t v[4];
 #pragma unroll
           for (int p = 0; p < 4; ++p) {
-            const int from = ((q / 2 - p) & 3) * 2 + q % 2;
+            const int from = C::kDense ? q : ((q / 2 - p) & 3) * 2 + q % 2;
             v[p] = *reinterpret_cast<const uint32_t*>(staged + token * 128 + (from ^ (token % 8)) * 16 + p * 4);
           }
           write(place.token + part * Tile::kStoreTokens + token, channel + q * 8, make_uint4(v[0], v[1], v[2], v[3]));
@@ -491,17 +536,29 @@ static __global__ void __launch_bounds__(256) gather_rows(const __grid_constant_
   for (int i = threadIdx.x; i < a.pitch; i += 256) to[i] = i < a.k ? a.x[from[0] + i] : uint16_t{0};
 }
 
-template <spf_scalar_type T, spf_scalar_type kWeight, int kFold, int kTokens, int kTiles, int kGroups, int kShare>
-spf_status wgmma(const Call& call, const LaunchContext& ctx) {
-  using C = WgmmaConfig<T, kWeight, kFold, kTokens, kTiles, kGroups, kShare>;
-  using Tile = typename C::Tile;
-  constexpr auto kElement = T == SPF_F16 ? CU_TENSOR_MAP_DATA_TYPE_FLOAT16 : CU_TENSOR_MAP_DATA_TYPE_BFLOAT16;
-  const spf_packed_weight& w = *call.weight;
-  const auto* data = static_cast<const char*>(w.data);
-  const spf_tensor &x = *call.operand("x"), &out = *call.operand("out");
-  const int64_t m = call.problem.extent("*"), n = w.n, k = w.k;
-  if (m == 0 || n == 0) return SPF_OK;
+// x as the copy engine reads it: itself, or a copy in `room` where its rows do not start on 16 bytes or have no common
+// distance.
+struct WgmmaTokens {
+  const void* data = nullptr;
+  int64_t pitch = 0; // elements between rows
+};
+
+inline spf_status wgmma_tokens(const Call& call, const LaunchContext& ctx, void* room, WgmmaTokens* tokens) {
+  const spf_tensor& x = *call.operand("x");
+  const int64_t k = call.weight->k, even = stream_ceil(k, 8) * 8;
+  const RowSpace<1> rows = row_space({&x});
+  *tokens = {x.data, rows.dims == 0 ? even : rows.stride[0][0]};
+  if (call.problem.is_aligned16("x") && rows.dims <= 1 && tokens->pitch >= k && k % 8 == 0) return SPF_OK;
+  *tokens = {room, even};
+  const GatherArgs g = {static_cast<const uint16_t*>(x.data), static_cast<uint16_t*>(room), rows,
+                        static_cast<int32_t>(k), static_cast<int32_t>(even)};
+  return cuda::launch("linear", ctx, gather_rows, call.problem.extent("*"), 256, 0, g);
+}
+
+// The part of a call that does not depend on the form of its weight.
+inline WgmmaArgs wgmma_args(const Call& call) {
   WgmmaArgs a = {};
+  const spf_tensor& out = *call.operand("out");
   a.rows = row_space({&out});
   a.out = out.data;
   a.vector_out = call.problem.is_aligned16("out");
@@ -509,56 +566,82 @@ spf_status wgmma(const Call& call, const LaunchContext& ctx) {
     a.bias = bias->data;
     a.bias_type = bias->type;
   }
-  if (!C::kHasGroups) {
-    a.column_scales = data + w.scales_offset;
-    a.column_scale_type = w.scheme.scale;
-    // The Marlin order holds 16-bit scales of fp8 weights with a factor.
-    const bool shifted = kWeight == SPF_E4M3 && w.scheme.scale != SPF_F32;
-    a.column_factor = !shifted ? 1.0f : w.scheme.scale == SPF_F16 ? 0x1p-8f : 0x1p-120f;
-  }
-  a.m = static_cast<int32_t>(m);
-  a.n = static_cast<int32_t>(n);
-  a.k_blocks = static_cast<int32_t>(stream_ceil(k, Tile::kStageK));
-  a.group = C::kHasGroups ? w.scheme.group_k : 1;
-  a.f16_scales = w.scheme.scale == SPF_F16;
-  if (w.scheme.has_global_scale) a.global_scale = reinterpret_cast<const float*>(data + w.global_offset);
-  const WgmmaPlan plan = wgmma_plan(wgmma_shape(call.problem), *ctx.facts, {kTokens, kTiles, kGroups, kShare});
-  a.channel_tiles = plan.channel_tiles;
-  a.token_tiles = plan.token_tiles;
-  a.token_run = plan.token_run;
-  a.split = plan.split;
-  a.clusters = plan.clusters;
+  a.m = static_cast<int32_t>(call.problem.extent("*"));
+  a.n = static_cast<int32_t>(call.weight->n);
+  a.group = 1;
+  a.unit = 1.0f;
+  return a;
+}
 
-  // x, by way of the workspace where its rows do not start on 16 bytes or have no common distance.
-  const RowSpace<1> rows = row_space({&x});
-  const void* tokens = x.data;
-  int64_t pitch = rows.dims == 0 ? k : rows.stride[0][0];
-  if (!call.problem.is_aligned16("x") || rows.dims > 1 || (rows.dims == 1 && pitch < k) || k % 8 != 0) {
-    GatherArgs g = {static_cast<const uint16_t*>(x.data), static_cast<uint16_t*>(ctx.workspace), rows,
-                    static_cast<int32_t>(k), static_cast<int32_t>(stream_ceil(k, 8) * 8)};
-    if (const spf_status status = cuda::launch("linear", ctx, gather_rows, m, 256, 0, g); status != SPF_OK)
-      return status;
-    tokens = ctx.workspace;
-    pitch = g.pitch;
+// Scales of columns and of the whole weight, which the epilogue multiplies by.
+template <class Fragment>
+void wgmma_factors(const spf_packed_weight& w, bool grouped, WgmmaArgs* a) {
+  const auto* data = static_cast<const char*>(w.data);
+  a->unit = Fragment::kUnit;
+  if (!grouped) {
+    a->column_scales = data + w.scales_offset;
+    a->column_scale_type = w.scheme.scale;
+    // The Marlin order holds 16-bit scales of fp8 weights with a factor.
+    const bool shifted = w.scheme.weight == SPF_E4M3 && w.scheme.scale != SPF_F32;
+    a->column_factor = !shifted ? 1.0f : w.scheme.scale == SPF_F16 ? 0x1p-8f : 0x1p-120f;
   }
-  if (rows.dims == 0) pitch = stream_ceil(k, 8) * 8;
+  if (w.scheme.has_global_scale) a->global_scale = reinterpret_cast<const float*>(data + w.global_offset);
+}
+
+// Describes x and the weight's parts (codes, scales, zeros: those that there are) to the copy engine, divides the work
+// and launches. a->n columns.
+template <class C>
+spf_status launch_wgmma(const LaunchContext& ctx, const WgmmaTokens& x, int64_t k,
+                        std::initializer_list<cuda::Matrix> weight, WgmmaArgs* a) {
+  using Tile = typename C::Tile;
+  const WgmmaShape shape = {a->m, a->n, k, Tile::kBits};
+  const WgmmaPlan plan = wgmma_plan(shape, *ctx.facts, {C::kN, C::kT, C::kConsumers, C::kShare});
+  a->k_blocks = static_cast<int32_t>(stream_ceil(k, Tile::kStageK));
+  a->channel_tiles = plan.channel_tiles;
+  a->token_tiles = plan.token_tiles;
+  a->token_run = plan.token_run;
+  a->split = plan.split;
+  a->clusters = plan.clusters;
+  const cuda::Matrix tokens = {x.data, C::kElement, k, a->m, x.pitch * 2, 64, C::kN / C::kShare, true};
+  spf_status status = cuda::encode("linear", tokens, &a->x);
+  CUtensorMap* maps[] = {&a->codes, &a->scales, &a->zeros};
+  int count = 0;
+  for (const cuda::Matrix& part : weight)
+    if (status == SPF_OK) status = cuda::encode("linear", part, maps[count++]);
+  if (status != SPF_OK) return status;
+  const int width = C::kShare > 1 ? C::kShare : plan.split;
+  return cuda::launch("linear", ctx, wgmma_linear<C>, static_cast<int64_t>(plan.clusters) * width, C::kThreads,
+                      Tile::kSharedBytes, *a, width);
+}
+
+template <spf_scalar_type T, spf_scalar_type kWeight, int kFold, int kTokens, int kTiles, int kGroups, int kShare>
+spf_status wgmma(const Call& call, const LaunchContext& ctx) {
+  using C = WgmmaConfig<T, kWeight, kFold, kTokens, kTiles, kGroups, kShare>;
+  using Tile = typename C::Tile;
+  const spf_packed_weight& w = *call.weight;
+  if (call.problem.extent("*") == 0 || w.n == 0) return SPF_OK;
+  WgmmaArgs a = wgmma_args(call);
+  wgmma_factors<typename C::Fragment>(w, C::kHasGroups, &a);
+  if (C::kHasGroups) a.group = w.scheme.group_k;
+  a.f16_scales = w.scheme.scale == SPF_F16;
+  WgmmaTokens x;
+  if (const spf_status status = wgmma_tokens(call, ctx, ctx.workspace, &x); status != SPF_OK) return status;
+  const auto* data = static_cast<const char*>(w.data);
   constexpr int kScale = wgmma_scale_bytes(kWeight);
   constexpr auto kScaleType = kScale == 1   ? CU_TENSOR_MAP_DATA_TYPE_UINT8
                               : kScale == 2 ? CU_TENSOR_MAP_DATA_TYPE_UINT16
                                             : CU_TENSOR_MAP_DATA_TYPE_UINT32;
-  const int64_t groups = stream_ceil(k, a.group), row = w.padded_n * Tile::kBits / 8; // bytes of one k's codes
-  const cuda::Matrix matrices[] = {
-      {tokens, kElement, k, m, pitch * 2, 64, kTokens / kShare, true},
-      {data, CU_TENSOR_MAP_DATA_TYPE_UINT64, row * 2, w.padded_k / 16, row * 16, Tile::kBoxWidth, Tile::kRows, false},
-      {data + w.scales_offset, kScaleType, w.padded_n, groups, w.padded_n * kScale, Tile::kChannels, Tile::kScaleRows},
-      {data + w.zeros_offset, CU_TENSOR_MAP_DATA_TYPE_UINT32, row / 4, groups, row, Tile::kChannels * Tile::kBits / 32,
-       Tile::kScaleRows}};
-  CUtensorMap* const maps[] = {&a.x, &a.codes, &a.scales, &a.zeros};
-  for (int i = 0; i < (C::Fragment::kZeros ? 4 : C::kHasGroups ? 3 : 2); ++i)
-    if (const spf_status status = cuda::encode("linear", matrices[i], maps[i]); status != SPF_OK) return status;
-  const int width = kShare > 1 ? kShare : plan.split;
-  return cuda::launch("linear", ctx, wgmma_linear<C>, static_cast<int64_t>(plan.clusters) * width, C::kThreads,
-                      Tile::kSharedBytes, a, width);
+  const int64_t groups = stream_ceil(w.k, a.group), row = w.padded_n * Tile::kBits / 8; // bytes of one k's codes
+  const cuda::Matrix codes = {
+      data, CU_TENSOR_MAP_DATA_TYPE_UINT64, row * 2, w.padded_k / 16, row * 16, Tile::kBoxWidth, Tile::kRows, false};
+  const cuda::Matrix scales = {data + w.scales_offset, kScaleType,      w.padded_n,      groups,
+                               w.padded_n * kScale,    Tile::kChannels, Tile::kScaleRows};
+  const cuda::Matrix zeros = {
+      data + w.zeros_offset, CU_TENSOR_MAP_DATA_TYPE_UINT32, row / 4, groups, row, Tile::kChannels * Tile::kBits / 32,
+      Tile::kScaleRows};
+  if constexpr (C::Fragment::kZeros) return launch_wgmma<C>(ctx, x, w.k, {codes, scales, zeros}, &a);
+  if constexpr (C::kHasGroups) return launch_wgmma<C>(ctx, x, w.k, {codes, scales}, &a);
+  return launch_wgmma<C>(ctx, x, w.k, {codes}, &a);
 }
 
 } // namespace spf::linear

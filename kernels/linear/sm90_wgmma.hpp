@@ -1,6 +1,7 @@
 // Geometry of linear/sm90_wgmma: tiles and stages, as the kernel, its launch and its policy see them.
 #pragma once
 
+#include <algorithm>
 #include <cstddef>
 #include <cstdint>
 
@@ -9,13 +10,15 @@
 
 namespace spf::linear {
 
-// Values of K in a stage: as many as registers hold words of, so that what a stage costs is spread.
-constexpr int wgmma_stage_k(int tokens, int tiles) { return tokens * tiles > 128 ? 64 : 128; }
-
-// Bits of a code, and bytes of a stored group scale.
+// Bits of a weight, and bytes of a stored group scale.
 constexpr int wgmma_bits(spf_scalar_type weight) {
+  if (weight == SPF_F16 || weight == SPF_BF16) return 16;
   return weight == SPF_U4B8 || weight == SPF_U4 || weight == SPF_E2M1 ? 4 : 8;
 }
+// Values of K in a stage: as many as registers hold words of, so that what a stage costs is spread. 16-bit weights stay
+// in shared memory, whose swizzle takes 64.
+constexpr int wgmma_stage_k(int bits, int tokens, int tiles) { return bits == 16 || tokens * tiles > 128 ? 64 : 128; }
+
 constexpr int wgmma_scale_bytes(spf_scalar_type weight) { return weight == SPF_E2M1 ? 1 : weight == SPF_E4M3 ? 4 : 2; }
 constexpr bool wgmma_zeros(spf_scalar_type weight) { return weight == SPF_U4; }
 
@@ -23,12 +26,13 @@ constexpr bool wgmma_zeros(spf_scalar_type weight) { return weight == SPF_U4; }
 // kGroups consumer warpgroups.
 template <spf_scalar_type kWeight, int kFold, int kTokens, int kTiles, int kGroups>
 struct WgmmaTile {
-  static constexpr int kStageK = wgmma_stage_k(kTokens, kTiles), kRows = kStageK / 16; // k16 rows of a stage
+  static constexpr int kBits = wgmma_bits(kWeight);
+  static constexpr int kStageK = wgmma_stage_k(kBits, kTokens, kTiles), kRows = kStageK / 16; // k16 rows of a stage
   static constexpr int kScaleRows = kFold == 0 ? 0 : kFold >= kRows ? 1 : kRows / kFold;
   static constexpr int kChannels = 64 * kTiles * kGroups;
   static_assert(kChannels == 128 || kChannels == 256);
   // Codes: bytes of a 64-channel tile of 16 k; such tiles, and rows of 8 bytes, in one copy's box.
-  static constexpr int kBits = wgmma_bits(kWeight), kTileBytes = 128 * kBits;
+  static constexpr int kTileBytes = 128 * kBits;
   static constexpr int kBoxTiles = kChannels / 64 * kBits > 16 ? 16 / kBits : kChannels / 64;
   static constexpr int kBoxWidth = kBoxTiles * 16 * kBits, kBoxes = kChannels / 64 / kBoxTiles;
   // A stage: kStageK values of K of x (64 wide parts), codes and scales.
@@ -80,11 +84,13 @@ constexpr WgmmaPlan wgmma_plan(const WgmmaShape& s, const spf_device_facts& fact
   const auto ceil = [](int64_t a, int64_t b) { return (a + b - 1) / b; };
   const auto larger = [](double a, double b) { return a > b ? a : b; };
   WgmmaPlan best;
-  const int stage_k = wgmma_stage_k(c.tokens, c.tiles);
+  const int stage_k = wgmma_stage_k(s.bits, c.tokens, c.tiles);
   const int64_t channel_tiles = ceil(s.n, c.channels()), token_tiles = ceil(s.m, c.tokens), blocks = ceil(s.k, stage_k);
   const int64_t units = ceil(channel_tiles, c.share) * token_tiles;
-  const double multiply = stage_k / 16.0 * c.tiles * c.groups * c.tokens * 0.5;
-  const double steps = (260.0 + 440.0 * c.tiles) * stage_k / 128;
+  const bool dense =
+      s.bits == 16; // nothing to decode; the operand that comes from shared memory takes 16 cycles at least
+  const double multiply = stage_k / 16.0 * c.tiles * c.groups * (dense && c.tokens < 32 ? 16 : c.tokens * 0.5);
+  const double steps = dense ? 60.0 : (260.0 + 440.0 * c.tiles) * stage_k / 128;
   // Two blocks that share x need less power, and so run at a higher clock, but wait for each other at every tile.
   const double block_us = larger(multiply * (c.share > 1 ? 1.06 : 1.1), steps + multiply * 0.55) / 1750;
   const double outputs = c.channels() * c.tokens;
@@ -106,6 +112,43 @@ constexpr WgmmaPlan wgmma_plan(const WgmmaShape& s, const spf_device_facts& fact
   best.token_tiles = static_cast<int>(token_tiles);
   best.token_run = static_cast<int>(token_tiles < 12 ? token_tiles : 12);
   return best;
+}
+
+// Many tokens: a run of channels at a time is decoded to 16-bit rows and multiplied from there (sm90_unpack.cuh).
+inline constexpr WgmmaChoice kUnpackTile = {256, 1, 2, 2};
+
+struct UnpackPlan {
+  int64_t run = 0;       // channels decoded at a time
+  int64_t run_bytes = 0; // of 16-bit rows in the workspace
+  double microseconds = 0;
+};
+
+constexpr UnpackPlan unpack_plan(const WgmmaShape& s, const spf_device_facts& facts) {
+  const auto ceil = [](int64_t a, int64_t b) { return (a + b - 1) / b; };
+  const int64_t pitch = ceil(s.k, 16) * 16, token_tiles = ceil(s.m, kUnpackTile.tokens);
+  const int64_t step = kUnpackTile.channels() * kUnpackTile.share, all = ceil(s.n, step);
+  const int64_t at_once = clusters_at_once(kUnpackTile.share, facts.sm_count);
+  // Rows that stay in the last-level cache until they are multiplied, and of those the most that fill their waves best.
+  constexpr int64_t kCached = int64_t{36} << 20;
+  const int64_t most = std::clamp<int64_t>(kCached / (pitch * 2 * step), 1, all);
+  int64_t best = most;
+  double fullest = 0;
+  for (int64_t units = most; units > most / 2; --units) {
+    const int64_t tiles = units * token_tiles;
+    const double full = static_cast<double>(tiles) / static_cast<double>(ceil(tiles, at_once) * at_once);
+    if (full <= fullest) continue;
+    fullest = full;
+    best = units;
+  }
+  UnpackPlan plan;
+  plan.run = best * step;
+  plan.run_bytes = std::min(plan.run, ceil(s.n, 64) * 64) * pitch * 2;
+  for (int64_t from = 0; from < s.n; from += plan.run) {
+    const WgmmaShape part = {s.m, std::min(plan.run, s.n - from), s.k, 16};
+    const double bytes = static_cast<double>(part.n) * static_cast<double>(pitch) * (2 + s.bits / 8.0);
+    plan.microseconds += 2.0 + bytes / 4.0e6 + wgmma_plan(part, facts, kUnpackTile).microseconds - 2.0;
+  }
+  return plan;
 }
 
 } // namespace spf::linear

@@ -1,9 +1,10 @@
-// wgmma m64nNk16 with the A operand in registers and f32 accumulators: 9.0a only. PTX ISA, "Asynchronous warpgroup
-// level matrix operations". Warp w of the four supplies rows 16w..16w+15; lane L holds, with g = L / 4 and t = 2 (L %
-// 4),
+// wgmma m64nNk16 with the A operand in registers or in shared memory and f32 accumulators: 9.0a only. PTX ISA,
+// "Asynchronous warpgroup level matrix operations". Warp w of the four supplies rows 16w..16w+15; lane L holds, with g
+// = L / 4 and t = 2 (L % 4),
 //   A 16x16   a0 = (g, t..t+1)  a1 = (g+8, t..)  a2 = (g, t+8..)  a3 = (g+8, t+8..)
 //   D 16xN    d[4 b + 0, 1] = (g, 8b + t..t+1)   d[4 b + 2, 3] = (g+8, 8b + t..)
-// B lies in shared memory, N rows of 64 K-values (128 bytes) in the 128-byte swizzle of the copy engine, on 1024 bytes.
+// B lies in shared memory, N rows of 64 K-values (128 bytes) in the 128-byte swizzle of the copy engine, on 1024 bytes;
+// so does A where it is not in registers, 64 rows.
 #pragma once
 
 #include <cstdint>
@@ -47,7 +48,7 @@ __device__ __forceinline__ void take_registers() {
 #endif
 }
 
-// Descriptor of B at a shared address; the next 16 values of K are 2 further. Eight rows are 1024 bytes apart.
+// Descriptor of an operand at a shared address; the next 16 values of K are 2 further. Eight rows are 1024 bytes apart.
 __device__ __forceinline__ uint64_t wgmma_operand(uint32_t address) {
   return static_cast<uint64_t>((address & 0x3ffff) >> 4) | (uint64_t{1} << 16) | (uint64_t{64} << 32) |
          (uint64_t{1} << 62);
@@ -60,6 +61,10 @@ struct Wgmma {
   static void multiply(float (&d)[kN / 2], const uint32_t (&a)[4], uint64_t b) {
     emulated::wgmma<emulated::kPackedOf<T>, kN>(d, a, b, true);
   }
+  template <spf_scalar_type T>
+  static void multiply(float (&d)[kN / 2], uint64_t a, uint64_t b) {
+    emulated::wgmma<emulated::kPackedOf<T>, kN>(static_cast<float*>(d), a, b, true);
+  }
 };
 #else
 template <int kN>
@@ -71,34 +76,49 @@ struct Wgmma;
 #define SPF_D4(i) "+f"(d[i]), "+f"(d[i + 1]), "+f"(d[i + 2]), "+f"(d[i + 3])
 #define SPF_D16(i) SPF_D4(i), SPF_D4(i + 4), SPF_D4(i + 8), SPF_D4(i + 12)
 #define SPF_D64(i) SPF_D16(i), SPF_D16(i + 16), SPF_D16(i + 32), SPF_D16(i + 48)
-#define SPF_WGMMA_OF(n, type, list, a, b, ...)                                                                   \
-  asm volatile("wgmma.mma_async.sync.aligned.m64n" #n "k16.f32." type "." type " {" list "}, {" a "}, " b ", 1, 1, 1, 0;" \
+#define SPF_WGMMA_OF(n, type, list, a, b, last, operands, ...)                                                   \
+  asm volatile("wgmma.mma_async.sync.aligned.m64n" #n "k16.f32." type "." type " {" list "}, " a ", " b ", 1, 1, 1" last ";" \
                : __VA_ARGS__                                                                                     \
-               : "r"(a_[0]), "r"(a_[1]), "r"(a_[2]), "r"(a_[3]), "l"(b_))
-#define SPF_WGMMA(n, list, a, b, ...)                                                                            \
+               : operands)
+#define SPF_REGISTER_A "r"(a_[0]), "r"(a_[1]), "r"(a_[2]), "r"(a_[3]), "l"(b_)
+#define SPF_SHARED_A "l"(a_), "l"(b_)
+#define SPF_LIST(...) __VA_ARGS__
+// p0 .. p4: places of the operands behind the accumulators.
+#define SPF_WGMMA(n, list, p0, p1, p2, p3, p4, ...)                                                              \
   template <>                                                                                                    \
   struct Wgmma<n> {                                                                                              \
     template <spf_scalar_type T>                                                                                 \
     static __device__ __forceinline__ void multiply(float (&d)[n / 2], const uint32_t (&a_)[4], uint64_t b_) {   \
       static_assert(T == SPF_F16 || T == SPF_BF16);                                                              \
       if constexpr (T == SPF_F16)                                                                                \
-        SPF_WGMMA_OF(n, "f16", list, a, b, __VA_ARGS__);                                                         \
+        SPF_WGMMA_OF(n, "f16", list, "{" p0 ", " p1 ", " p2 ", " p3 "}", p4, ", 0", SPF_LIST(SPF_REGISTER_A), __VA_ARGS__); \
       else                                                                                                       \
-        SPF_WGMMA_OF(n, "bf16", list, a, b, __VA_ARGS__);                                                        \
+        SPF_WGMMA_OF(n, "bf16", list, "{" p0 ", " p1 ", " p2 ", " p3 "}", p4, ", 0", SPF_LIST(SPF_REGISTER_A), __VA_ARGS__); \
+    }                                                                                                            \
+    template <spf_scalar_type T>                                                                                 \
+    static __device__ __forceinline__ void multiply(float (&d)[n / 2], uint64_t a_, uint64_t b_) {               \
+      static_assert(T == SPF_F16 || T == SPF_BF16);                                                              \
+      if constexpr (T == SPF_F16)                                                                                \
+        SPF_WGMMA_OF(n, "f16", list, p0, p1, ", 0, 0", SPF_LIST(SPF_SHARED_A), __VA_ARGS__);                     \
+      else                                                                                                       \
+        SPF_WGMMA_OF(n, "bf16", list, p0, p1, ", 0, 0", SPF_LIST(SPF_SHARED_A), __VA_ARGS__);                    \
     }                                                                                                            \
   }
 
-SPF_WGMMA(8, "%0, %1, %2, %3", "%4, %5, %6, %7", "%8", SPF_D4(0));
-SPF_WGMMA(16, "%0, %1, %2, %3, %4, %5, %6, %7", "%8, %9, %10, %11", "%12", SPF_D4(0), SPF_D4(4));
-SPF_WGMMA(32, SPF_FIRST_TEN "%10, %11, %12, %13, %14, %15", "%16, %17, %18, %19", "%20", SPF_D16(0));
-SPF_WGMMA(64, SPF_FIRST_TEN SPF_TEN(1) SPF_TEN(2) "%30, %31", "%32, %33, %34, %35", "%36", SPF_D16(0), SPF_D16(16));
+SPF_WGMMA(8, "%0, %1, %2, %3", "%4", "%5", "%6", "%7", "%8", SPF_D4(0));
+SPF_WGMMA(16, "%0, %1, %2, %3, %4, %5, %6, %7", "%8", "%9", "%10", "%11", "%12", SPF_D4(0), SPF_D4(4));
+SPF_WGMMA(32, SPF_FIRST_TEN "%10, %11, %12, %13, %14, %15", "%16", "%17", "%18", "%19", "%20", SPF_D16(0));
+SPF_WGMMA(64, SPF_FIRST_TEN SPF_TEN(1) SPF_TEN(2) "%30, %31", "%32", "%33", "%34", "%35", "%36", SPF_D16(0), SPF_D16(16));
 SPF_WGMMA(128, SPF_FIRST_TEN SPF_TEN(1) SPF_TEN(2) SPF_TEN(3) SPF_TEN(4) SPF_TEN(5) "%60, %61, %62, %63",
-          "%64, %65, %66, %67", "%68", SPF_D64(0));
+          "%64", "%65", "%66", "%67", "%68", SPF_D64(0));
 SPF_WGMMA(256, SPF_FIRST_TEN SPF_TEN(1) SPF_TEN(2) SPF_TEN(3) SPF_TEN(4) SPF_TEN(5) SPF_TEN(6) SPF_TEN(7) SPF_TEN(8)
           SPF_TEN(9) SPF_TEN(10) SPF_TEN(11) "%120, %121, %122, %123, %124, %125, %126, %127",
-          "%128, %129, %130, %131", "%132", SPF_D64(0), SPF_D64(64));
+          "%128", "%129", "%130", "%131", "%132", SPF_D64(0), SPF_D64(64));
 #undef SPF_WGMMA
 #undef SPF_WGMMA_OF
+#undef SPF_LIST
+#undef SPF_SHARED_A
+#undef SPF_REGISTER_A
 #undef SPF_D64
 #undef SPF_D16
 #undef SPF_D4
