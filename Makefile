@@ -9,9 +9,9 @@ run: ## install what is missing, build, and run the sample model in every weight
 	@scripts/build cpu spearfish_cli
 	@build/cpu/cli/spearfish compare models/sample --text models/sample/held_out.txt --limit 12288 --svg out/quality.svg $(ARGS)
 
-test: ## install what is missing, build, test, lint; with an nvcc also the CUDA build for Hopper; in CI also the fuzzers
+test: ## install what is missing, build, test, lint; with an nvcc also CUDA for Hopper, and on an emulated device; in CI also the fuzzers
 	@scripts/setup run test
-	@scripts/test cpu cuda $(if $(CI),fuzz) lint budgets
+	@scripts/test cpu cuda emulated $(if $(CI),fuzz) lint budgets
 
 test-asan: ## the tests under AddressSanitizer and UndefinedBehaviorSanitizer
 	@scripts/setup run test

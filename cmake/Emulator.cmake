@@ -1,6 +1,6 @@
 # SPEARFISH_EMULATE_CUDA: kernels as C++ for the emulated device of emulator/. Only the toolkit's headers are needed.
 find_path(SPEARFISH_CUDA_INCLUDE cuda_fp8.h
-  HINTS $ENV{CUDA_HOME}/include ${PROJECT_SOURCE_DIR}/.toolkit/include /usr/local/cuda/include)
+  HINTS $ENV{CUDA_HOME}/include ${PROJECT_SOURCE_DIR}/.toolkit/cuda/include /usr/local/cuda/include)
 if(NOT SPEARFISH_CUDA_INCLUDE)
   message(FATAL_ERROR "SPEARFISH_EMULATE_CUDA needs the headers of a CUDA toolkit. Run scripts/setup cuda, or set SPEARFISH_CUDA_INCLUDE.")
 endif()

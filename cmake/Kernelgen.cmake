@@ -1,6 +1,6 @@
 # Builds kernelgen with the host compiler when configuring, runs it, and makes targets of what it wrote.
 #
-#   spearfish_generate(ARCHS <list> TOOLKIT <version or empty> OUT <folder>)
+#   spearfish_generate(ARCHS <list> TOOLKIT <version or empty> OUT <folder> [FAMILY <name>] [INSTANCES <most of a kernel>])
 #
 # sets SPEARFISH_KERNEL_OBJECTS (objects of every kernel and of the dispatch table) and SPEARFISH_KERNELGEN (the program) in
 # the caller's scope. The coverage table is printed when configuring ends. A changed manifest, arch.toml or generator
@@ -60,7 +60,7 @@ function(spearfish_print_coverage file)
 endfunction()
 
 function(spearfish_generate)
-  cmake_parse_arguments(PARSE_ARGV 0 arg "" "ARCHS;TOOLKIT;OUT;FAMILY" "")
+  cmake_parse_arguments(PARSE_ARGV 0 arg "" "ARCHS;TOOLKIT;OUT;FAMILY;INSTANCES" "")
   spearfish_build_kernelgen(kernelgen)
   file(GLOB manifests CONFIGURE_DEPENDS ${PROJECT_SOURCE_DIR}/kernels/*/kernels.toml)
   # Headers whose presence decides what the table includes, and sources that manifests name, are checked by kernelgen.
@@ -70,6 +70,9 @@ function(spearfish_generate)
   foreach(file IN LISTS SPEARFISH_EXTRA_KERNELS)
     list(APPEND extra --extra ${file})
   endforeach()
+  if(arg_INSTANCES)
+    list(APPEND extra --instances ${arg_INSTANCES})
+  endif()
   if(arg_FAMILY)
     list(APPEND extra --family ${arg_FAMILY})
   endif()

@@ -141,6 +141,27 @@ TEST(Units, AreGroupedBySetOfFlags) {
   EXPECT_NE(unit.find("return run<1>(call, context);"), std::string::npos) << unit;
 }
 
+TEST(Units, OfSomeInstancesOnly) {
+  World w;
+  w.manifest("family = \"f\"\n" + op("scale") +
+             kernel("sm75_a",
+                    "file = \"a.cuh\"\npolicy = \"p\"\nlaunch = \"run<{a}, {b}>\"\n"
+                    "[kernel.axes]\na = [0, 1, 2, 3]\nb = [0, 1, 2, 3]"));
+  w.request("8.0", "13.0", 20, 4);
+  ASSERT_EQ(w.complaints(), "");
+  const KernelBuild& b = w.kernel("sm75_a");
+  EXPECT_EQ(b.instances.size(), 16u); // all are known, some are built
+  EXPECT_EQ(b.built_instances, 4);
+  std::set<int64_t> first, second;
+  for (const InstanceBuild& i : b.instances)
+    if (!i.functions[0].empty()) {
+      first.insert(i.instance.values[0].number);
+      second.insert(i.instance.values[1].number);
+    }
+  EXPECT_GE(first.size(), 3u);
+  EXPECT_GE(second.size(), 3u);
+}
+
 TEST(Units, AreBalancedByCost) {
   std::string values;
   for (int i = 0; i < 40; ++i) values += (i ? ", " : "") + std::to_string(i);

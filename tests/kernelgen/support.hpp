@@ -37,7 +37,8 @@ struct World {
   }
 
   // Targets by syntax alone, so that lists may name capabilities without a row.
-  const Build& request(const std::string& archs, const std::string& toolkit = "13.0", double unit_seconds = 20) {
+  const Build& request(const std::string& archs, const std::string& toolkit = "13.0", double unit_seconds = 20,
+                       int most_instances = 0) {
     Request r;
     std::string word;
     for (const char c : archs + ",") {
@@ -50,6 +51,7 @@ struct World {
     }
     if (const auto v = arch::parse_version(toolkit)) r.toolkit = *v;
     r.unit_seconds = unit_seconds;
+    r.most_instances = most_instances;
     build = make_build(arch, manifests, r, diagnostics);
     return build;
   }

@@ -1,6 +1,7 @@
 #include "build.hpp"
 
 #include <algorithm>
+#include <cmath>
 #include <map>
 #include <set>
 
@@ -91,8 +92,11 @@ class Layout {
     // Instances that are compiled for the same code targets may share units.
     std::map<std::vector<Target>, std::vector<UnitFunction>> groups;
     std::map<std::string, std::string> named; // expression -> function
-    for (InstanceBuild& instance : build.instances) {
+    const std::vector<bool> sampled = sample(kernel, build.instances.size());
+    for (size_t i = 0; i < build.instances.size(); ++i) {
+      InstanceBuild& instance = build.instances[i];
       instance.functions.assign(kernel.ops.size(), "");
+      if (!sampled[i]) continue;
       std::vector<Target> code;
       for (const Target& c : build.resolution.code) {
         const auto at =
@@ -145,6 +149,20 @@ class Layout {
     double seconds = 0;
     std::set<std::string> kernels;
   };
+
+  // Which of `count` instances to build. Steps of the golden ratio, so that no axis has the same value in all of them.
+  std::vector<bool> sample(const Kernel& kernel, size_t count) const {
+    const auto most = static_cast<size_t>(request_.most_instances);
+    if (most == 0 || kernel.kind != Kind::kCuda || count <= most) return std::vector<bool>(count, true);
+    std::vector<bool> out(count, false);
+    double at = 0.5;
+    for (size_t found = 0; found < most; at += 0.6180339887498949) {
+      const auto i = static_cast<size_t>((at - std::floor(at)) * static_cast<double>(count));
+      found += out[i] ? 0 : 1;
+      out[i] = true;
+    }
+    return out;
+  }
 
   static double overhead(const Kernel& kernel) {
     return kernel.kind == Kind::kCuda ? kUnitOverheadCuda : kUnitOverheadCpu;

@@ -15,6 +15,7 @@ struct Request {
   std::vector<arch::Target> targets; // CUDA and HIP; the CPU rows are always asked for
   arch::Version toolkit;
   std::string family;       // "" for all
+  int most_instances = 0;   // of a CUDA kernel, spread over its axes; 0: all
   double unit_seconds = 20; // aim of one generated translation unit on one core
 };
 

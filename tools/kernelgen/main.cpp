@@ -1,5 +1,6 @@
 // kernelgen: manifests + arch table + requested targets -> instances, dispatch table, compiler flags, coverage.
 #include <algorithm>
+#include <charconv>
 #include <cstdio>
 #include <cstdlib>
 #include <filesystem>
@@ -34,6 +35,7 @@ usage: kernelgen [--archs LIST] [--toolkit VER] [--family F] [--out DIR] [--expl
   --root DIR        the source tree. Default: the current folder
   --arch-file FILE  instead of ROOT/arch/arch.toml
   --extra FILE      a further kernels.toml; its files stand beside it. May be given several times
+  --instances N     at most N instances of each CUDA kernel, spread over its axes; the others are not in the build. Default: all
   --unit-seconds S  aim of one translation unit in seconds on one core. Default: 20
   --help            this text
 
@@ -49,6 +51,7 @@ struct Options {
   std::string archs, toolkit, family, out, root = ".", arch_file;
   std::vector<std::string> extra;
   double unit_seconds = 20;
+  int instances = 0;
   bool explain = false, json = false, help = false;
 };
 
@@ -57,8 +60,8 @@ struct UsageError : std::runtime_error {
 };
 
 Options parse_options(int argc, char** argv) {
-  static const std::vector<std::string> kWithValue = {"--archs", "--toolkit",   "--family", "--out",
-                                                      "--root",  "--arch-file", "--extra",  "--unit-seconds"};
+  static const std::vector<std::string> kWithValue = {
+      "--archs", "--toolkit", "--family", "--out", "--root", "--arch-file", "--extra", "--unit-seconds", "--instances"};
   static const std::vector<std::string> kFlags = {"--explain", "--json", "--help"};
   Options o;
   for (int i = 1; i < argc; ++i) {
@@ -89,6 +92,11 @@ Options parse_options(int argc, char** argv) {
     if (flag == "--root") o.root = *value;
     if (flag == "--arch-file") o.arch_file = *value;
     if (flag == "--extra") o.extra.push_back(*value);
+    if (flag == "--instances") {
+      const auto [end, error] = std::from_chars(value->data(), value->data() + value->size(), o.instances);
+      if (error != std::errc() || end != value->data() + value->size() || o.instances < 0)
+        throw UsageError("--instances needs a number, 0 for all");
+    }
     if (flag == "--unit-seconds") {
       char* end = nullptr;
       o.unit_seconds = std::strtod(value->c_str(), &end);
@@ -141,6 +149,7 @@ Request make_request(const Options& o, const ArchFile& arch, const Manifests& ma
   Request request;
   request.family = o.family;
   request.unit_seconds = o.unit_seconds;
+  request.most_instances = o.instances;
   if (!o.toolkit.empty()) {
     if (const auto v = arch::parse_version(o.toolkit))
       request.toolkit = *v;

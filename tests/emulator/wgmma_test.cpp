@@ -1,0 +1,237 @@
+// The copy engine and warpgroup multiplication of the emulated device, together as kernels use them.
+#include "kernels/common/mma/wgmma.cuh"
+
+#include <random>
+
+#include "core/scalar.hpp"
+#include "emulator/device.hpp"
+#include "kernels/common/cuda/launch.cuh"
+#include "kernels/common/cuda/tensor_copy.cuh"
+
+namespace spf::emulated_tests {
+namespace {
+
+using namespace spf::cuda;
+
+CUresult encode(CUtensorMap* map, const void* data, CUtensorMapDataType type, int64_t columns, int64_t rows,
+                int64_t row_bytes, int box_columns, int box_rows, CUtensorMapSwizzle swizzle) {
+  const cuuint64_t extents[] = {static_cast<cuuint64_t>(columns), static_cast<cuuint64_t>(rows)};
+  const cuuint64_t strides[] = {static_cast<cuuint64_t>(row_bytes)};
+  const cuuint32_t box[] = {static_cast<cuuint32_t>(box_columns), static_cast<cuuint32_t>(box_rows)}, steps[] = {1, 1};
+  return emulated::encode_tensor_map(map, type, 2, const_cast<void*>(data), extents, strides, box, steps,
+                                     CU_TENSOR_MAP_INTERLEAVE_NONE, swizzle, CU_TENSOR_MAP_L2_PROMOTION_NONE,
+                                     CU_TENSOR_MAP_FLOAT_OOB_FILL_NONE);
+}
+
+struct TileArgs {
+  CUtensorMap map;
+  uint16_t* out;
+  int column, row, bytes;
+};
+
+__global__ void copy_one_tile(const __grid_constant__ TileArgs a) {
+  SPF_DYNAMIC_SHARED(uint8_t, raw, 128);
+  __shared__ Barrier barrier;
+  uint8_t* const memory = raw + (1024 - shared_address(raw) % 1024) % 1024;
+  if (threadIdx.x == 0) {
+    barrier.init(1);
+    barrier.arrive_expect(static_cast<uint32_t>(a.bytes));
+    copy_tile(shared_address(memory), a.map, a.column, a.row, shared_address(&barrier.word));
+  }
+  __syncthreads();
+  barrier.wait(0);
+  for (int i = threadIdx.x; i < a.bytes / 2; i += blockDim.x) a.out[i] = reinterpret_cast<const uint16_t*>(memory)[i];
+}
+
+// Element (row, column) of a tensor of 20 rows of 72, by its number; boxes of 64 x 16.
+void expect_tile(CUtensorMapSwizzle swizzle, int box_columns, int column, int row) {
+  std::vector<uint16_t> numbers(20 * 72);
+  for (size_t i = 0; i < numbers.size(); ++i) numbers[i] = static_cast<uint16_t>(i + 1);
+  DeviceArray<uint16_t> tensor(numbers), out(static_cast<size_t>(box_columns) * 16);
+  TileArgs a = {};
+  ASSERT_EQ(encode(&a.map, tensor.data(), CU_TENSOR_MAP_DATA_TYPE_UINT16, 72, 20, 144, box_columns, 16, swizzle),
+            CUDA_SUCCESS);
+  a.out = out.data();
+  a.column = column;
+  a.row = row;
+  a.bytes = box_columns * 32;
+  ASSERT_EQ(run({.threads = 64, .dynamic_bytes = 4096}, copy_one_tile, a), "");
+  const std::vector<uint16_t> got = out.read();
+  for (int r = 0; r < 16; ++r)
+    for (int c = 0; c < box_columns; ++c) {
+      const int y = row + r, x = column + c;
+      const int expected = y < 0 || y >= 20 || x < 0 || x >= 72 ? 0 : 72 * y + x + 1;
+      // By hand: chunks of 16 bytes, their number within the line xor the line's.
+      int chunk = c / 8;
+      if (swizzle == CU_TENSOR_MAP_SWIZZLE_128B) chunk ^= r % 8;
+      if (swizzle == CU_TENSOR_MAP_SWIZZLE_64B) chunk ^= r / 2 % 4;
+      if (swizzle == CU_TENSOR_MAP_SWIZZLE_32B) chunk ^= r / 4 % 2;
+      EXPECT_EQ(got[static_cast<size_t>(r * box_columns + chunk * 8 + c % 8)], expected) << r << " " << c;
+    }
+}
+
+TEST(TensorCopies, TilesWithZerosOutside) {
+  expect_tile(CU_TENSOR_MAP_SWIZZLE_NONE, 64, 0, 0);
+  expect_tile(CU_TENSOR_MAP_SWIZZLE_NONE, 64, 40, 10);
+  expect_tile(CU_TENSOR_MAP_SWIZZLE_NONE, 64, -8, -3);
+}
+
+TEST(TensorCopies, Swizzles) {
+  expect_tile(CU_TENSOR_MAP_SWIZZLE_128B, 64, 16, 7);
+  expect_tile(CU_TENSOR_MAP_SWIZZLE_64B, 32, 8, 1);
+  expect_tile(CU_TENSOR_MAP_SWIZZLE_32B, 16, 8, 1);
+}
+
+TEST(TensorCopies, MapsThatTheDriverRefuses) {
+  DeviceArray<uint16_t> tensor(std::vector<uint16_t>(4096));
+  CUtensorMap map;
+  const auto type = CU_TENSOR_MAP_DATA_TYPE_UINT16;
+  const auto none = CU_TENSOR_MAP_SWIZZLE_NONE;
+  EXPECT_EQ(encode(&map, tensor.data() + 1, type, 64, 16, 128, 64, 16, none), CUDA_ERROR_INVALID_VALUE);
+  EXPECT_EQ(encode(&map, tensor.data(), type, 64, 16, 120, 64, 16, none), CUDA_ERROR_INVALID_VALUE);
+  EXPECT_EQ(encode(&map, tensor.data(), type, 64, 16, 128, 257, 16, none), CUDA_ERROR_INVALID_VALUE);
+  EXPECT_EQ(encode(&map, tensor.data(), type, 0, 16, 128, 64, 16, none), CUDA_ERROR_INVALID_VALUE);
+  EXPECT_EQ(encode(&map, tensor.data(), type, 128, 16, 256, 128, 16, CU_TENSOR_MAP_SWIZZLE_128B),
+            CUDA_ERROR_INVALID_VALUE);
+  EXPECT_EQ(encode(&map, tensor.data(), type, 64, 16, 128, 4, 16, none), CUDA_ERROR_INVALID_VALUE);
+}
+
+__global__ void multicast(const __grid_constant__ TileArgs a) {
+  SPF_DYNAMIC_SHARED(uint8_t, memory, 128);
+  __shared__ Barrier barrier;
+  if (threadIdx.x == 0) {
+    barrier.init(1);
+    barrier.arrive_expect(static_cast<uint32_t>(a.bytes));
+  }
+  cluster_arrive();
+  cluster_wait();
+  // Block 1 fetches for blocks 0 and 2.
+  if (cluster_rank() == 1 && threadIdx.x == 0)
+    copy_tile_to_all(shared_address(memory), a.map, 0, 0, shared_address(&barrier.word), 0b101);
+  if (cluster_rank() != 1) {
+    barrier.wait(0);
+    a.out[blockIdx.x * 32 + threadIdx.x] = reinterpret_cast<const uint16_t*>(memory)[threadIdx.x];
+  }
+  cluster_arrive();
+  cluster_wait();
+}
+
+TEST(TensorCopies, Multicast) {
+  std::vector<uint16_t> numbers(64 * 16);
+  for (size_t i = 0; i < numbers.size(); ++i) numbers[i] = static_cast<uint16_t>(i + 1);
+  DeviceArray<uint16_t> tensor(numbers), out(std::vector<uint16_t>(96));
+  TileArgs a = {};
+  ASSERT_EQ(
+      encode(&a.map, tensor.data(), CU_TENSOR_MAP_DATA_TYPE_UINT16, 64, 16, 128, 64, 16, CU_TENSOR_MAP_SWIZZLE_NONE),
+      CUDA_SUCCESS);
+  a.out = out.data();
+  a.bytes = 2048;
+  ASSERT_EQ(run({.blocks = 3, .threads = 32, .cluster = 3, .dynamic_bytes = 2048}, multicast, a), "");
+  const std::vector<uint16_t> got = out.read();
+  for (size_t i = 0; i < 96; ++i) EXPECT_EQ(got[i], i / 32 == 1 ? 0 : i % 32 + 1);
+}
+
+// --- wgmma -----------------------------------------------------------------------------------------------------------
+
+constexpr int kN = 32, kK = 64;
+
+struct ProductArgs {
+  const uint16_t *a, *b; // A [64][K], B [N][K], or [K][N] if turned
+  float* out;            // [64][N]
+  int shared_a, turned_b, wait;
+};
+
+// Swizzled by hand, as the copy engine does.
+__device__ void place(uint8_t* memory, const uint16_t* matrix, int rows) {
+  for (int i = threadIdx.x; i < rows * 64; i += blockDim.x) {
+    const int row = i / 64, column = i % 64;
+    reinterpret_cast<uint16_t*>(memory)[row * 64 + (column / 8 ^ row % 8) * 8 + column % 8] = matrix[i];
+  }
+}
+
+__global__ void product(const __grid_constant__ ProductArgs args) {
+  SPF_DYNAMIC_SHARED(uint8_t, raw, 128);
+  uint8_t* const memory = raw + (1024 - shared_address(raw) % 1024) % 1024;
+  uint8_t* const a_memory = memory + 8192;
+  if (args.turned_b) {
+    // [K][N]: rows of 64 bytes hold kN = 32 columns; as 128-byte lines they need N = 64, of which half stays empty.
+    for (int i = threadIdx.x; i < 64 * kN; i += blockDim.x) {
+      const int k = i / kN, n = i % kN;
+      reinterpret_cast<uint16_t*>(memory)[k * 64 + (n / 8 ^ k % 8) * 8 + n % 8] = args.b[i];
+    }
+  } else {
+    place(memory, args.b, kN);
+  }
+  place(a_memory, args.a, 64);
+  __syncthreads();
+  const int warp = threadIdx.x / 32, g = threadIdx.x % 32 / 4, t = threadIdx.x % 4;
+  float d[kN / 2];
+  for (float& v : d) v = 1.0f;
+  wgmma_fence();
+  for (int kk = 0; kk < kK; kk += 16) {
+    uint32_t a[4];
+    for (int r = 0; r < 4; ++r) {
+      const uint16_t* const from = args.a + (16 * warp + g + 8 * (r % 2)) * kK + kk + 8 * (r / 2) + 2 * t;
+      a[r] = from[0] | static_cast<uint32_t>(from[1]) << 16;
+    }
+    const uint64_t b = wgmma_operand(shared_address(memory)) + kk / 8,
+                   a_shared = wgmma_operand(shared_address(a_memory)) + kk / 8;
+    // Columns of K are 128 bytes; eight of them, 1024 bytes, are the stride.
+    const uint64_t b_turned = wgmma_operand(shared_address(memory) + kk * 128);
+    using emulated::Packed;
+    if (args.turned_b)
+      emulated::wgmma<Packed::kF16, kN, true>(d, a, b_turned, true);
+    else if (args.shared_a)
+      emulated::wgmma<Packed::kF16, kN>(d, a_shared, b, true);
+    else
+      Wgmma<kN>::multiply<SPF_F16>(d, a, b);
+  }
+  wgmma_commit();
+  if (args.wait == 1) wgmma_wait<0>();
+  for (int i = 0; i < kN / 2; ++i) args.out[(16 * warp + g + 8 * (i / 2 % 2)) * kN + i / 4 * 8 + 2 * t + i % 2] = d[i];
+}
+
+struct Product {
+  std::vector<uint16_t> a, b, b_turned;
+  std::vector<float> expected;
+
+  Product() : a(64 * kK), b(kN * kK), b_turned(kN * kK), expected(64 * kN) {
+    std::mt19937 random(3);
+    for (uint16_t& v : a) v = f32_to_f16(static_cast<float>(static_cast<int>(random() % 17) - 8));
+    for (uint16_t& v : b) v = f32_to_f16(static_cast<float>(static_cast<int>(random() % 17) - 8));
+    for (int n = 0; n < kN; ++n)
+      for (int k = 0; k < kK; ++k) b_turned[static_cast<size_t>(k * kN + n)] = b[static_cast<size_t>(n * kK + k)];
+    for (int m = 0; m < 64; ++m)
+      for (int n = 0; n < kN; ++n) {
+        float sum = 1;
+        for (int k = 0; k < kK; ++k)
+          sum += f16_to_f32(a[static_cast<size_t>(m * kK + k)]) * f16_to_f32(b[static_cast<size_t>(n * kK + k)]);
+        expected[static_cast<size_t>(m * kN + n)] = sum;
+      }
+  }
+};
+
+TEST(Wgmma, RegistersAndSharedMemoryInEitherOrder) {
+  const Product p;
+  DeviceArray<uint16_t> a(p.a), b(p.b), turned(p.b_turned);
+  for (int form = 0; form < 3; ++form) {
+    DeviceArray<float> out(64 * kN);
+    ASSERT_EQ(run({.threads = 128, .dynamic_bytes = 17 * 1024}, product,
+                  ProductArgs{a.data(), form == 2 ? turned.data() : b.data(), out.data(), form == 1, form == 2, 1}),
+              "");
+    EXPECT_EQ(out.read(), p.expected) << "form " << form;
+  }
+}
+
+TEST(Wgmma, IsReportedIfNobodyWaitsLate) {
+  const Product p;
+  DeviceArray<uint16_t> a(p.a), b(p.b);
+  DeviceArray<float> out(64 * kN);
+  EXPECT_TEXT(
+      run({.threads = 128, .dynamic_bytes = 17 * 1024}, product, ProductArgs{a.data(), b.data(), out.data(), 0, 0, 0}),
+      "without waiting for its multiplications");
+  EXPECT_EQ(out.read()[5], 1.0f);
+}
+
+} // namespace
+} // namespace spf::emulated_tests
