@@ -92,7 +92,6 @@ std::vector<double> make_values(const Problem& problem, size_t operand, Random& 
       for (int64_t i = 0; i < count; ++i) values.push_back(length(low, high, problem.bench, random));
       return values;
     case ValueRule::Kind::kPositive:
-    case ValueRule::Kind::kFactor:
     case ValueRule::Kind::kModerate:
     case ValueRule::Kind::kMean:
     case ValueRule::Kind::kExact:

@@ -4,6 +4,7 @@
 
 #include "spearfish/coverage.h"
 #include "spearfish/device.h"
+#include "spearfish/marlin.h"
 #include "spearfish/ops/activation.h"
 #include "spearfish/ops/attention.h"
 #include "spearfish/ops/block_quantize.h"
@@ -14,7 +15,6 @@
 #include "spearfish/ops/quantize.h"
 #include "spearfish/ops/rope.h"
 #include "spearfish/ops/sampling.h"
-#include "spearfish/ops/scaled_linear.h"
 #include "spearfish/plan.h"
 #include "spearfish/quant.h"
 #include "spearfish/status.h"

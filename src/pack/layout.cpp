@@ -6,7 +6,6 @@
 
 #include "core/status.hpp"
 #include "pack/cpu_n16.hpp"
-#include "pack/k128.hpp"
 #include "pack/marlin.hpp"
 #include "pack/reference.hpp"
 
@@ -18,7 +17,7 @@ constexpr std::array kLayouts = {
     &kCpuN16Layout,    //
     &kMarlinLayout,    //
     &kMarlinA8Layout,  //
-    &kMarlinA8E4m3Layout, &kK128Layout,
+    &kMarlinA8E4m3Layout,
 };
 
 std::string layout_names() {

@@ -80,7 +80,7 @@ Data make(const OpInfo& op, bool with_optional) {
       double& value = values[static_cast<size_t>(i)];
       if (operand.values.find("index") != std::string::npos) value = static_cast<double>(i % kWidth);
       if (operand.values.rfind("range", 0) == 0) value = 1;
-      if (operand.values == "positive" || operand.values == "factor") value = static_cast<double>(1 + i % 3);
+      if (operand.values == "positive") value = static_cast<double>(1 + i % 3);
       if (operand.values.rfind("offsets", 0) == 0) value = static_cast<double>(i);
     }
     std::vector<std::byte> bytes(static_cast<size_t>(count) * static_cast<size_t>(describe(type).bits) / 8);
@@ -250,8 +250,7 @@ const std::map<std::string, Typed>& typed_functions() {
        {{}, [](const Operands& o, const Launch& l) { static_scaled_int8_quant(*o[0], *o[1], o[2], *o[3], l); }}},
       {"dynamic_scaled_int8_quant",
        {{}, [](const Operands& o, const Launch& l) { dynamic_scaled_int8_quant(*o[0], *o[1], *o[2], o[3], l); }}},
-      {"linear", {{}, [](const Operands&, const Launch&) {}}},        // has a packed weight: below
-      {"scaled_linear", {{}, [](const Operands&, const Launch&) {}}}, // the same: tests/linear/scaled_test.cpp
+      {"linear", {{}, [](const Operands&, const Launch&) {}}}, // has a packed weight: below
   };
   return all;
 }
