@@ -96,7 +96,7 @@ class Slots {
     facts_ = read_plan(made);
     spf_plan_free(made);
     if (status_ != SPF_OK) return;
-    if (problem_.weight) weight_ = &problem_.weight->packed(facts_.layout, memory_);
+    if (problem_.weight) weight_ = &problem_.weight->packed_repeated(facts_.layout, memory_);
     if (facts_.workspace_bytes > 0) workspace_ = memory_.allocate(static_cast<int64_t>(facts_.workspace_bytes));
   }
 
@@ -259,8 +259,10 @@ double time_cpu(Slots& slots) {
 
 class Bench {
  public:
-  Bench(Memory& memory, const BenchOptions& options, BenchReport* report)
-      : memory_(memory), options_(options), report_(report), peers_(options.peers) {
+  using RowCall = std::function<void(const BenchReport&)>;
+
+  Bench(Memory& memory, const BenchOptions& options, const RowCall& on_row, BenchReport* report)
+      : memory_(memory), options_(options), on_row_(on_row), report_(report), peers_(options.peers) {
     if (!memory.is_cpu()) {
       report->limits = measure_cuda(memory);
       if (!options.gemm_peers) return;
@@ -332,6 +334,7 @@ class Bench {
     row.peers = peers_.of(c, problem);
     add_gemm_peers(c, problem, &row);
     report_->rows.push_back(std::move(row));
+    if (on_row_) on_row_(*report_);
   }
 
   // cuBLASLt's times of the same extents, once for all weight formats.
@@ -366,6 +369,7 @@ class Bench {
 
   Memory& memory_;
   const BenchOptions& options_;
+  const RowCall& on_row_;
   BenchReport* report_;
   Peers peers_;
   std::map<size_t, double> bandwidth_;
@@ -377,13 +381,21 @@ class Bench {
 } // namespace
 
 BenchReport run_bench(Memory& memory, const std::vector<Case>& cases, const BenchOptions& options,
-                      const ProgressCall& progress) {
+                      const ProgressCall& progress, const std::function<void(const BenchReport&)>& on_row) {
+  using Clock = std::chrono::steady_clock;
+  const auto begin = Clock::now();
   BenchReport report;
-  Bench bench(memory, options, &report);
+  Bench bench(memory, options, on_row, &report);
+  if (on_row) on_row(report);
   std::vector<const Case*> timed;
   for (const Case& c : cases)
     if (c.bench) timed.push_back(&c);
   for (size_t i = 0; i < timed.size(); ++i) {
+    if (options.seconds > 0 && std::chrono::duration<double>(Clock::now() - begin).count() > options.seconds) {
+      report.notes.push_back("time is up: " + std::to_string(timed.size() - i) + " of " + std::to_string(timed.size()) +
+                             " cases were not timed");
+      break;
+    }
     if (progress) progress(i, timed.size(), timed[i]->op + " " + timed[i]->name());
     bench.time(*timed[i]);
   }

@@ -46,13 +46,15 @@ struct BenchOptions {
   bool warm = false;       // CUDA: every launch of a graph has the same operands, and the cache keeps them
   std::string peers;       // CSV file; "" = none
   bool gemm_peers = false; // CUDA: time cuBLASLt beside the rows of linear
+  double seconds = 0;      // start no further case after so long; 0 = time all
 };
 
 // cases: those with bench = true are timed. On the CPU a call runs again and again on the same data, so a weight that
 // fits into a cache lies there, and the limit is measured for a set of that size. On CUDA a graph of many launches
 // rotates through more than 400 MB, and the last-level cache is emptied before each replay, unless options.warm.
+// `on_row` is called with the report so far once the machine's limits are known, and after every row.
 BenchReport run_bench(Memory& memory, const std::vector<Case>& cases, const BenchOptions& options,
-                      const ProgressCall& progress = {});
+                      const ProgressCall& progress = {}, const std::function<void(const BenchReport&)>& on_row = {});
 
 // --- the device's side, in cuda/ and no_cuda/ --------------------------------------------------------------------
 

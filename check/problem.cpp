@@ -245,9 +245,18 @@ std::vector<Codes> make_inputs(const Problem& problem, Pattern pattern, uint64_t
     Random random(seed);
     const Operand& schema = problem.op->operands[i];
     const bool moderate = schema.values.kind == ValueRule::Kind::kModerate;
-    inputs[i] = schema.has_rule()
-                    ? encode(operand.type, make_values(problem, i, random))
-                    : make_codes(operand.type, operand.elements(), moderate ? Pattern::kPlain : pattern, seed);
+    if (schema.has_rule()) {
+      inputs[i] = encode(operand.type, make_values(problem, i, random));
+      continue;
+    }
+    // A bench waits for its data, and only needs them to look random: the first of many numbers come again.
+    constexpr int64_t kEnough = int64_t{1} << 20;
+    const int64_t elements = operand.elements(), drawn = problem.bench ? std::min(elements, kEnough) : elements;
+    inputs[i] = make_codes(operand.type, drawn, moderate ? Pattern::kPlain : pattern, seed);
+    const size_t first = inputs[i].size(), bytes = static_cast<size_t>(elements * type_bytes(operand.type));
+    inputs[i].resize(bytes);
+    for (size_t at = first; at < bytes; at += first)
+      std::copy_n(inputs[i].begin(), std::min(first, bytes - at), inputs[i].begin() + static_cast<int64_t>(at));
   }
   return inputs;
 }

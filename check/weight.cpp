@@ -1,5 +1,6 @@
 #include "check/weight.hpp"
 
+#include <algorithm>
 #include <cmath>
 #include <cstdint>
 
@@ -61,24 +62,76 @@ const spf_quantized_weight& Weight::quantized() {
   return quantized_;
 }
 
-const spf_packed_weight& Weight::packed(const std::string& layout, Memory& memory) {
+const spf_packed_weight* Weight::find(const std::string& layout, Memory& memory) const {
   for (const Packed& p : packed_)
     if (layout == p.view.layout && p.view.device.kind == memory.device().kind &&
         p.view.device.index == memory.device().index)
-      return p.view;
+      return &p.view;
+  return nullptr;
+}
+
+// The packed bytes on the host, and the header that belongs to them; view->data is where they start.
+std::vector<std::byte> Weight::image(const std::string& layout, spf_packed_weight* view) {
   const spf_quantized_weight& weight = quantized();
   size_t bytes = 0;
   expect_ok(spf_pack_size(&weight.scheme, layout.c_str(), n_, k_, &bytes), "spf_pack_size");
   std::vector<std::byte> host(bytes + 256);
-  std::byte* image = aligned<std::byte>(host, 256);
-  Packed packed{memory.allocate(static_cast<int64_t>(bytes)), {}};
-  packed.view.struct_size = sizeof packed.view;
-  expect_ok(spf_pack(&weight, layout.c_str(), image, bytes, &packed.view), "spf_pack");
-  memory.write(packed.block.data(), image, static_cast<int64_t>(bytes));
+  *view = {};
+  view->struct_size = sizeof *view;
+  expect_ok(spf_pack(&weight, layout.c_str(), aligned<std::byte>(host, 256), bytes, view), "spf_pack");
+  return host;
+}
+
+const spf_packed_weight& Weight::keep(const std::byte* image, const spf_packed_weight& view, Memory& memory) {
+  Packed packed{memory.allocate(static_cast<int64_t>(view.bytes)), view};
+  memory.write(packed.block.data(), image, static_cast<int64_t>(view.bytes));
   packed.view.data = packed.block.data();
   packed.view.device = memory.device();
   packed_.push_back(std::move(packed));
   return packed_.back().view;
+}
+
+const spf_packed_weight& Weight::packed(const std::string& layout, Memory& memory) {
+  if (const spf_packed_weight* found = find(layout, memory)) return *found;
+  spf_packed_weight view;
+  const std::vector<std::byte> host = image(layout, &view);
+  return keep(static_cast<const std::byte*>(view.data), view, memory);
+}
+
+const spf_packed_weight& Weight::packed_repeated(const std::string& layout, Memory& memory) {
+  if (const spf_packed_weight* found = find(layout, memory)) return *found;
+  // Sections are aligned to 256 bytes, so where they start grows evenly with N in steps of 512 rows.
+  constexpr int64_t kRows = 512;
+  if (n_ % kRows != 0 || n_ < 4 * kRows) return packed(layout, memory);
+  Weight one(*this, kRows), two(*this, 2 * kRows);
+  spf_packed_weight small, next, view;
+  const std::vector<std::byte> host = one.image(layout, &small), other = two.image(layout, &next);
+  const auto at_n = [&](size_t first, size_t second) {
+    return first + (second - first) * static_cast<size_t>(n_ / kRows - 1);
+  };
+  view = small;
+  view.n = n_;
+  view.padded_n = n_;
+  view.bytes = at_n(small.bytes, next.bytes);
+  size_t bytes = 0;
+  expect_ok(spf_pack_size(&scheme_, layout.c_str(), n_, k_, &bytes), "spf_pack_size");
+  if (bytes != view.bytes || small.padded_n != kRows) return packed(layout, memory);
+  std::vector<std::pair<size_t, size_t>> starts = {{0, 0}}; // of sections: in the small image, in the large one
+  for (auto offset : {&spf_packed_weight::scales_offset, &spf_packed_weight::zeros_offset,
+                      &spf_packed_weight::g_idx_offset, &spf_packed_weight::global_offset}) {
+    view.*offset = at_n(small.*offset, next.*offset);
+    if (small.*offset != 0) starts.emplace_back(small.*offset, view.*offset);
+  }
+  std::sort(starts.begin(), starts.end());
+  starts.emplace_back(small.bytes, view.bytes);
+  const auto* from = static_cast<const std::byte*>(small.data);
+  std::vector<std::byte> large(view.bytes);
+  for (size_t i = 0; i + 1 < starts.size(); ++i) {
+    const size_t length = starts[i + 1].first - starts[i].first, end = starts[i + 1].second;
+    for (size_t at = starts[i].second; at < end; at += length)
+      std::copy_n(from + starts[i].first, std::min(length, end - at), large.begin() + static_cast<int64_t>(at));
+  }
+  return keep(large.data(), view, memory);
 }
 
 const std::vector<double>& Weight::row_norms() {

@@ -24,11 +24,19 @@ class Weight {
   spf_packed_weight header(spf_device device) const;
   // The bytes in a layout, on a device; kept.
   const spf_packed_weight& packed(const std::string& layout, Memory& memory);
+  // The same for a bench, which only needs bytes that look like weights: a few hundred rows, packed, their sections
+  // repeated to the size of the whole. As packed() where a layout's sections do not grow evenly with N.
+  const spf_packed_weight& packed_repeated(const std::string& layout, Memory& memory);
   // 2-norm of each of the N rows of the exact values.
   const std::vector<double>& row_norms();
 
  private:
+  // The same scheme with another N.
+  Weight(const Weight& like, int64_t n) : n_(n), k_(like.k_), seed_(like.seed_), scheme_(like.scheme_) {}
   const spf_quantized_weight& quantized();
+  const spf_packed_weight* find(const std::string& layout, Memory& memory) const;
+  std::vector<std::byte> image(const std::string& layout, spf_packed_weight* view);
+  const spf_packed_weight& keep(const std::byte* image, const spf_packed_weight& view, Memory& memory);
 
   struct Packed {
     Block block;

@@ -1,5 +1,6 @@
 // `spearfish bench`: the bench cases, timed beside the limits of the machine.
 #include <algorithm>
+#include <cstdio>
 #include <fstream>
 
 #include <fmt/format.h>
@@ -25,6 +26,7 @@ class BenchCommand final : public Command {
         ->type_name("FILE");
     app.add_flag("--gemm-peers", options_.gemm_peers,
                  "CUDA: time cuBLASLt's bf16 and fp8 products beside the rows of linear, if the machine has it");
+    app.add_option("--seconds", options_.seconds, "Start no further case after so long")->type_name("N");
     app.add_option("--roofline", roofline_, "Write the rows that multiply as a roofline plot, SVG")->type_name("FILE");
     app.footer(
         "Exit codes: 0 success, 1 failure, 2 wrong usage.\n"
@@ -35,16 +37,24 @@ class BenchCommand final : public Command {
     return run_.guarded([&](spf::check::Memory& memory, const std::vector<spf::check::Case>& cases) {
       size_t timed = 0;
       for (const spf::check::Case& c : cases) timed += c.bench ? 1 : 0;
-      spf::check::BenchReport report;
-      {
-        Progress progress(timed);
-        report = spf::check::run_bench(
-            memory, cases, options_, [&](size_t done, size_t, const std::string& what) { progress.show(done, what); });
-      }
-      report.info = spf::check::run_info(memory, run_.command_line("bench", extra_flags()));
+      const spf::check::RunInfo info = spf::check::run_info(memory, run_.command_line("bench", extra_flags()));
+      // Rows are printed and written as they come: whoever stops a long run keeps what it has measured.
+      const auto keep = [&](const spf::check::BenchReport& so_far) {
+        spf::check::BenchReport report = so_far;
+        report.info = info;
+        if (!run_.json_to_stdout()) run_.write_json(report.json());
+        if (!run_.json_to_stdout()) report.rows.empty() ? print_head(report) : print_row(report.rows.back());
+      };
+      Progress progress(timed);
+      spf::check::BenchReport report = spf::check::run_bench(
+          memory, cases, options_, [&](size_t done, size_t, const std::string& what) { progress.show(done, what); },
+          keep);
+      report.info = info;
       run_.write_json(report.json());
       if (!roofline_.empty()) write_roofline(report);
-      if (!run_.json_to_stdout()) print(report);
+      if (run_.json_to_stdout()) return kOk;
+      for (const std::string& why : report.refused) fmt::print("refused: {}\n", why);
+      for (const std::string& note : report.notes) fmt::print("note: {}\n", note);
       return kOk;
     });
   }
@@ -54,10 +64,12 @@ class BenchCommand final : public Command {
     return (options_.kernel.empty() ? "" : " --kernel " + options_.kernel) +
            (options_.every_kernel ? " --every-kernel" : "") + (options_.pdl ? " --pdl" : "") +
            (options_.warm ? " --warm" : "") + (options_.peers.empty() ? "" : " --peers FILE") +
-           (options_.gemm_peers ? " --gemm-peers" : "") + (roofline_.empty() ? "" : " --roofline FILE");
+           (options_.gemm_peers ? " --gemm-peers" : "") +
+           (options_.seconds > 0 ? fmt::format(" --seconds {:g}", options_.seconds) : "") +
+           (roofline_.empty() ? "" : " --roofline FILE");
   }
 
-  static void print(const spf::check::BenchReport& report) {
+  static void print_head(const spf::check::BenchReport& report) {
     fmt::print("{} on {}\n", paint(Colour::kBold, "Bench"), report.info.device);
     const spf::check::Limits& limits = report.limits;
     if (limits.copy_bytes_per_second > 0)
@@ -67,20 +79,19 @@ class BenchCommand final : public Command {
       fmt::print("  read {:.1f} GB/s\n", limits.read_bytes_per_second / 1e9);
     if (limits.tensor_per_second > 0) fmt::print("  cuBLASLt bf16 {:.0f} TFLOP/s\n", limits.tensor_per_second / 1e12);
     for (const auto& [name, rate] : limits.compute) fmt::print("  {} {:.0f} Gop/s\n", name, rate / 1e9);
-    Table table(
-        {{"op"}, {"case"}, {"kernel"}, {"instance"}, {"us", true}, {"limit us", true}, {"share", true}, {"best peer"}});
-    for (const spf::check::BenchRow& row : report.rows) {
-      const auto best = std::min_element(row.peers.begin(), row.peers.end(),
-                                         [](const auto& a, const auto& b) { return a.second < b.second; });
-      const std::string peer = best == row.peers.end() ? ""
-                                                       : fmt::format("{} {:.2f} us (x{:.2f})", best->first,
-                                                                     best->second, row.us / best->second);
-      table.add({row.op, row.name, row.kernel, row.instance, fmt::format("{:.2f}", row.us),
-                 fmt::format("{:.2f}", row.limit_us), fmt::format("{:.0f} %", 100 * row.limit_us / row.us), peer});
-    }
-    fmt::print("\n{}", table.text());
-    for (const std::string& why : report.refused) fmt::print("refused: {}\n", why);
-    for (const std::string& note : report.notes) fmt::print("note: {}\n", note);
+    fmt::print("\n{:>10}  {:>10}  {:>6}\n", "us", "limit us", "share");
+    std::fflush(stdout);
+  }
+
+  static void print_row(const spf::check::BenchRow& row) {
+    const auto best = std::min_element(row.peers.begin(), row.peers.end(),
+                                       [](const auto& a, const auto& b) { return a.second < b.second; });
+    const std::string peer = best == row.peers.end() ? ""
+                                                     : fmt::format("  x{:.2f} of {} {:.2f} us", row.us / best->second,
+                                                                   best->first, best->second);
+    fmt::print("{:10.2f}  {:10.2f}  {:5.0f} %  {} {}  {} {}{}\n", row.us, row.limit_us, 100 * row.limit_us / row.us,
+               row.op, row.name, row.kernel, row.instance, peer);
+    std::fflush(stdout);
   }
 
   // Ours by kernel. What the roof is made of is the same run's: reading, and cuBLASLt's or the CPU's best product.
