@@ -23,9 +23,9 @@
 #include "kernels/common/cuda/tensor_copy.cuh"
 #include "kernels/common/cuda/tensor_map.hpp"
 #include "kernels/common/decode/fragment.cuh"
+#include "kernels/common/mma/m16n8k16.cuh"
 #include "kernels/common/mma/wgmma.cuh"
 #include "kernels/common/rows.hpp"
-#include "kernels/linear/gather.cuh"
 #include "kernels/linear/policy_cuda.hpp"
 
 namespace spf::linear {
@@ -59,6 +59,7 @@ struct WgmmaConfig {
   static constexpr int kN = kTokens, kT = kTiles, kConsumers = kGroups, kShare = kShareBlocks;
   static constexpr bool kHasGroups = kFoldRows != 0, kDense = T == kCode; // dense: 16-bit weights, row-major
   static constexpr auto kElement = T == SPF_F16 ? CU_TENSOR_MAP_DATA_TYPE_FLOAT16 : CU_TENSOR_MAP_DATA_TYPE_BFLOAT16;
+  static constexpr bool kFew = !kDense && kTokens <= 32; // mma.sync in wgmma's place
   static constexpr int kScaleRows = Tile::kScaleRows;
   static constexpr int kThreads = 128 * (kConsumers + 1), kConsumerThreads = 128 * kConsumers;
   static constexpr int kCopiers = kHasGroups ? 3 : 2;
@@ -160,6 +161,7 @@ struct WgmmaConsumer {
   uint32_t base, full, release_at;
   int consumer, warp, lane, word;      // word: sub-tile of 16 channels that this lane's sums belong to
   uint32_t code_at, scale_at, zero_at; // of the first of its tiles, which lie one behind the other
+  uint32_t x_at; // in a part of x: this lane's row of the four 8x8 matrices of 16 tokens and 16 k (kFew)
   static_assert(C::kDense || kT <= Tile::kBoxTiles);
   int stage = 0; // whose words were read last
   uint32_t phase = 0;
@@ -174,6 +176,7 @@ struct WgmmaConsumer {
     warp = threadIdx.x / 32 % 4;
     lane = threadIdx.x % 32;
     word = C::kDense ? warp : (warp + lane / 8) % 4;
+    x_at = (lane / 16 * 8 + lane % 8) * 128 + ((lane / 8 ^ lane) % 2 + lane % 8 / 2 * 2) * 16;
     release_at = C::kShare > 1 ? cuda::in_block(empty_at, lane % C::kShare) : empty_at;
     const int tile = consumer * kT, box = tile / Tile::kBoxTiles, in = tile % Tile::kBoxTiles;
     code_at = base + Tile::kCodesAt + (box * kRows * Tile::kBoxTiles + in) * Tile::kTileBytes +
@@ -249,6 +252,28 @@ struct WgmmaConsumer {
             acc[i], fragments[kk][i], tokens + (kFrom + kk) / 4 * (Tile::kXPartBytes / 16) + (kFrom + kk) % 4 * 2);
     cuda::wgmma_commit();
   }
+  // The same with mma.sync: its A fragment is a warp's part of wgmma's, its sums lie in the same registers.
+  template <int kFrom>
+  __device__ __forceinline__ void multiply_few(const Fragments& fragments, int from) {
+#pragma unroll
+    for (int kk = 0; kk < kHalf; ++kk) {
+      constexpr int kPart = 4; // k16 rows of a part of x
+      const int row = kFrom + kk;
+      const uint32_t at = (base + from * Tile::kStageBytes + row / kPart * Tile::kXPartBytes + x_at) ^ row % kPart * 32;
+#pragma unroll
+      for (int p = 0; p < kN / 16; ++p) {
+        uint32_t x[4];
+        cuda::load_matrices(x, at + p * 16 * 128);
+#pragma unroll
+        for (int i = 0; i < kT; ++i)
+#pragma unroll
+          for (int q = 0; q < 2; ++q)
+            cuda::mma_m16n8k16<C::kType>(*reinterpret_cast<float(*)[4]>(&acc[i][8 * p + 4 * q]), fragments[kk][i][0],
+                                         fragments[kk][i][1], fragments[kk][i][2], fragments[kk][i][3], x[2 * q],
+                                         x[2 * q + 1]);
+      }
+    }
+  }
   // A stage of 16-bit weights, both operands in shared memory.
   __device__ __forceinline__ void multiply_shared(int from) {
     const uint64_t tokens = cuda::wgmma_operand(base + from * Tile::kStageBytes);
@@ -280,6 +305,8 @@ struct WgmmaConsumer {
     if (count == 0) return;
     if constexpr (C::kDense)
       sum_shared(count);
+    else if constexpr (C::kFew)
+      sum_few(count);
     else
       sum_decoded(count);
   }
@@ -300,6 +327,23 @@ struct WgmmaConsumer {
     }
     cuda::wgmma_wait<0>();
     release(used);
+  }
+
+  __device__ __forceinline__ void sum_few(int count) {
+    Fragments first, second;
+    int used = stage;
+    fetch();
+    decode<0>(first);
+    for (int i = 0; i < count; ++i) {
+      multiply_few<0>(first, used);
+      decode<kHalf>(second);
+      if (i + 1 < count) fetch();
+      multiply_few<kHalf>(second, used);
+      __syncwarp(); // every lane has read
+      release(used);
+      used = used + 1 == Tile::kStages ? 0 : used + 1;
+      if (i + 1 < count) decode<0>(first);
+    }
   }
 
   __device__ __forceinline__ void sum_decoded(int count) {
@@ -520,6 +564,23 @@ __global__ void __launch_bounds__(C::kThreads, 1) wgmma_linear(const __grid_cons
 
 // --- launch ---------------------------------------------------------------------------------------------------------
 
+struct GatherArgs {
+  const uint16_t* x;
+  uint16_t* to; // [rows][pitch]
+  RowSpace<1> rows;
+  int32_t k, pitch;
+};
+
+// Rows of x that the copy engine cannot read, as a matrix that it can.
+static __global__ void __launch_bounds__(256) gather_rows(const __grid_constant__ GatherArgs a) {
+  spf::cuda::launch_dependents();
+  spf::cuda::wait_for_primary();
+  int64_t from[1];
+  a.rows.offsets(blockIdx.x, from);
+  uint16_t* to = a.to + static_cast<int64_t>(blockIdx.x) * a.pitch;
+  for (int i = threadIdx.x; i < a.pitch; i += 256) to[i] = i < a.k ? a.x[from[0] + i] : uint16_t{0};
+}
+
 // x as the copy engine reads it: itself, or a copy in `room` where its rows do not start on 16 bytes or have no common
 // distance.
 struct WgmmaTokens {
@@ -534,12 +595,8 @@ inline spf_status wgmma_tokens(const Call& call, const LaunchContext& ctx, void*
   *tokens = {x.data, rows.dims == 0 ? even : rows.stride[0][0]};
   if (call.problem.is_aligned16("x") && rows.dims <= 1 && tokens->pitch >= k && k % 8 == 0) return SPF_OK;
   *tokens = {room, even};
-  const GatherArgs g = {static_cast<const uint16_t*>(x.data),
-                        static_cast<uint16_t*>(room),
-                        rows,
-                        nullptr,
-                        static_cast<int32_t>(k),
-                        static_cast<int32_t>(even)};
+  const GatherArgs g = {static_cast<const uint16_t*>(x.data), static_cast<uint16_t*>(room), rows,
+                        static_cast<int32_t>(k), static_cast<int32_t>(even)};
   return cuda::launch("linear", ctx, gather_rows, call.problem.extent("*"), 256, 0, g);
 }
 
