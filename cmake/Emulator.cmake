@@ -16,22 +16,22 @@ set(CUDAToolkit_INCLUDE_DIRS ${SPEARFISH_CUDA_INCLUDE})
 if(SPEARFISH_CUDA_ARCHS STREQUAL "native")
   set(SPEARFISH_CUDA_ARCHS "9.0a")
 endif()
-# The device that a run pretends unless SPEARFISH_EMULATED_DEVICE says otherwise: of the last target in the list.
-string(REGEX MATCH "([0-9]+)\\.?([0-9])[af]?[^;]*$" last "${SPEARFISH_CUDA_ARCHS}")
+# The device that a run pretends unless SPEARFISH_EMULATED_DEVICE says otherwise: of the first target in the list.
+string(REGEX MATCH "([0-9]+)\\.?([0-9])" first "${SPEARFISH_CUDA_ARCHS}")
 set(SPEARFISH_EMULATED_TARGET "sm_${CMAKE_MATCH_1}${CMAKE_MATCH_2}")
 
-# Compiles CUDA sources of a target as C++. One translation serves every target in `flags`: the newest one's code.
+# Compiles CUDA sources of a target as C++. One translation serves every target in `flags`: the oldest one's code.
 function(spearfish_emulate name flags)
   string(REGEX MATCHALL "arch=compute_[0-9]+" archs "${flags}")
-  set(newest 0)
+  set(oldest 999)
   foreach(arch IN LISTS archs)
     string(REGEX MATCH "[0-9]+" number "${arch}")
-    if(number GREATER newest)
-      set(newest ${number})
+    if(number LESS oldest)
+      set(oldest ${number})
     endif()
   endforeach()
   # Rounding is the kernels' own affair (no contraction), and their warnings are nvcc's.
   set_source_files_properties(${ARGN} PROPERTIES LANGUAGE CXX COMPILE_OPTIONS
-    "-DSPF_EMULATED;-DSPF_EMULATED_ARCH=${newest}0;-include;${PROJECT_SOURCE_DIR}/emulator/cuda.hpp;-O2;-mavx2;-mfma;-mf16c;-ffp-contract=off;-ftls-model=initial-exec;-w")
+    "-DSPF_EMULATED;-DSPF_EMULATED_ARCH=${oldest}0;-include;${PROJECT_SOURCE_DIR}/emulator/cuda.hpp;-O2;-mavx2;-mfma;-mf16c;-ffp-contract=off;-ftls-model=initial-exec;-w")
   target_link_libraries(${name} PRIVATE ${SPEARFISH_CUDART})
 endfunction()

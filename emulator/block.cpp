@@ -475,11 +475,4 @@ void block_barrier_arrive(int id, int threads) {
   release_if_full(*current->block, barrier);
 }
 
-void copy_engine(Deferred work) {
-  if (asynchronous_is_late())
-    current->block->engine.push_back(std::move(work));
-  else
-    work();
-}
-
 } // namespace spf::emulated

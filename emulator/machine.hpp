@@ -144,8 +144,11 @@ void mbarrier_complete(uint32_t address, uint32_t bytes); // what an asynchronou
 bool mbarrier_passed(uint32_t address, uint32_t parity);
 void mbarrier_wait(uint32_t address, uint32_t parity);
 
-// Work of the copy engine: done at once, or when no thread of the block can go on.
-void copy_engine(Deferred work);
+// Work of the copy engine that writes at a shared address: done at once, or when no thread of that block can go on. It
+// may run on another block's OS thread, so `work` names shared memory by absolute_address().
+void copy_engine(uint32_t destination, Deferred work);
+// The same place, named as every block of the cluster may.
+uint32_t absolute_address(uint32_t address);
 // SPEARFISH_EMULATED_ASYNC: "late" (default) or "early".
 bool asynchronous_is_late();
 

@@ -44,20 +44,19 @@ constexpr DeviceRow kDevices[] = {
 #include "devices.inc"
 };
 
-// SPEARFISH_EMULATED_DEVICE: a name of arch.toml or a target (sm_90); otherwise the first device of the newest target
-// that the build was asked for.
-const DeviceRow& device() {
-  static const DeviceRow& row = []() -> const DeviceRow& {
+// SPEARFISH_EMULATED_DEVICE: a name of arch.toml or a target (sm_90); otherwise a device of the first target that
+// the build was asked for.
+const DeviceRow* find_device() {
+  static const DeviceRow* const row = []() -> const DeviceRow* {
     const char* const text = std::getenv("SPEARFISH_EMULATED_DEVICE");
     const std::string name = text != nullptr && *text != 0 ? text : SPF_EMULATED_TARGET;
     for (const DeviceRow& d : kDevices)
-      if (name == d.name || name == "sm_" + std::to_string(10 * d.major + d.minor)) return d;
-    for (const DeviceRow& d : kDevices)
-      if (std::string_view(d.name) == "h200") return d;
-    return kDevices[0];
+      if (name == d.name || name == "sm_" + std::to_string(10 * d.major + d.minor)) return &d;
+    return nullptr;
   }();
   return row;
 }
+const DeviceRow& device() { return *find_device(); } // for calls that come after cudaGetDeviceCount
 
 // Memory pretended; pages are taken when touched.
 constexpr int64_t kMemory = int64_t{16} << 30;
@@ -136,8 +135,8 @@ extern "C" {
 // --------------------------------------------------------------------------------------------------
 
 cudaError_t cudaGetDeviceCount(int* count) {
-  *count = 1;
-  return cudaSuccess;
+  *count = find_device() != nullptr ? 1 : 0;
+  return *count != 0 ? cudaSuccess : remember(cudaErrorNoDevice);
 }
 
 cudaError_t cudaGetDeviceProperties(cudaDeviceProp* prop, int index) {
@@ -190,6 +189,8 @@ const char* cudaGetErrorName(cudaError_t error) {
       return "cudaErrorInvalidConfiguration";
     case cudaErrorInvalidDevice:
       return "cudaErrorInvalidDevice";
+    case cudaErrorNoDevice:
+      return "cudaErrorNoDevice";
     case cudaErrorLaunchFailure:
       return "cudaErrorLaunchFailure";
     case cudaErrorStreamCaptureUnsupported:
@@ -202,6 +203,7 @@ const char* cudaGetErrorName(cudaError_t error) {
 // Of a launch that failed: what failed in it.
 const char* cudaGetErrorString(cudaError_t error) {
   if (error == cudaErrorLaunchFailure) return last_fault.c_str();
+  if (error == cudaErrorNoDevice) return "SPEARFISH_EMULATED_DEVICE names no device of arch.toml";
   return error == cudaSuccess ? "no error" : cudaGetErrorName(error);
 }
 

@@ -117,6 +117,18 @@ uint32_t shared_address_in(uint32_t address, uint32_t rank) {
   return (address & kInBlock) | (rank + 1) << kRankShift;
 }
 
+uint32_t absolute_address(uint32_t address) {
+  return address >> kRankShift != 0 ? address : shared_address_in(address, cluster_rank());
+}
+
+void copy_engine(uint32_t destination, Deferred work) {
+  Block& block = block_of(destination);
+  if (asynchronous_is_late())
+    block.engine.push_back(std::move(work));
+  else
+    work();
+}
+
 void* dynamic_shared(size_t alignment) {
   std::byte* const memory = current->block->dynamic;
   if (reinterpret_cast<uintptr_t>(memory) % alignment != 0)

@@ -145,20 +145,21 @@ void copy_tensor_tile(uint32_t to, const CUtensorMap& map, const int* coordinate
   check_copy(m, to, rank);
   std::array<int, 5> first = {};
   std::copy(coordinates, coordinates + rank, first.begin());
-  copy_engine([=] {
-    for (uint32_t r = 0; r < 16; ++r) {
-      if (ranks == 0 ? r > 0 : (ranks >> r & 1) == 0) continue;
-      const auto there = [&](uint32_t address) { return ranks == 0 ? address : shared_address_in(address, r); };
+  for (uint32_t r = 0; r < 16; ++r) {
+    if (ranks == 0 ? r > 0 : (ranks >> r & 1) == 0) continue;
+    const uint32_t place = ranks == 0 ? absolute_address(to) : shared_address_in(to, r);
+    const uint32_t counted = ranks == 0 ? absolute_address(barrier) : shared_address_in(barrier, r);
+    copy_engine(place, [=] {
       each_piece(m, first, [&](uint32_t at, const char* from) {
-        std::byte* const place = shared_memory(there(swizzled(to + at, m.swizzle)), m.element_bytes, m.element_bytes);
+        std::byte* const piece = shared_memory(swizzled(place + at, m.swizzle), m.element_bytes, m.element_bytes);
         if (from != nullptr)
-          std::memcpy(place, from, m.element_bytes);
+          std::memcpy(piece, from, m.element_bytes);
         else
-          std::memset(place, 0, m.element_bytes);
+          std::memset(piece, 0, m.element_bytes);
       });
-      mbarrier_complete(there(barrier), box_bytes(m));
-    }
-  });
+      mbarrier_complete(counted, box_bytes(m));
+    });
+  }
 }
 
 void store_tensor_tile(const CUtensorMap& map, const int* coordinates, int rank, uint32_t from) {

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cstring>
 
+#include "model/parallel.hpp"
 #include "model/rope_table.hpp"
 
 namespace spearfish::model {
@@ -235,16 +236,28 @@ size_t ModelWeights::lay_out(std::byte* base) {
 }
 
 void ModelWeights::load(DeviceMemory& memory) {
-  size_t largest = 0;
-  for (const Piece& piece : pieces_) largest = std::max(largest, piece.bytes);
-  const Buffer staging(memory.is_cpu() ? 0 : largest);
-  for (const Piece& piece : pieces_) {
-    if (memory.is_cpu()) {
+  if (memory.is_cpu()) {
+    parallel_for(static_cast<int64_t>(pieces_.size()), [&](int64_t i) {
+      const Piece& piece = pieces_[static_cast<size_t>(i)];
       piece.fill(piece.at);
-      continue;
-    }
-    piece.fill(static_cast<std::byte*>(staging.data()));
-    memory.copy_in(piece.at, staging.data(), piece.bytes);
+    });
+    pieces_.clear();
+    return;
+  }
+  // Packed on all cores, then copied: as many pieces at a time as fit in here, at least one.
+  constexpr size_t kStaging = size_t{256} << 20;
+  Buffer staging;
+  for (size_t first = 0, end = 0; first < pieces_.size(); first = end) {
+    Carver sizes(nullptr);
+    while (end < pieces_.size() && (end == first || sizes.used() + pieces_[end].bytes <= kStaging))
+      sizes.take(pieces_[end++].bytes);
+    if (sizes.used() > staging.size()) staging = Buffer(sizes.used());
+    Carver carver(static_cast<std::byte*>(staging.data()));
+    std::vector<std::byte*> at;
+    for (size_t i = first; i < end; ++i) at.push_back(carver.take(pieces_[i].bytes));
+    parallel_for(static_cast<int64_t>(at.size()),
+                 [&](int64_t i) { pieces_[first + static_cast<size_t>(i)].fill(at[static_cast<size_t>(i)]); });
+    for (size_t i = first; i < end; ++i) memory.copy_in(pieces_[i].at, at[i - first], pieces_[i].bytes);
     memory.wait();
   }
   pieces_.clear();

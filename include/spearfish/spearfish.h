@@ -4,6 +4,7 @@
 
 #include "spearfish/coverage.h"
 #include "spearfish/device.h"
+#include "spearfish/marlin.h"
 #include "spearfish/ops/activation.h"
 #include "spearfish/ops/attention.h"
 #include "spearfish/ops/block_quantize.h"

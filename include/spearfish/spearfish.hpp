@@ -19,6 +19,7 @@
 #include "spearfish/cxx/error.hpp"
 #include "spearfish/cxx/kv_cache.hpp"
 #include "spearfish/cxx/linear.hpp"
+#include "spearfish/cxx/marlin.hpp"
 #include "spearfish/cxx/norm.hpp"
 #include "spearfish/cxx/plan.hpp"
 #include "spearfish/cxx/quant.hpp"

@@ -4,6 +4,7 @@
 
 #include "kernels/attention/args.h"
 #include "kernels/common/cuda/async.cuh"
+#include "kernels/common/cuda/fp8.cuh"
 #include "kernels/common/cuda/math.cuh"
 #include "kernels/common/cuda/scalar.cuh"
 #include "kernels/common/mma/m16n8k16.cuh"
@@ -43,25 +44,7 @@ struct KvType {
   static constexpr int kBytes = C == SPF_F32 ? 4 : kFp8 ? 1 : 2;
 };
 
-// Two fp8 codes in the low half of a word as two f16; exact.
-template <spf_scalar_type C>
-__device__ __forceinline__ uint32_t widen_fp8(uint32_t codes) {
-  if constexpr (C == SPF_E5M2) return __byte_perm(codes, 0, 0x1404); // an f16 without its last eight bits
-#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 890 && !defined(SPF_EMULATED)
-  uint32_t out;
-  asm("cvt.rn.f16x2.e4m3x2 %0, %1;" : "=r"(out) : "h"(static_cast<uint16_t>(codes)));
-  return out;
-#else
-  // With the exponent field one place lower, the code is an f16 of 2^-8 times the value.
-  const uint32_t wide = __byte_perm(codes, 0, 0x1404);
-  const uint32_t bits = (wide & 0x80008000u) | ((wide & 0x7f007f00u) >> 1);
-  __half2 value = __hmul2(*reinterpret_cast<const __half2*>(&bits), __floats2half2_rn(256.0f, 256.0f));
-  uint32_t out = *reinterpret_cast<const uint32_t*>(&value);
-  if ((codes & 0x7fu) == 0x7fu) out |= 0x7fffu; // NaN
-  if ((codes & 0x7f00u) == 0x7f00u) out |= 0x7fff0000u;
-  return out;
-#endif
-}
+using cuda::widen_fp8;
 
 // The last step of an output, from sums of values weighted by 2^(s - *most) and the sum of those weights: what to
 // multiply the former by. Adds the sink to both numbers. 0: nothing was seen, and the output is 0 whatever the sums

@@ -29,6 +29,17 @@ SPF_HOST_DEVICE float scale_of(float amax, float bound, float code_max, float fl
   return most(least(least(amax, bound), kLargest) / code_max, floor);
 }
 
+constexpr float kLeastPower = 1e-10f; // scales that become powers of two are at least this before
+
+// The exponent of a power of two as e8m0 has it.
+SPF_HOST_DEVICE uint8_t exponent_of(float power) {
+  union {
+    float number;
+    uint32_t bits;
+  } v = {power};
+  return static_cast<uint8_t>(v.bits >> 23);
+}
+
 // The power of two at or above a scale > 0.
 SPF_HOST_DEVICE float power_of_two_above(float scale) {
   union {
@@ -58,8 +69,9 @@ class Division {
 
   SPF_HOST_DEVICE float operator()(float x) const {
     const float rough = rounded_product(x, inverse_);
-    const float near = fused(fused(-rough, by_, x), inverse_, rough);
-    const float right = fused(fused(-near, by_, x), inverse_, near);
+    // What is left is taken the other way round, so that a zero keeps its sign.
+    const float near = fused(-fused(rough, by_, -x), inverse_, rough);
+    const float right = fused(-fused(near, by_, -x), inverse_, near);
     return rough < 0x1p100f && rough > -0x1p100f ? right : rough; // infinities, NaNs, and what saturates anyway
   }
 

@@ -4,6 +4,7 @@
 #include "core/marlin_formats.hpp"
 #include "core/scalar.hpp"
 #include "kernels/common/policy.hpp"
+#include "kernels/linear/mma_tile.hpp"
 #include "kernels/linear/sm90_stream.hpp"
 #include "kernels/linear/sm90_wgmma.hpp"
 
@@ -196,33 +197,132 @@ inline PolicyResult sm90_dense_policy(const Problem& p, const spf_device_facts& 
   return wgmma_best(p, facts, instances, [&](const InstanceRow& row) { return policy::axis(row, "T") == type; });
 }
 
-// --- any format, any GPU --------------------------------------------------------------------------------------------
+// --- mma.sync -------------------------------------------------------------------------------------------------------
 
-// About what a multiprocessor does in a microsecond: bytes from memory, 16-bit multiply-adds of mma.sync. Data sheets;
-// only H200's bytes are measured.
-struct CudaRates {
-  double bytes, macs;
-};
-constexpr CudaRates cuda_rates(int compute_capability) {
-  switch (compute_capability) {
-    case 75:
-      return {7.0e3, 0.8e6};
-    case 80:
-      return {16.0e3, 1.4e6};
-    case 86:
-    case 87:
-      return {7.5e3, 0.75e6};
-    case 89:
-      return {6.5e3, 1.1e6};
-    case 90:
-      return {32.0e3, 2.2e6};
-    case 100:
-    case 103:
-      return {45.0e3, 2.0e6};
-    default:
-      return {9.0e3, 1.2e6};
-  }
+inline MmaShape mma_shape(const Problem& p) { return {p.extent("*"), p.extent("N"), p.extent("K")}; }
+
+// Values of K that share a scale; 0: all of them.
+inline int64_t group_size(const Problem& p) {
+  return p.scheme.group_k <= 0 || p.scheme.group_k >= p.extent("K") ? 0 : p.scheme.group_k;
 }
+
+// What the workspace holds: x where it cannot be read as it lies, then partial sums.
+struct MmaWorkspace {
+  int64_t x_pitch = 0; // elements
+  size_t x_bytes = 0, partial_bytes = 0;
+};
+inline MmaWorkspace mma_workspace(const Problem& p, const MmaPlan& plan, const MmaTile& tile) {
+  MmaWorkspace w;
+  const MmaShape s = mma_shape(p);
+  w.x_pitch = stream_ceil(s.k, 8) * 8;
+  if (p.scheme.has_g_idx || !p.is_aligned16("x"))
+    w.x_bytes = static_cast<size_t>(stream_ceil(s.m * w.x_pitch * 2, 256) * 256);
+  w.partial_bytes = mma_partial_bytes(plan, tile);
+  return w;
+}
+
+// The cheapest instance among those that `fits` takes; tile(row): the tile of an instance.
+template <class Fits, class TileOf>
+PolicyResult mma_choice(const Problem& p, const spf_device_facts& facts, std::span<const InstanceRow> instances,
+                        const Fits& fits, const TileOf& tile_of) {
+  using policy::refuse;
+  const MmaShape shape = mma_shape(p);
+  if (shape.m == 0 || shape.n == 0) return policy::accept(0, 0.0);
+  if (shape.k == 0) return refuse("shape", "takes K of 1 or more");
+  constexpr int64_t kMost = int64_t{1} << 30;
+  if (shape.m > kMost || shape.n > kMost || shape.k > kMost) return refuse("shape", "takes M, N and K up to 2^30");
+  PolicyResult best = refuse("shape", "has no instance for this group size and type");
+  for (size_t i = 0; i < instances.size(); ++i) {
+    if (!fits(instances[i])) continue;
+    const MmaTile tile = tile_of(instances[i]);
+    if (tile.shared_bytes() > facts.shared_memory_per_block || tile.stages() < 2) continue;
+    if (stream_ceil(shape.n, tile.channels) * stream_ceil(shape.m, tile.tokens) > kMost) continue;
+    const MmaPlan plan = mma_plan(shape, facts, tile);
+    // Measured nowhere yet: on 9.0 the kernels of that target, which are, stay ahead.
+    const double cost = plan.microseconds * (facts.compute_capability == 90 ? 2.0 : 1.0);
+    if (best.accepted && cost >= best.cost) continue;
+    best = policy::accept(static_cast<int>(i), cost);
+    const MmaWorkspace room = mma_workspace(p, plan, tile);
+    best.workspace_bytes = room.x_bytes + room.partial_bytes;
+  }
+  return best;
+}
+
+inline MmaTile mma_tile_of(const InstanceRow& row, const MmaFormat& format, int pipeline) {
+  return {static_cast<int>(policy::axis(row, "tokens")), static_cast<int>(policy::axis(row, "channels")),
+          static_cast<int>(policy::axis(row, "parts")), format, pipeline};
+}
+
+// Which instance axes read a scheme, or why none does. `groups` as in MarlinWeights.
+struct MarlinForm {
+  spf_scalar_type weight = SPF_TYPE_NONE;
+  int64_t groups = 0;
+  const char* why = nullptr;
+};
+inline MarlinForm marlin_form(const spf_quant_scheme& s, int64_t group, spf_scalar_type type) {
+  const auto no = [](const char* why) { return MarlinForm{SPF_TYPE_NONE, 0, why}; };
+  if (!has_marlin_form(s.format))
+    return no("takes integers, fp8, NVFP4, MXFP4, and GGUF formats with one f16 scale a block");
+  if (s.weight == SPF_E2M1 || s.weight == SPF_E4M3) {
+    const WgmmaFormat f = wgmma_format(s, group, type);
+    if (f.why != nullptr) return no(f.why);
+    return {s.weight, s.weight == SPF_E4M3 ? (group == 0 ? 0 : 1) : group, nullptr};
+  }
+  const bool zeros = s.zero == SPF_ZERO_INTEGER, eight = s.weight == SPF_U8B128 || s.weight == SPF_S8;
+  if (s.zero == SPF_ZERO_MINIMUM) return no("takes no minima");
+  const bool known = zeros ? s.weight == SPF_U4 || s.weight == SPF_U8 : s.weight == SPF_U4B8 || eight;
+  if (!known) return no("takes u4b8, u8b128 and s8, u4 and u8 with zero points, e4m3 and e2m1 weights");
+  if (s.scale != SPF_F16 && s.scale != SPF_BF16) return no("takes f16 or bf16 scales");
+  if (s.group_n > 1) return no("takes scales of single columns");
+  if (group == 0 && zeros) return no("takes zero points of groups only");
+  // A bf16 scale may be out of the range of f16.
+  if (group != 0 && type == SPF_F16 && s.scale != SPF_F16) return no("takes f16 group scales with f16 activations");
+  if (group != 0 && group != 16 && group != 32 && group != 64 && group % 128 != 0)
+    return no("takes groups of 16, 32, 64, multiples of 128, or one scale a column");
+  return {eight ? SPF_U8B128 : s.weight, group == 0 ? 0 : s.has_g_idx ? 2 : 1, nullptr};
+}
+
+// Weights in the Marlin order, 16-bit activations. pipeline: stages.
+inline PolicyResult marlin_mma_policy(const Problem& p, const spf_device_facts& facts,
+                                      std::span<const InstanceRow> instances, int pipeline) {
+  using policy::refuse;
+  const spf_scalar_type type = p.type("T");
+  if (type != SPF_F16 && type != SPF_BF16) return refuse("type", "takes f16 or bf16 activations");
+  const MarlinForm form = marlin_form(p.scheme, group_size(p), type);
+  if (form.why != nullptr) return refuse("type", form.why);
+  const MmaFormat format = marlin_format(form.weight, form.groups);
+  return mma_choice(
+      p, facts, instances,
+      [&](const InstanceRow& row) {
+        return policy::axis(row, "T") == type && policy::axis(row, "weight") == form.weight &&
+               policy::axis(row, "groups") == form.groups;
+      },
+      [&](const InstanceRow& row) { return mma_tile_of(row, format, pipeline); });
+}
+inline PolicyResult sm80_mma_policy(const Problem& p, const spf_device_facts& facts,
+                                    std::span<const InstanceRow> instances) {
+  return marlin_mma_policy(p, facts, instances, 4);
+}
+inline PolicyResult sm75_mma_policy(const Problem& p, const spf_device_facts& facts,
+                                    std::span<const InstanceRow> instances) {
+  return marlin_mma_policy(p, facts, instances, 2);
+}
+
+// Weights of the activations' own type.
+inline PolicyResult sm80_dense_policy(const Problem& p, const spf_device_facts& facts,
+                                      std::span<const InstanceRow> instances) {
+  using policy::refuse;
+  const spf_scalar_type type = p.type("T");
+  if (p.scheme.format != SPF_FORMAT_PLAIN || (type != SPF_F16 && type != SPF_BF16) || p.scheme.weight != type)
+    return refuse("type", "takes f16 or bf16 weights, activations of the same type");
+  if (p.extent("K") % 8 != 0) return refuse("shape", "takes K that are multiples of 8");
+  constexpr MmaFormat kFormat = {16, 16, 0, 0, 0};
+  return mma_choice(
+      p, facts, instances, [&](const InstanceRow& row) { return policy::axis(row, "T") == type; },
+      [&](const InstanceRow& row) { return mma_tile_of(row, kFormat, 4); });
+}
+
+// --- any format, any GPU --------------------------------------------------------------------------------------------
 
 // f32 arithmetic on decoded weights: 64 multiply-adds a clock at best, a third of that found likely.
 inline PolicyResult sm75_plain_policy(const Problem& p, const spf_device_facts& facts,

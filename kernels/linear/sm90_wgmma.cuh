@@ -26,6 +26,7 @@
 #include "kernels/common/mma/m16n8k16.cuh"
 #include "kernels/common/mma/wgmma.cuh"
 #include "kernels/common/rows.hpp"
+#include "kernels/linear/gather.cuh"
 #include "kernels/linear/policy_cuda.hpp"
 
 namespace spf::linear {
@@ -564,23 +565,6 @@ __global__ void __launch_bounds__(C::kThreads, 1) wgmma_linear(const __grid_cons
 
 // --- launch ---------------------------------------------------------------------------------------------------------
 
-struct GatherArgs {
-  const uint16_t* x;
-  uint16_t* to; // [rows][pitch]
-  RowSpace<1> rows;
-  int32_t k, pitch;
-};
-
-// Rows of x that the copy engine cannot read, as a matrix that it can.
-static __global__ void __launch_bounds__(256) gather_rows(const __grid_constant__ GatherArgs a) {
-  spf::cuda::launch_dependents();
-  spf::cuda::wait_for_primary();
-  int64_t from[1];
-  a.rows.offsets(blockIdx.x, from);
-  uint16_t* to = a.to + static_cast<int64_t>(blockIdx.x) * a.pitch;
-  for (int i = threadIdx.x; i < a.pitch; i += 256) to[i] = i < a.k ? a.x[from[0] + i] : uint16_t{0};
-}
-
 // x as the copy engine reads it: itself, or a copy in `room` where its rows do not start on 16 bytes or have no common
 // distance.
 struct WgmmaTokens {
@@ -595,8 +579,12 @@ inline spf_status wgmma_tokens(const Call& call, const LaunchContext& ctx, void*
   *tokens = {x.data, rows.dims == 0 ? even : rows.stride[0][0]};
   if (call.problem.is_aligned16("x") && rows.dims <= 1 && tokens->pitch >= k && k % 8 == 0) return SPF_OK;
   *tokens = {room, even};
-  const GatherArgs g = {static_cast<const uint16_t*>(x.data), static_cast<uint16_t*>(room), rows,
-                        static_cast<int32_t>(k), static_cast<int32_t>(even)};
+  const GatherArgs g = {static_cast<const uint16_t*>(x.data),
+                        static_cast<uint16_t*>(room),
+                        rows,
+                        nullptr,
+                        static_cast<int32_t>(k),
+                        static_cast<int32_t>(even)};
   return cuda::launch("linear", ctx, gather_rows, call.problem.extent("*"), 256, 0, g);
 }
 

@@ -43,8 +43,9 @@ struct Codes {
   }
 
   // The largest number of the neighbouring lanes, a power of two of them, that hold a group. All lanes of the warp call
-  // it.
+  // it, with NaN for nothing but NaNs.
   static __device__ __forceinline__ float group_amax(float amax, int lanes) {
+    amax = fmaxf(amax, 0.0f);
     for (int distance = lanes / 2; distance > 0; distance /= 2)
       amax = fmaxf(amax, __shfl_xor_sync(0xffffffffu, amax, distance));
     return amax;

@@ -35,7 +35,7 @@ inline constexpr uint32_t kListed = 4096;          // distances that the second 
 struct RowState {
   RowRule rule;
   uint32_t by_min_p = 0;    // the farthest distance that min-p keeps
-  uint32_t arrived[3] = {}; // blocks that have ended, by kernel: the last one concludes
+  uint32_t arrived[2] = {}; // blocks that have ended, of histogram and refine: the last one concludes
   uint32_t listed = 0;      // distances in the list, or more than kListed
   uint32_t farthest = 0;    // that top-k and top-p keep, once known
   // What the histogram left open:

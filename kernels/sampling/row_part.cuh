@@ -9,25 +9,31 @@
 namespace spf::sampling {
 
 template <spf_scalar_type T>
-struct RowPart {
+struct RowLogits {
   using Element = cuda::scalar_t<T>;
 
   int64_t row;
-  int32_t part;
-  const Element* logits; // of the row
-  int64_t begin, end;    // entries of the part
+  const Element* logits;
 
-  __device__ RowPart(const LogitArgs& args, const Parts& parts) {
-    row = blockIdx.x / static_cast<uint32_t>(parts.count);
-    part = static_cast<int32_t>(blockIdx.x - static_cast<uint32_t>(row) * static_cast<uint32_t>(parts.count));
+  __device__ RowLogits(const LogitArgs& args, int64_t of) : row(of) {
     int64_t at[1];
     args.space.offsets(row, at);
     logits = static_cast<const Element*>(args.logits) + at[0];
+  }
+};
+
+template <spf_scalar_type T>
+struct RowPart : RowLogits<T> {
+  using RowLogits<T>::logits;
+  int32_t part;
+  int64_t begin, end; // entries of the part
+
+  __device__ RowPart(const LogitArgs& args, const Parts& parts)
+      : RowLogits<T>(args, blockIdx.x / static_cast<uint32_t>(parts.count)),
+        part(static_cast<int32_t>(blockIdx.x % static_cast<uint32_t>(parts.count))) {
     begin = part * parts.length;
     end = begin + parts.length < args.v ? begin + parts.length : args.v;
   }
-
-  __device__ float at(int64_t i) const { return cuda::Scalar<T>::widen(logits[i]); }
 
   // body(logit, index) for the entries of [from, to), `from` on a chunk; a thread sees its own in ascending order.
   template <class Body>

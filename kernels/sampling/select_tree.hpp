@@ -6,8 +6,8 @@
 
 namespace spf::sampling {
 
-inline constexpr int kSelectThreads = 512;
-inline constexpr int kSelectEach = 16;                              // entries of a thread
+inline constexpr int kSelectThreads = 256;
+inline constexpr int kSelectEach = 32;                              // entries of a thread
 inline constexpr int kSelectEntries = kSelectThreads * kSelectEach; // of a block
 inline constexpr int kLeastPassed = 128, kMostSelected = 4096;      // K at most, so that every level halves the lists
 inline constexpr int kMostLevels = 24;

@@ -1,11 +1,12 @@
-// sample without sorting, in four steps over the parts of each row. The logits come from memory once; later steps find
+// sample without sorting, in steps over the parts of each row. The logits come from memory once; later steps find
 // them in L2 as long as the batch fits. All sums are of integers, so atomics and the order of blocks change nothing.
 //
 //   best       largest logit of each part; the row's parameters turned into a RowRule
 //   histogram  tokens and mass by distance in bins of a sixteenth of an octave. The last block of a row looks where the
 //              borders of top-k and top-p fall
 //   refine     distances in the bins with a border are listed; the last block narrows them down, ten bits at a time
-//   draw       mass that stays, by part. The last block draws, and finds the part and the token
+//   draw       mass that stays, by part
+//   pick       the draw, the part that it falls into, and the token; a row a block
 //
 // A step whose answer is known already ends at once, and rows without top-k and top-p skip the two in the middle.
 #pragma once
@@ -370,60 +371,151 @@ __global__ void __launch_bounds__(kPartThreads) sample_refine(const __grid_const
 
 // --- draw ----------------------------------------------------------------------------------------------------------
 
+// Which entries stay, and their masses.
+struct Kept {
+  float best, scale, cut;
+  uint32_t farthest;
+
+  __device__ Kept(const RowState& state, const RowBest& of_row)
+      : best(of_row.logit), scale(state.rule.scale), farthest(min(state.farthest, state.by_min_p)) {
+    cut = cut_below(best, farthest, scale);
+  }
+  __device__ __forceinline__ uint64_t mass_of(float logit) const {
+    if (logit < cut) return 0;
+    const uint32_t d = distance(best, logit, scale);
+    return d <= farthest ? mass(d) : 0;
+  }
+};
+
 template <spf_scalar_type T>
 __global__ void __launch_bounds__(kPartThreads) sample_draw(const __grid_constant__ HistogramArgs args) {
   __shared__ BlockScratch scratch;
   cuda::launch_dependents();
   cuda::wait_for_primary();
-  RowPart<T> part(args.rows, args.parts);
-  RowState& state = *args.state(part.row);
+  const RowPart<T> part(args.rows, args.parts);
+  const RowState& state = *args.state(part.row);
   const RowBest best = best_of_row(args.best(part.row), args.parts.count, scratch);
   uint8_t flag;
+  if (is_settled(state.rule, best, &flag)) return;
+  const Kept kept(state, best);
+  uint64_t sum = 0;
+  part.each(part.begin, part.end, [&](float logit, int64_t) { sum += kept.mass_of(logit); });
+  sum = block_prefix(sum, scratch).total;
+  if (threadIdx.x == 0) args.masses(part.row)[part.part] = sum;
+}
+
+// --- pick ----------------------------------------------------------------------------------------------------------
+
+inline constexpr int kRuns = 64; // that a range is cut into
+inline constexpr int kRunsOfWarp = kRuns / (kPartThreads / 32);
+
+// Which of kRuns sums a running sum passes `within` at, and what is before it. Every warp finds the same.
+__device__ inline int find_run(const uint64_t* run_masses, uint64_t within, uint64_t* before) {
+  static_assert(kRuns == 64);
+  const int lane = static_cast<int>(threadIdx.x % 32);
+  const uint64_t first = run_masses[2 * lane], both = first + run_masses[2 * lane + 1];
+  uint64_t inclusive = both;
+#pragma unroll
+  for (int step = 1; step < 32; step *= 2) {
+    const uint64_t other = __shfl_up_sync(0xffffffffu, inclusive, step);
+    if (lane >= step) inclusive += other;
+  }
+  const uint64_t exclusive = inclusive - both;
+  const bool second = exclusive + first <= within;
+  const int at = __ffs(static_cast<int>(__ballot_sync(0xffffffffu, within < inclusive))) - 1; // there is one
+  *before = __shfl_sync(0xffffffffu, exclusive + (second ? first : 0), at);
+  return 2 * at + __shfl_sync(0xffffffffu, second ? 1 : 0, at);
+}
+
+// Calls answer(index) in the thread that finds the entry of [from, to) at which the running mass passes `within`. The
+// range is cut into runs, of which each warp adds up a few, until a run is one chunk a lane.
+template <spf_scalar_type T, class MassOf, class Answer>
+__device__ void find_token(const RowLogits<T>& row, int64_t from, int64_t to, uint64_t within, MassOf&& mass_of,
+                           uint64_t* run_masses, Answer&& answer) {
+  using namespace spf::cuda;
+  constexpr int kElements = kChunkElements<T>;
+  constexpr int64_t kLeast = 32 * kElements; // entries of a run
+  const bool vector = on_16_bytes(row.logits);
+  const int lane = static_cast<int>(threadIdx.x % 32), warp = static_cast<int>(threadIdx.x / 32);
+  const auto masses_at = [&](int64_t at, uint64_t(&masses)[kElements]) {
+    float v[kElements];
+    unpack<T>(load_chunk<T>(row.logits + at, to - at, vector), v);
+    uint64_t sum = 0;
+#pragma unroll
+    for (int i = 0; i < kElements; ++i) sum += masses[i] = at + i < to ? mass_of(v[i]) : 0;
+    return sum;
+  };
+  uint64_t masses[kElements], before;
+  for (int64_t run = 2 * kLeast; run > kLeast;) {
+    run = ((to - from + kRuns - 1) / kRuns + kLeast - 1) / kLeast * kLeast;
+    uint64_t sums[kRunsOfWarp] = {};
+    for (int64_t at = lane * kElements; at < run; at += kLeast)
+#pragma unroll
+      for (int r = 0; r < kRunsOfWarp; ++r) {
+        const int64_t entry = from + (warp * kRunsOfWarp + r) * run + at;
+        if (entry < to) sums[r] += masses_at(entry, masses);
+      }
+#pragma unroll
+    for (int r = 0; r < kRunsOfWarp; ++r) {
+#pragma unroll
+      for (int step = 16; step > 0; step /= 2) sums[r] += __shfl_xor_sync(0xffffffffu, sums[r], step);
+      if (lane == 0) run_masses[warp * kRunsOfWarp + r] = sums[r];
+    }
+    __syncthreads();
+    from += find_run(run_masses, within, &before) * run;
+    within -= before;
+    to = min(to, from + run);
+    __syncthreads();
+  }
+  if (warp != 0) return;
+  const int64_t first = from + lane * kElements;
+  const uint64_t own = first < to ? masses_at(first, masses) : 0;
+  uint64_t running = own;
+#pragma unroll
+  for (int step = 1; step < 32; step *= 2) {
+    const uint64_t other = __shfl_up_sync(0xffffffffu, running, step);
+    if (lane >= step) running += other;
+  }
+  running -= own;
+  if (!(running <= within && within < running + own)) return;
+#pragma unroll
+  for (int i = 0; i < kElements; ++i) {
+    const bool here = running <= within && within < running + masses[i];
+    running += masses[i];
+    if (here) answer(first + i);
+  }
+}
+
+// A row a block.
+template <spf_scalar_type T>
+__global__ void __launch_bounds__(kPartThreads) sample_pick(const __grid_constant__ HistogramArgs args) {
+  __shared__ BlockScratch scratch;
+  __shared__ uint64_t run_masses[kRuns];
+  cuda::launch_dependents();
+  cuda::wait_for_primary();
+  const RowLogits<T> logits(args.rows, blockIdx.x);
+  const int64_t row = logits.row;
+  const RowState& state = *args.state(row);
+  const RowBest best = best_of_row(args.best(row), args.parts.count, scratch);
+  uint8_t flag;
   if (is_settled(state.rule, best, &flag)) {
-    if (part.part == 0 && threadIdx.x == 0) args.rows.answer(part.row, flag != 0 ? 0 : best.index, flag);
+    if (threadIdx.x == 0) args.rows.answer(row, flag != 0 ? 0 : best.index, flag);
     return;
   }
-  const float scale = state.rule.scale;
-  const uint32_t farthest = min(state.farthest, state.by_min_p);
-  const float cut = cut_below(best.logit, farthest, scale);
-  const auto mass_of = [&](float logit) {
-    if (logit < cut) return uint64_t{0};
-    const uint32_t d = distance(best.logit, logit, scale);
-    return d <= farthest ? mass(d) : 0;
-  };
-  uint64_t sum = 0;
-  part.each(part.begin, part.end, [&](float logit, int64_t) { sum += mass_of(logit); });
-  const uint64_t of_part = block_prefix(sum, scratch).total;
-  uint64_t* const masses = args.masses(part.row);
-  if (threadIdx.x == 0) masses[part.part] = of_part;
-  if (!is_last(&state.arrived[2], args.parts.count, scratch)) return;
-
-  // The part that the draw falls into, then the thread's share of it, then the token.
-  const uint64_t mine = static_cast<int32_t>(threadIdx.x) < args.parts.count
-                            ? __ldcg(reinterpret_cast<const unsigned long long*>(masses) + threadIdx.x)
-                            : 0;
+  const Kept kept(state, best);
+  const uint64_t mine = static_cast<int32_t>(threadIdx.x) < args.parts.count ? args.masses(row)[threadIdx.x] : 0;
   const Prefix by_part = block_prefix(mine, scratch);
-  const uint64_t drawn = args.rows.draw(part.row, by_part.total);
+  const uint64_t drawn = args.rows.draw(row, by_part.total);
   if (by_part.before <= drawn && drawn < by_part.before + mine) {
     scratch.shared[0] = threadIdx.x;
     scratch.shared[1] = drawn - by_part.before;
   }
   __syncthreads();
   const int64_t begin = static_cast<int64_t>(scratch.shared[0]) * args.parts.length;
-  const uint64_t within = scratch.shared[1];
-  const int64_t share = args.parts.length / kPartThreads, first = begin + threadIdx.x * share;
-  const int64_t last = min(first + share, args.rows.v);
-  uint64_t of_share = 0;
-  for (int64_t i = first; i < last; ++i) of_share += mass_of(part.at(i));
-  uint64_t running = block_prefix(of_share, scratch).before;
-  if (!(running <= within && within < running + of_share)) return;
-  for (int64_t i = first; i < last; ++i) {
-    running += mass_of(part.at(i));
-    if (running > within) {
-      args.rows.answer(part.row, i, 0);
-      return;
-    }
-  }
+  find_token(
+      logits, begin, min(begin + args.parts.length, args.rows.v), scratch.shared[1],
+      [&](float logit) { return kept.mass_of(logit); }, run_masses,
+      [&](int64_t index) { args.rows.answer(row, index, 0); });
 }
 
 template <spf_scalar_type T>
@@ -435,15 +527,18 @@ spf_status launch_sample(const Call& call, const LaunchContext& ctx) {
   args.workspace = static_cast<char*>(ctx.workspace);
   args.at = sample_workspace(rows, args.parts);
   const LaunchContext next = cuda::following(ctx);
-  const auto step = [&](void (*kernel)(HistogramArgs), const LaunchContext& how) {
-    return cuda::launch("sample", how, kernel, args.parts.blocks, kPartThreads, 0, args);
+  spf_status status = SPF_OK;
+  const auto step = [&](void (*kernel)(HistogramArgs), int64_t blocks, const LaunchContext& how) {
+    if (status == SPF_OK) status = cuda::launch("sample", how, kernel, blocks, kPartThreads, 0, args);
   };
-  spf_status status = step(sample_best<T>, ctx);
+  step(sample_best<T>, args.parts.blocks, ctx);
   if (args.rows.temperature != nullptr && (args.rows.top_k != nullptr || args.rows.top_p != nullptr)) {
-    if (status == SPF_OK) status = step(sample_histogram<T>, next);
-    if (status == SPF_OK) status = step(sample_refine<T>, next);
+    step(sample_histogram<T>, args.parts.blocks, next);
+    step(sample_refine<T>, args.parts.blocks, next);
   }
-  return status == SPF_OK ? step(sample_draw<T>, next) : status;
+  if (args.rows.temperature != nullptr) step(sample_draw<T>, args.parts.blocks, next);
+  step(sample_pick<T>, rows, next);
+  return status;
 }
 
 } // namespace spf::sampling

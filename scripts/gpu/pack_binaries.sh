@@ -16,7 +16,7 @@ fi
 # Which programs carry the label is CTest's to say. It knows the command of a built program only, so a first round builds
 # the drivers, and a test whose program is not there by then is named below.
 gpu_tests() { ctest --test-dir "$build" -N -L gpu --show-only=json-v1; }
-ninja -C "$build" -j "${JOBS:-$(nproc)}" spearfish_cli test_drivers
+ninja -C "$build" -j "${JOBS:-$(nproc)}" spearfish_cli test_drivers test_model
 mapfile -t programs < <(gpu_tests | python3 -c 'import json, os, sys
 commands = [t["command"][0] for t in json.load(sys.stdin)["tests"] if "command" in t]
 print("\n".join(sorted({os.path.basename(c) for c in commands})))')
@@ -48,7 +48,7 @@ for test in json.load(sys.stdin)["tests"]:
         missing.append(test["name"])
 if missing:
     sys.exit("pack_binaries: build the programs of these tests first: " + ", ".join(missing))' > "$folder/tests.tsv"
-cp scripts/gpu/run_checks.sh "$folder/"
+cp scripts/gpu/run_checks.sh scripts/gpu/random_checkpoint.py "$folder/"
 cp -r bench/cases "$folder/cases"
 
 size=$(du -sm "$folder" | cut -f1)

@@ -8,8 +8,12 @@
 #              $PEERS if set -> bench.json, bench-pdl.json, bench-warm.json
 #   linear     the shapes of bench/cases, with and without dependent launch, cuBLASLt timed beside them where the machine has
 #              it -> linear_decode.json, linear_decode-pdl.json, linear_prefill.json, ..., and a roofline each (.svg)
+#   model      the sample model in every format, on the GPU and on the CPU, and bits per byte held against each other; a
+#              random int4 model of the shape of Llama-3.1-8B, decoding 1 and 16 sequences
+#              -> compare-{cuda,cpu}.json, model.log, generate-8b-{1,16}.json
 #   sanitize   compute-sanitizer's four tools over a covering subset -> sanitize.log
-# Goes on after a failure; exits with 1 if anything failed.
+# Models are read from the source tree, which is the current folder unless SPEARFISH_SOURCE_DIR names it. Goes on after a
+# failure; exits with 1 if anything failed.
 set -uo pipefail
 folder=$(cd "${1:?usage: run_checks.sh FOLDER [STAGE...]}" && pwd)
 shift
@@ -19,6 +23,7 @@ out=${OUT:-$folder/out}
 device=${DEVICE:-cuda:0}
 mkdir -p "$out"
 export LD_LIBRARY_PATH=$folder/lib${LD_LIBRARY_PATH:+:$LD_LIBRARY_PATH}
+export SPEARFISH_SOURCE_DIR=${SPEARFISH_SOURCE_DIR:-$PWD}
 export OMP_WAIT_POLICY=passive
 spearfish=$folder/bin/spearfish
 failed=()
@@ -80,6 +85,56 @@ run_linear() {
   done
 }
 
+# Formats side by side; fails where bits per byte differ by more than 0.5 %, or a format runs on one device only.
+compare_devices() {
+  python3 - "$out/compare-cuda.json" "$out/compare-cpu.json" << 'PY'
+import json, sys
+gpu, cpu = ({row["format"]: row for row in json.load(open(path))["rows"]} for path in sys.argv[1:])
+bad = 0
+print("%-16s %10s %10s %8s %14s %14s  kernel" % ("format", "bits/byte", "on the CPU", "diff %", "decode tok/s", "prefill tok/s"))
+for name, on_cpu in cpu.items():
+    row = gpu.get(name, {})
+    if "bits_per_byte" not in row:
+        print("%-16s %s" % (name, row.get("reason", "missing")))
+        bad += 1
+        continue
+    difference = 100 * (row["bits_per_byte"] / on_cpu["bits_per_byte"] - 1)
+    bad += abs(difference) > 0.5
+    print("%-16s %10.4f %10.4f %8.3f %14.0f %14.0f  %s" % (name, row["bits_per_byte"], on_cpu["bits_per_byte"], difference,
+          row["decode_tokens_per_second"], row["prefill_tokens_per_second"], row["kernel"]))
+sys.exit(bad > 0)
+PY
+}
+
+run_model() {
+  local sample=$SPEARFISH_SOURCE_DIR/models/sample where shape=$out/random-8b prompt batch
+  if [ ! -d "$sample" ]; then
+    echo "skipped  model: no $sample; run in the source tree, or set SPEARFISH_SOURCE_DIR"
+    return
+  fi
+  : > "$out/model.log"
+  for where in "$device" cpu; do
+    "$spearfish" compare "$sample" --text "$sample/held_out.txt" --limit 8192 --device "$where" --json \
+      > "$out/compare-${where%%:*}.json" 2>> "$out/model.log"
+    result "compare on $where" $?
+  done
+  compare_devices 2>&1 | tee -a "$out/model.log"
+  result "bits per byte as on the CPU" "${PIPESTATUS[0]}"
+  "$spearfish" generate "$sample" --prompt "It was a " --max-tokens 400 --device "$device" >> "$out/model.log" 2>&1
+  result "generate on $device" $?
+
+  "$folder/random_checkpoint.py" "$shape" 2>&1 | tee -a "$out/model.log"
+  prompt=$(seq -s, 1000 1127)
+  for batch in 1 16; do
+    "$spearfish" generate "$shape" --token-ids "$prompt" --max-tokens 256 --batch "$batch" --ignore-end --device "$device" --json \
+      > "$out/generate-8b-$batch.json" 2>> "$out/model.log"
+    result "8B shape, $batch sequences" $?
+    grep -E '"(tokens_per_second|share_of_limit|bytes_per_second)"' "$out/generate-8b-$batch.json"
+  done
+  rm -rf "$shape"
+  tail -20 "$out/model.log"
+}
+
 run_sanitize() {
   local sanitizer
   sanitizer=$(command -v compute-sanitizer || ls /usr/local/cuda*/bin/compute-sanitizer 2>/dev/null | head -1)
@@ -103,6 +158,7 @@ for stage in "${stages[@]}"; do
     tests) run_tests ;;
     check) run_check ;;
     bench) run_bench ;;
+    model) run_model ;;
     linear) run_linear ;;
     sanitize) run_sanitize ;;
     *)

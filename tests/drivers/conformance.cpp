@@ -1,4 +1,5 @@
 // Every table row x case row x instance against the reference.
+#include "device.hpp"
 #include "driver.hpp"
 
 namespace spf::drivers {
@@ -10,6 +11,7 @@ void conformance(const Session& session, const Op& op, Findings& findings) {
   findings.expect(!cases.empty(), "no case row names " + op.name);
   check::ConformanceOptions options;
   options.reference = true;
+  options.quick = quick();
   options.stop_at_failure = findings.one_is_enough;
   const check::Report report = check::run_conformance(session, cases, options);
   findings.checks += report.passed();

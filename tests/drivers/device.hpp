@@ -1,4 +1,4 @@
-// The device that this run of the tests is about: --device.
+// What this run of the tests is about: --device, --quick.
 #pragma once
 
 #include "check/memory.hpp"
@@ -6,5 +6,7 @@
 namespace spf::drivers {
 
 check::Memory& device();
+// A few small cases of each instance, for a device that is not fast.
+bool quick();
 
 } // namespace spf::drivers

@@ -1,5 +1,5 @@
-// test_drivers [--device=cpu|cuda:N] [gtest flags]: one test per driver and op, named Driver/op. Exits with 77 where
-// there is no such device, which CTest reports as skipped.
+// test_drivers [--device=cpu|cuda:N] [--quick] [gtest flags]: one test per driver and op, named Driver/op. Exits with
+// 77 where there is no such device, which CTest reports as skipped.
 #include <csignal>
 #include <cstdio>
 #include <cstdlib>
@@ -16,6 +16,7 @@ namespace spf::drivers {
 namespace {
 
 std::unique_ptr<check::Memory> opened;
+bool is_quick = false;
 constexpr int kSkipped = 77;
 
 class DriverTest : public testing::Test {
@@ -55,8 +56,10 @@ void on_fault(int) {
 } // namespace
 
 check::Memory& device() { return *opened; }
+bool quick() { return is_quick; }
 
-int run(const std::string& name) {
+int run(const std::string& name, bool only_quick) {
+  is_quick = only_quick;
   try {
     opened = check::open_device(name);
   } catch (const check::NoDevice& e) {
@@ -76,7 +79,10 @@ int run(const std::string& name) {
 int main(int argc, char** argv) {
   testing::InitGoogleTest(&argc, argv);
   std::string name = "cpu";
-  for (int i = 1; i < argc; ++i)
+  bool quick = false;
+  for (int i = 1; i < argc; ++i) {
     if (std::strncmp(argv[i], "--device=", 9) == 0) name = argv[i] + 9;
-  return spf::drivers::run(name);
+    quick = quick || std::strcmp(argv[i], "--quick") == 0;
+  }
+  return spf::drivers::run(name, quick);
 }

@@ -275,6 +275,31 @@ TEST(Clusters, BlocksReadEachOther) {
   EXPECT_TEXT(run({.blocks = 12, .threads = 64, .cluster = 4}, gather_ranks, out.data(), false), "which has ended");
 }
 
+// Block 1 stores into block 0 and ends; block 0 waits for it.
+__global__ void store_and_end(float* out) {
+  __shared__ __align__(16) float place[2];
+  __shared__ Barrier barrier;
+  if (threadIdx.x == 0) {
+    barrier.init(1);
+    if (cluster_rank() == 0) barrier.arrive_expect(8);
+  }
+  cluster_arrive();
+  cluster_wait();
+  if (cluster_rank() == 1) {
+    if (threadIdx.x == 0) store_remote(place, barrier, 0, make_float2(3, 4));
+    return;
+  }
+  barrier.wait(0);
+  out[threadIdx.x] = place[threadIdx.x % 2];
+}
+
+TEST(Clusters, AStoreOutlivesItsBlock) {
+  DeviceArray<float> out(32);
+  EXPECT_EQ(run({.blocks = 2, .cluster = 2}, store_and_end, out.data()), "");
+  EXPECT_EQ(out.read()[0], 3);
+  EXPECT_EQ(out.read()[1], 4);
+}
+
 __global__ void one_waits() {
   if (cluster_rank() == 1) {
     cluster_arrive();

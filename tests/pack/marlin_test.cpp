@@ -4,6 +4,7 @@
 
 #include <gtest/gtest.h>
 
+#include "spearfish/spearfish.hpp"
 #include "support/safetensors.hpp"
 #include "support/weights.hpp"
 
@@ -34,6 +35,59 @@ TEST(Marlin, RepackGptq) {
     broken[5] = kK;
     EXPECT_EQ(marlin::gptq_repack(qweight.data(), broken.data(), kK, kN, bits, false, out.data()), SPF_CORRUPT_DATA);
   }
+}
+
+// The C functions are the same ones behind checks of their arguments.
+TEST(Marlin, PublicFunctionsWriteVllmBytes) {
+  const auto gptq = golden_i32("gptq4.qweight"), awq = golden_i32("awq8.qweight");
+  EXPECT_EQ(spearfish::gptq_marlin_repack(gptq.data(), kK, kN, 4), golden_i32("gptq4.marlin"));
+  EXPECT_EQ(spearfish::gptq_marlin_repack(gptq.data(), kK, kN, 4, golden_i32("gptq4.perm").data()),
+            golden_i32("gptq4.marlin_perm"));
+  EXPECT_EQ(spearfish::awq_marlin_repack(awq.data(), kK, kN, 8, true), golden_i32("awq8.marlin_a8bit"));
+  EXPECT_THROW(spearfish::gptq_marlin_repack(gptq.data(), 24, 64, 4), spearfish::Error);
+
+  const auto codes = golden_i32("zp4.codes"), packed = golden_i32("zp4.awq"), want = golden_i32("zp4.marlin");
+  std::vector<int32_t> words(want.size());
+  ASSERT_EQ(spf_marlin_zero_points(codes.data(), kGroups, kN, 4, 0, words.data()), SPF_OK);
+  EXPECT_EQ(words, want);
+  std::fill(words.begin(), words.end(), 0);
+  ASSERT_EQ(spf_awq_marlin_zero_points(packed.data(), kGroups, kN, 4, 0, words.data()), SPF_OK);
+  EXPECT_EQ(words, want);
+
+  auto in_place = golden_i32("int4_fp8_preprocess.in");
+  ASSERT_EQ(spf_marlin_int4_fp8_preprocess(in_place.data(), 16, 128, nullptr, 0, in_place.data()), SPF_OK);
+  EXPECT_EQ(in_place, golden_i32("int4_fp8_preprocess.out"));
+
+  const auto scales = goldens()["scales.grouped"].bytes, bias = goldens()["bias"].bytes;
+  std::vector<uint8_t> bytes(scales.size());
+  ASSERT_EQ(spf_marlin_permute_scales(scales.data(), 2, kN, 2, 1, bytes.data()), SPF_OK);
+  EXPECT_EQ(bytes, goldens()["scales.grouped_marlin"].bytes);
+  bytes.resize(bias.size());
+  ASSERT_EQ(spf_marlin_permute_bias(bias.data(), kN, 2, bytes.data()), SPF_OK);
+  EXPECT_EQ(bytes, goldens()["bias.marlin"].bytes);
+  const auto halves = goldens()["scales.grouped"].as<uint16_t>();
+  std::vector<int16_t> steps(halves.size());
+  float factor = 0;
+  ASSERT_EQ(spf_marlin_int8_scales(halves.data(), static_cast<int64_t>(halves.size()), steps.data(), &factor), SPF_OK);
+  EXPECT_EQ(steps, goldens()["scales.int8act"].as<int16_t>());
+  EXPECT_EQ(factor, goldens()["scales.int8act_factor"].as<float>()[0]);
+  const auto blocks = goldens()["nvfp4.weight_scales"].as<uint16_t>();
+  bytes.resize(blocks.size());
+  ASSERT_EQ(spf_marlin_nvfp4_scales(blocks.data(), 8, kN, bytes.data()), SPF_OK);
+  EXPECT_EQ(bytes, goldens()["nvfp4.marlin_scales_bytes"].bytes);
+}
+
+TEST(Marlin, PublicFunctionsRefuseByName) {
+  int32_t word = 0;
+  EXPECT_EQ(spf_gptq_marlin_repack(nullptr, nullptr, 16, 64, 4, 0, &word), SPF_INVALID_ARGUMENT);
+  EXPECT_EQ(spf_gptq_marlin_repack(&word, nullptr, 16, 64, 4, 2, &word), SPF_INVALID_ARGUMENT);
+  EXPECT_EQ(spf_awq_marlin_repack(&word, 16, 64, 3, 0, &word), SPF_INVALID_ARGUMENT);
+  EXPECT_EQ(spf_awq_marlin_repack(&word, 16, 96, 4, 0, &word), SPF_INVALID_SHAPE);
+  EXPECT_EQ(spf_marlin_permute_scales(&word, 1, 64, 3, 1, &word), SPF_INVALID_ARGUMENT);
+  EXPECT_EQ(spf_marlin_permute_scales(&word, -1, 64, 4, 1, &word), SPF_INVALID_SHAPE);
+  EXPECT_EQ(spf_marlin_int4_fp8_preprocess(&word, -1, 1, nullptr, 0, &word), SPF_INVALID_SHAPE);
+  EXPECT_EQ(spf_marlin_int8_scales(nullptr, 1, nullptr, nullptr), SPF_INVALID_ARGUMENT);
+  EXPECT_EQ(spf_marlin_mxfp4_scales(nullptr, 1, 64, 0, nullptr), SPF_INVALID_ARGUMENT);
 }
 
 TEST(Marlin, RepackAwq) {

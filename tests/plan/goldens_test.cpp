@@ -107,6 +107,10 @@ std::vector<Problem> problems() {
     for (int64_t m : {1, 8, 512})
       out.push_back({"linear " + std::string(format) + " bf16 M=" + std::to_string(m) + " N=4096 K=14336",
                      plan_linear_problem, "linear", format, "bf16", m, 4096, 14336, false});
+  for (const char* format : {"f16", "int4-g128", "int4-g128-asym", "int8-g128", "fp8-channel", "nvfp4"})
+    for (int64_t m : {1, 16, 64, 2048})
+      out.push_back({"linear " + std::string(format) + " f16 M=" + std::to_string(m) + " N=28672 K=4096",
+                     plan_linear_problem, "linear", format, "f16", m, 28672, 4096, false});
   for (const char* format : {"int4-g128", "q4_0", "q8_0"})
     for (int64_t m : {1, 512})
       out.push_back({"linear " + std::string(format) + " bf16 M=" + std::to_string(m) +

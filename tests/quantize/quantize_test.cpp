@@ -291,7 +291,12 @@ TEST(Quantize, QuotientsByWayOfTheReciprocalAreTheRoundedOnes) {
   EXPECT_EQ(least(-kInf), -kInf);
   EXPECT_TRUE(std::isnan(least(kNan)));
   EXPECT_GT(least(3e38f), 448.0f);
-  EXPECT_EQ(least(0.0f), 0.0f);
+  for (float tiny : {0.0f, 1e-45f, 1e-40f, 1e-37f}) {
+    EXPECT_EQ(least(tiny), tiny / (1.0f / (448.0f * 512.0f)));
+    EXPECT_FALSE(std::signbit(least(tiny)));
+    EXPECT_TRUE(std::signbit(least(-tiny)));
+    EXPECT_TRUE(std::signbit(spf::quantize::Division(1e35f)(-tiny)));
+  }
 }
 
 } // namespace

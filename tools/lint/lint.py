@@ -199,6 +199,19 @@ class Linter:
                     if pattern.search(line):
                         self.report(name, number, "library", f"'{line.strip()[:60]}': {why}")
 
+    def check_device(self):
+        """Kernels have no assembly of their own and declare dynamic shared memory so that the emulated device has it too."""
+        for name in self.code_files():
+            if not name.startswith("kernels/") or name.startswith(("kernels/common/",)) or not name.endswith((".cuh", ".cu")):
+                continue
+            for number, line in enumerate(strip_comments(self.text(name)).splitlines(), 1):
+                if re.search(r"\b(asm|__asm__)\b", line):
+                    self.report(name, number, "device", "assembly stands in the small types of kernels/common, with its meaning under SPF_EMULATED")
+                if re.search(r"\bextern\s+__shared__", line):
+                    self.report(name, number, "device", "dynamic shared memory is declared with SPF_DYNAMIC_SHARED(type, name, alignment)")
+                if re.search(r"\b__shared__\s+alignas\b", line):
+                    self.report(name, number, "device", "alignas goes before __shared__, or __align__ behind it")
+
     def check_words(self):
         """No machine paths, registry hosts, keys, conflict markers, and nothing that says it is unfinished."""
         for name in self.files:

@@ -83,6 +83,14 @@ class LintTest(unittest.TestCase):
         self.assertEqual(code, 0, out)
         self.assertEqual(self.lint({"cli/a.cpp": 'printf("x");\n'}, "library")[0], 0)
 
+    def test_what_the_emulated_device_needs(self):
+        self.finds("device", "kernels/norm/sm80_x.cuh", 'asm volatile("nop;");\n', "kernels/common")
+        self.finds("device", "kernels/norm/sm80_x.cuh", "extern __shared__ int x[];\n", "SPF_DYNAMIC_SHARED")
+        self.finds("device", "kernels/norm/sm80_x.cuh", "__shared__ alignas(16) int x[4];\n", "__align__")
+        for name, text in (("kernels/common/cuda/x.cuh", 'asm("nop;");\n'),
+                           ("kernels/norm/sm80_x.cuh", '// asm("x")\n__shared__ __align__(16) int x[4];\n')):
+            self.assertEqual(self.lint({name: text}, "device")[0], 0, name)
+
     def test_words(self):
         self.finds("words", "docs/a.md", "see /home/someone/x\n", "a path of one machine")
         self.finds("words", "docs/a.md", "from pypi.org\n", "package registry")

@@ -34,9 +34,10 @@ inline void wait_for_copies(int pending) { current->copies.wait(pending); }
 inline void copy_bulk(uint32_t to, const void* from, uint32_t bytes, uint32_t barrier) {
   if (bytes % 16 != 0 || to % 16 != 0 || reinterpret_cast<uintptr_t>(from) % 16 != 0)
     fault("cp.async.bulk of " + std::to_string(bytes) + " bytes: size and addresses are multiples of 16");
-  copy_engine([=] {
-    std::memcpy(shared_memory(to, bytes, 16), from, bytes);
-    mbarrier_complete(barrier, bytes);
+  const uint32_t place = absolute_address(to), counted = absolute_address(barrier);
+  copy_engine(place, [=] {
+    std::memcpy(shared_memory(place, bytes, 16), from, bytes);
+    mbarrier_complete(counted, bytes);
   });
 }
 inline void store_bulk(void* to, uint32_t from, uint32_t bytes) {
@@ -52,7 +53,7 @@ inline void store_async(uint32_t to, uint32_t barrier, const void* value, uint32
   unsigned char copy[16];
   std::memcpy(copy, value, bytes);
   const auto held = std::to_array(copy);
-  copy_engine([=] {
+  copy_engine(to, [=] {
     std::memcpy(shared_memory(to, bytes, bytes), held.data(), bytes);
     mbarrier_complete(barrier, bytes);
   });

@@ -9,7 +9,8 @@ namespace spf::cuda {
 
 using quantize::Division;
 
-// The largest |element| of a chunk; passes over NaNs. Pairs of 16 bits: a quarter of the instructions of f32 values.
+// The largest |element| of a chunk; passes over NaNs, and is NaN where there is nothing else. Pairs of 16 bits: a
+// quarter of the instructions of f32 values.
 template <spf_scalar_type T>
 __device__ __forceinline__ float amax_of(const uint4& chunk) {
   if constexpr (T == SPF_F32) {

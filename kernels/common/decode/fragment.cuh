@@ -25,7 +25,8 @@
 
 namespace spf::cuda {
 
-// Arithmetic on two values in a word.
+// Arithmetic on two values in a word, one rounding each. Before 9.0 bf16 has nothing but the fused multiply-add, which
+// gives the same bits.
 #ifdef SPF_EMULATED
 template <spf_scalar_type T>
 struct Pair {
@@ -43,28 +44,52 @@ struct Pair {
 template <spf_scalar_type T>
 struct Pair;
 
-#define SPF_PAIR(T, suffix)                                                                       \
-  template <>                                                                                     \
-  struct Pair<T> {                                                                                \
-    static __device__ __forceinline__ uint32_t subtract(uint32_t a, uint32_t b) {                 \
-      uint32_t r;                                                                                 \
-      asm("sub.rn." suffix " %0, %1, %2;" : "=r"(r) : "r"(a), "r"(b));                            \
-      return r;                                                                                   \
-    }                                                                                             \
-    static __device__ __forceinline__ uint32_t multiply(uint32_t a, uint32_t b) {                 \
-      uint32_t r;                                                                                 \
-      asm("mul.rn." suffix " %0, %1, %2;" : "=r"(r) : "r"(a), "r"(b));                            \
-      return r;                                                                                   \
-    }                                                                                             \
-    static __device__ __forceinline__ uint32_t multiply_add(uint32_t a, uint32_t b, uint32_t c) { \
-      uint32_t r;                                                                                 \
-      asm("fma.rn." suffix " %0, %1, %2, %3;" : "=r"(r) : "r"(a), "r"(b), "r"(c));                \
-      return r;                                                                                   \
-    }                                                                                             \
+template <>
+struct Pair<SPF_F16> {
+  static __device__ __forceinline__ uint32_t subtract(uint32_t a, uint32_t b) {
+    uint32_t r;
+    asm("sub.rn.f16x2 %0, %1, %2;" : "=r"(r) : "r"(a), "r"(b));
+    return r;
   }
-SPF_PAIR(SPF_F16, "f16x2");
-SPF_PAIR(SPF_BF16, "bf16x2");
-#undef SPF_PAIR
+  static __device__ __forceinline__ uint32_t multiply(uint32_t a, uint32_t b) {
+    uint32_t r;
+    asm("mul.rn.f16x2 %0, %1, %2;" : "=r"(r) : "r"(a), "r"(b));
+    return r;
+  }
+  static __device__ __forceinline__ uint32_t multiply_add(uint32_t a, uint32_t b, uint32_t c) {
+    uint32_t r;
+    asm("fma.rn.f16x2 %0, %1, %2, %3;" : "=r"(r) : "r"(a), "r"(b), "r"(c));
+    return r;
+  }
+};
+
+template <>
+struct Pair<SPF_BF16> {
+  static __device__ __forceinline__ uint32_t multiply_add(uint32_t a, uint32_t b, uint32_t c) {
+    uint32_t r;
+    asm("fma.rn.bf16x2 %0, %1, %2, %3;" : "=r"(r) : "r"(a), "r"(b), "r"(c));
+    return r;
+  }
+#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ < 900
+  static __device__ __forceinline__ uint32_t subtract(uint32_t a, uint32_t b) {
+    return multiply_add(b, 0xbf80bf80u, a); // a - 1 * b
+  }
+  static __device__ __forceinline__ uint32_t multiply(uint32_t a, uint32_t b) {
+    return multiply_add(a, b, 0x80008000u); // -0 leaves the sign of a zero
+  }
+#else
+  static __device__ __forceinline__ uint32_t subtract(uint32_t a, uint32_t b) {
+    uint32_t r;
+    asm("sub.rn.bf16x2 %0, %1, %2;" : "=r"(r) : "r"(a), "r"(b));
+    return r;
+  }
+  static __device__ __forceinline__ uint32_t multiply(uint32_t a, uint32_t b) {
+    uint32_t r;
+    asm("mul.rn.bf16x2 %0, %1, %2;" : "=r"(r) : "r"(a), "r"(b));
+    return r;
+  }
+#endif
+};
 #endif
 
 __device__ __forceinline__ uint32_t low_twice(uint32_t pair) { return __byte_perm(pair, pair, 0x1010); }
@@ -100,14 +125,14 @@ struct RowFacts {
   uint32_t zero;
 };
 
-// kGrouped: multiply by scales; else the scale is 1. u4 has zero points. kNvfp4: e2m1 with NVFP4's scale bytes,
+// kGrouped: multiply by scales; else the scale is 1. u4 and u8 have zero points. kNvfp4: e2m1 with NVFP4's scale bytes,
 // not e8m0.
 template <spf_scalar_type T, spf_scalar_type kWeight, bool kGrouped, bool kNvfp4>
 struct WeightFragment {
   using P = Pair<T>;
   static constexpr bool kBf16 = T == SPF_BF16, kInteger = kWeight != SPF_E4M3 && kWeight != SPF_E2M1;
   static constexpr bool kFourBits = kWeight == SPF_U4B8 || kWeight == SPF_U4 || kWeight == SPF_E2M1;
-  static constexpr bool kZeros = kWeight == SPF_U4;
+  static constexpr bool kZeros = kWeight == SPF_U4 || kWeight == SPF_U8;
   static constexpr int kWords = kFourBits ? 1 : 2;
   // Bytes of a stored group scale.
   static constexpr int kScaleBytes = kWeight == SPF_E2M1 ? 1 : kWeight == SPF_E4M3 ? 4 : 2;

@@ -1,5 +1,5 @@
-// mma.sync m16n8k16 with f32 accumulators (8.0 and later), and the load of its B operand. PTX ISA, "Matrix fragments
-// for mma.m16n8k16": lane L holds, with g = L / 4 and t = 2 (L % 4),
+// mma.sync m16n8k16 with f32 accumulators (8.0 and later; on 7.5, f16 only, two m16n8k8 of half the k), and the load of
+// its operands. PTX ISA, "Matrix fragments for mma.m16n8k16": lane L holds, with g = L / 4 and t = 2 (L % 4),
 //   A 16x16   a0 = (g, t..t+1)  a1 = (g+8, t..)  a2 = (g, t+8..)  a3 = (g+8, t+8..)
 //   B 16x8    b0 = (t..t+1, g)  b1 = (t+8.., g)
 //   D 16x8    d0, d1 = (g, t..t+1)  d2, d3 = (g+8, t..)
@@ -20,6 +20,12 @@ __device__ __forceinline__ void mma_m16n8k16(float (&d)[4], uint32_t a0, uint32_
   static_assert(T == SPF_F16 || T == SPF_BF16);
 #ifdef SPF_EMULATED
   emulated::mma<emulated::kPackedOf<T>, emulated::kPackedOf<T>>(d, {a0, a1, a2, a3}, {b0, b1});
+#elif defined(__CUDA_ARCH__) && __CUDA_ARCH__ < 800
+  static_assert(T == SPF_F16, "7.5 multiplies no bf16");
+  asm("mma.sync.aligned.m16n8k8.row.col.f32.f16.f16.f32 {%0, %1, %2, %3}, {%4, %5}, {%8}, {%0, %1, %2, %3};\n"
+      "mma.sync.aligned.m16n8k8.row.col.f32.f16.f16.f32 {%0, %1, %2, %3}, {%6, %7}, {%9}, {%0, %1, %2, %3};"
+      : "+f"(d[0]), "+f"(d[1]), "+f"(d[2]), "+f"(d[3])
+      : "r"(a0), "r"(a1), "r"(a2), "r"(a3), "r"(b0), "r"(b1));
 #else
   if constexpr (T == SPF_F16)
     asm("mma.sync.aligned.m16n8k16.row.col.f32.f16.f16.f32 {%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, %9}, {%0, %1, %2, "
