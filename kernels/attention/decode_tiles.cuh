@@ -103,15 +103,23 @@ struct Feed {
   int32_t source = 32;  // lane that knows its block; 32: nobody yet
   TableEntries entries; // of 32 tiles
   int32_t block[2];     // of the current tile
-  const char* start[2]; // keys and values of the segment's head in block 0, this lane's row and chunk
-  int64_t pitch[2];     // bytes from a key to the next
+  // Of keys and of values. Strides are counted in pieces of 16 bytes where a product of two 32-bit numbers will do.
+  const char* start[2];   // the segment's head in block 0, this lane's row and chunk
+  int64_t step[2];        // bytes from a request's rows to the next request's
+  uint32_t block_step[2]; // pieces from a block to the next
+  uint32_t token_step[2]; // pieces from a token to the next
 
   // ahead: entries of the first 32 tiles, if they are known already.
-  __device__ __forceinline__ Feed(const DecodeArgs& d, const Walk& w, int32_t first_tile, int32_t step,
+  __device__ __forceinline__ Feed(const DecodeArgs& d, const Walk& w, int32_t first_tile, int32_t tile_stride,
                                   const TableEntries& ahead)
-      : args(d), walk(w), first(first_tile), stride(step) {
-    pitch[0] = args.a.key_stride.token * kBytes;
-    pitch[1] = args.a.value_stride.token * kBytes;
+      : args(d), walk(w), first(first_tile), stride(tile_stride) {
+#pragma unroll
+    for (int which = 0; which < 2; ++which) {
+      const RowStride& s = which == 0 ? args.a.key_stride : args.a.value_stride;
+      step[which] = s.token * kBytes * kRows;
+      block_step[which] = static_cast<uint32_t>(s.block * kBytes / 16);
+      token_step[which] = static_cast<uint32_t>(s.token * kBytes / 16);
+    }
     enter();
     if (ahead.known) {
       entries = ahead;
@@ -124,9 +132,10 @@ struct Feed {
     tile = walk.now.begin + first;
     source = 32;
     const int64_t head = walk.now.unit / args.head_tiles;
-    start[0] = static_cast<const char*>(args.a.key) + head * args.a.key_stride.head * kBytes + row * pitch[0] + byte;
-    start[1] =
-        static_cast<const char*>(args.a.value) + head * args.a.value_stride.head * kBytes + row * pitch[1] + byte;
+    start[0] = static_cast<const char*>(args.a.key) +
+               (head * args.a.key_stride.head + row * args.a.key_stride.token) * kBytes + byte;
+    start[1] = static_cast<const char*>(args.a.value) +
+               (head * args.a.value_stride.head + row * args.a.value_stride.token) * kBytes + byte;
   }
   // Moves on to a segment that has a tile for this warp.
   __device__ __forceinline__ void settle() {
@@ -152,27 +161,41 @@ struct Feed {
       block[0] = __shfl_sync(0xffffffffu, entries.block[0], source);
       block[1] = args.block_shift == 3 ? __shfl_sync(0xffffffffu, entries.block[1], source) : block[0];
     }
-    const RowStride& stride = kWhich == 0 ? args.a.key_stride : args.a.value_stride;
     const int32_t position = tile * kKeys, in_block = position & ((1 << args.block_shift) - 1);
-    const char* from[2];
-    from[0] = start[kWhich] + block[0] * (stride.block * kBytes) + in_block * pitch[kWhich];
-    from[1] = args.block_shift == 3 ? start[kWhich] + block[1] * (stride.block * kBytes) : from[0] + 8 * pitch[kWhich];
-    if constexpr (kRows == 16) from[0] = row < 8 ? from[0] : from[1] - 8 * pitch[kWhich];
+    const auto pieces = [](uint32_t count, uint32_t each) { return static_cast<uint64_t>(count) * each * 16; };
+    const char* const low = start[kWhich] + pieces(static_cast<uint32_t>(block[0]), block_step[kWhich]) +
+                            pieces(static_cast<uint32_t>(in_block), token_step[kWhich]);
+    const char* const high = args.block_shift == 3
+                                 ? start[kWhich] + pieces(static_cast<uint32_t>(block[1]), block_step[kWhich])
+                                 : low + pieces(8, token_step[kWhich]);
     to += static_cast<uint32_t>(row * kPitch + byte);
+    if (position >= walk.now.first && position + kKeys <= walk.now.length)
+      request<kWhich>(to, low, high, [](int) { return true; });
+    else
+      request<kWhich>(to, low, high, [&](int i) {
+        const int32_t key = position + row + i * kRows;
+        return key >= walk.now.first && key < walk.now.length;
+      });
+  }
+
+ private:
+  // Rows 0 to 7 of the tile from `low` on, the others from `high` on, those that seen(request) says; others are zeros.
+  template <int kWhich, class Seen>
+  __device__ __forceinline__ void request(uint32_t to, const char* low, const char* high, Seen&& seen) const {
     const int32_t rest = static_cast<int32_t>(args.a.dims) * kBytes - byte;
-    const bool edge = position < walk.now.first || position + kKeys > walk.now.length;
+    const char* at = low;
+    if constexpr (kRows == 16) at = row < 8 ? low : high - step[kWhich] / 2;
 #pragma unroll
     for (int i = 0; i < kKeys / kRows; ++i) {
-      const char* const at =
-          (i * kRows < 8 ? from[0] + i * kRows * pitch[kWhich] : from[1] + (i * kRows - 8) * pitch[kWhich]);
-      const int32_t key = position + row + i * kRows;
-      const bool seen = !edge || (key >= walk.now.first && key < walk.now.length);
+      if (i * kRows == 8) at = high;
 #pragma unroll
       for (int j = 0; j < kChunks / kWide; ++j) {
-        const int left = rest - j * kWide * 16, bytes = left < 0 ? 0 : left < 16 ? left : 16;
+        int bytes = rest > j * kWide * 16 ? 16 : 0;
+        if constexpr (kBytes == 1) bytes = bytes == 16 && rest - j * kWide * 16 == 8 ? 8 : bytes;
         cuda::copy_async_part(to + static_cast<uint32_t>(i * kRows * kPitch + j * kWide * 16), at + j * kWide * 16,
-                              seen ? bytes : 0);
+                              seen(i) ? bytes : 0);
       }
+      at += step[kWhich];
     }
   }
 };

@@ -74,50 +74,102 @@ __device__ __forceinline__ int64_t quotient(int64_t a, int64_t b) {
   return a / b;
 }
 
-// Finds where a block's share begins. False if it is empty.
-__device__ __forceinline__ bool find_share(const SplitArgs& args, ShareStart& shared, Share* share,
-                                           int64_t* per_block) {
-  const auto tiles_of = [&](int64_t sequence) -> int64_t {
-    if (sequence >= args.a.sequences) return 0;
-    int32_t first, length;
-    args.span(static_cast<int32_t>(sequence), &first, &length);
-    return Share::tiles(first, length);
-  };
-  const int threads = static_cast<int>(blockDim.x);
-  // One sequence a thread; of more, the total comes first.
-  const bool once = args.a.sequences <= threads;
-  int64_t total = 0, chunk_total;
-  for (int64_t base = 0; !once && base < args.a.sequences; base += threads) {
-    block_scan(tiles_of(base + threadIdx.x), &chunk_total, shared.warp_sums);
-    total += chunk_total;
+// Tiles of one unit of a sequence, 0 past the last one.
+__device__ __forceinline__ int64_t tiles_of(const DecodeArgs& args, int64_t sequence) {
+  if (sequence >= args.a.sequences) return 0;
+  int32_t first, length;
+  args.span(static_cast<int32_t>(sequence), &first, &length);
+  return Share::tiles(first, length);
+}
+
+// The place of a block's share among the tiles of all items.
+struct Place {
+  int64_t per_block, begin, all;
+
+  __device__ __forceinline__ Place(const DecodeArgs& args, int64_t tiles) : all(tiles * args.units) {
+    // A share keeps every warp busy, so that short contexts need no second kernel's work.
+    const int64_t even = quotient(all + gridDim.x - 1, gridDim.x), least = blockDim.x / 32;
+    per_block = even < least ? least : even;
+    begin = per_block * blockIdx.x;
   }
-  int64_t before = 0, begin = 0, all = 0;
-  for (int64_t base = 0; base < args.a.sequences; base += threads) {
-    const int64_t tiles = tiles_of(base + threadIdx.x);
-    const int64_t at = before + block_scan(tiles, &chunk_total, shared.warp_sums);
-    if (once) total = chunk_total;
-    if (base == 0) {
-      all = total * args.units;
-      // A share keeps every warp busy, so that short contexts need no second kernel's work.
-      const int64_t even = quotient(all + gridDim.x - 1, gridDim.x), least = threads / 32;
-      *per_block = even < least ? least : even;
-      begin = *per_block * blockIdx.x;
-      if (begin >= all) return false;
+  __device__ __forceinline__ bool empty() const { return begin >= all; }
+  __device__ __forceinline__ bool is_in(const DecodeArgs& args, int64_t before, int64_t tiles) const {
+    return before * args.units <= begin && begin < (before + tiles) * args.units;
+  }
+};
+
+// Finds the sequence in which a share begins and the tiles of one unit before it. Each warp finds the same, without a
+// barrier, among up to 128 sequences.
+__device__ __forceinline__ Place find_in_few(const DecodeArgs& args, int32_t* sequence, int64_t* before) {
+  constexpr int kEach = 4;
+  const int lane = static_cast<int>(threadIdx.x) % 32;
+  int64_t tiles[kEach], own = 0;
+#pragma unroll
+  for (int i = 0; i < kEach; ++i) own += tiles[i] = tiles_of(args, lane * kEach + i);
+  int64_t inclusive = own;
+#pragma unroll
+  for (int step = 1; step < 32; step *= 2) {
+    const int64_t other = __shfl_up_sync(0xffffffffu, inclusive, step);
+    if (lane >= step) inclusive += other;
+  }
+  const Place place(args, __shfl_sync(0xffffffffu, inclusive, 31));
+  int64_t at = inclusive - own, found = -1;
+  int32_t which = 0;
+#pragma unroll
+  for (int i = 0; i < kEach; ++i) {
+    if (place.is_in(args, at, tiles[i])) {
+      found = at;
+      which = lane * kEach + i;
     }
-    if (at * args.units <= begin && begin < (at + tiles) * args.units) {
+    at += tiles[i];
+  }
+  const unsigned finders = __ballot_sync(0xffffffffu, found >= 0);
+  const int finder = finders != 0 ? __ffs(static_cast<int>(finders)) - 1 : 0;
+  *sequence = __shfl_sync(0xffffffffu, which, finder);
+  *before = __shfl_sync(0xffffffffu, found, finder);
+  return place;
+}
+
+// The same among any number, by the whole block.
+__device__ __forceinline__ Place find_in_many(const DecodeArgs& args, ShareStart& shared, int32_t* sequence,
+                                              int64_t* before) {
+  const int threads = static_cast<int>(blockDim.x);
+  int64_t total = 0, chunk;
+  for (int64_t base = 0; base < args.a.sequences; base += threads) {
+    block_scan(tiles_of(args, base + threadIdx.x), &chunk, shared.warp_sums);
+    total += chunk;
+  }
+  const Place place(args, total);
+  if (place.empty()) return place; // all threads
+  int64_t so_far = 0;
+  for (int64_t base = 0; base < args.a.sequences; base += threads) {
+    const int64_t tiles = tiles_of(args, base + threadIdx.x);
+    const int64_t at = so_far + block_scan(tiles, &chunk, shared.warp_sums);
+    if (place.is_in(args, at, tiles)) {
       shared.sequence = static_cast<int32_t>(base + threadIdx.x);
       shared.before = at;
     }
-    before += chunk_total;
+    so_far += chunk;
   }
-  if (all == 0) return false;
   __syncthreads();
-  share->now.sequence = shared.sequence;
-  args.span(shared.sequence, &share->now.first, &share->now.length);
-  const int64_t rest = begin - shared.before * args.units;
+  *sequence = shared.sequence;
+  *before = shared.before;
+  return place;
+}
+
+// Finds where a block's share begins. False if it is empty.
+__device__ __forceinline__ bool find_share(const SplitArgs& args, ShareStart& shared, Share* share,
+                                           int64_t* per_block) {
+  int64_t before;
+  const Place place = args.a.sequences <= 128 ? find_in_few(args, &share->now.sequence, &before)
+                                              : find_in_many(args, shared, &share->now.sequence, &before);
+  *per_block = place.per_block;
+  if (place.empty()) return false;
+  args.span(share->now.sequence, &share->now.first, &share->now.length);
+  const int64_t rest = place.begin - before * args.units;
   const int32_t tiles = Share::tiles(share->now.first, share->now.length);
   share->now.unit = static_cast<int32_t>(quotient(rest, tiles));
-  share->left = all - begin < *per_block ? all - begin : *per_block;
+  share->left = place.all - place.begin < place.per_block ? place.all - place.begin : place.per_block;
   share->enter(share->now.first / SplitGeometry::kKeys + static_cast<int32_t>(rest - int64_t{share->now.unit} * tiles));
   return true;
 }
@@ -147,75 +199,58 @@ struct SplitSums {
   float* const sums;    // [warps][kHeads][kSlicePitch]
   float* const largest; // [warps][kHeads]
   float* const weights; // [warps][kHeads]
-  float* const totals;  // [2][kHeads]: of the block, largest and weight
 
   __device__ __forceinline__ SplitSums(const SplitArgs& a, Kernel& k, float* shared)
       : args(a),
         kernel(k),
         sums(shared),
         largest(shared + warps * kHeads * kSlicePitch),
-        weights(largest + warps * kHeads),
-        totals(weights + warps * kHeads) {}
+        weights(largest + warps * kHeads) {}
 
-  // Writes an output, or a part of one to the workspace.
+  // Writes an output, or a part of one to the workspace. Two elements of a head a thread.
   __device__ __forceinline__ void finish(const Segment& s, bool whole, int end) {
-    kernel.store_weights(largest + warp * kHeads, weights + warp * kHeads);
-    __syncthreads();
-    const int own = static_cast<int>(threadIdx.x);
-    if (own < kHeads) {
-      totals[own] = block_largest(own);
-      totals[kHeads + own] = block_weight(own);
-    }
-#pragma unroll
-    for (int n = 0; n < kTiles; ++n) {
-      float factor[2];
-#pragma unroll
-      for (int i = 0; i < 2; ++i) {
-        const float most = block_largest(8 * n + 2 * kernel.t + i);
-        factor[i] = kernel.top[n][i] == -INFINITY ? 0.0f : cuda::fast_exp2(kernel.top[n][i] - most);
-      }
-      kernel.mma.scale(n, factor);
-    }
+    constexpr int kWide = kDims < kSlice ? kDims : kSlice, kWarps = SplitGeometry::kMaxWarps;
     const PartOf part(args, static_cast<int>(blockIdx.x), end);
+    kernel.store_weights(largest + warp * kHeads, weights + warp * kHeads);
 #pragma unroll
-    for (int slice = 0; slice < kDims; slice += kSlice) {
+    for (int slice = 0; slice < kDims; slice += kWide) {
       kernel.mma.template store<kSlice>(sums + warp * kHeads * kSlicePitch, kSlicePitch, slice, kernel.g, kernel.t);
       __syncthreads();
-      constexpr int kWide = kDims < kSlice ? kDims : kSlice;
-      const int width = kDims - slice < kWide ? kDims - slice : kWide;
-      for (int index = static_cast<int>(threadIdx.x); index < kHeads * width; index += static_cast<int>(blockDim.x)) {
-        const int column = index / width, dim = index % width;
-        const int head = kernel.head_of(s, column);
+      for (int index = 2 * static_cast<int>(threadIdx.x); index < kHeads * kWide;
+           index += 2 * static_cast<int>(blockDim.x)) {
+        const int column = index / kWide, dim = slice + index % kWide, head = kernel.head_of(s, column);
         if (head < 0) continue;
-        float sum = 0;
-        for (int w = 0; w < warps; ++w) sum += sums[(w * kHeads + column) * kSlicePitch + dim];
-        if (whole)
-          write_output<T>(args.a, s.sequence, head, slice + dim, sum, totals[column], totals[kHeads + column]);
-        else
-          *part.sum(column, slice + dim) = sum;
+        // A block may have fewer warps; all loads leave at once.
+        float top[kWarps], most = -INFINITY, weight = 0;
+        float2 sum = {0, 0};
+#pragma unroll
+        for (int w = 0; w < kWarps; ++w) {
+          top[w] = w < warps ? largest[w * kHeads + column] : -INFINITY;
+          most = fmaxf(most, top[w]);
+        }
+#pragma unroll
+        for (int w = 0; w < kWarps; ++w) {
+          if (w >= warps) continue;
+          const float factor = top[w] == -INFINITY ? 0.0f : cuda::fast_exp2(top[w] - most);
+          const float2 own =
+              *reinterpret_cast<const float2*>(sums + (w * kHeads + column) * kSlicePitch + index % kWide);
+          sum.x += own.x * factor;
+          sum.y += own.y * factor;
+          weight += weights[w * kHeads + column] * factor;
+        }
+        if (whole) {
+          write_output<T>(args.a, s.sequence, head, dim, sum.x, most, weight);
+          write_output<T>(args.a, s.sequence, head, dim + 1, sum.y, most, weight);
+        } else {
+          *reinterpret_cast<float2*>(part.sum(column, dim)) = sum;
+          if (dim == 0) {
+            *part.largest(column) = most;
+            *part.weight(column) = weight;
+          }
+        }
       }
-      if (slice + kSlice < kDims) __syncthreads();
+      __syncthreads();
     }
-    if (!whole && own < kHeads) {
-      *part.largest(own) = totals[own];
-      *part.weight(own) = totals[kHeads + own];
-    }
-    __syncthreads();
-  }
-
-  __device__ __forceinline__ float block_largest(int column) const {
-    float most = -INFINITY;
-    for (int w = 0; w < warps; ++w) most = fmaxf(most, largest[w * kHeads + column]);
-    return most;
-  }
-  __device__ __forceinline__ float block_weight(int column) const {
-    const float most = block_largest(column);
-    float sum = 0;
-    for (int w = 0; w < warps; ++w) {
-      const float l = largest[w * kHeads + column];
-      if (l != -INFINITY) sum += weights[w * kHeads + column] * cuda::fast_exp2(l - most);
-    }
-    return sum;
   }
 };
 

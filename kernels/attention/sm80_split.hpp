@@ -52,7 +52,7 @@ constexpr SplitGeometry split_geometry(int dims, int element_bytes, int head_til
   if (facts.sm_count < 1 || warps < 1) return g;
   g.blocks = facts.sm_count;
   g.warps = static_cast<int>(warps < g.kMaxWarps ? warps : g.kMaxWarps);
-  g.shared_bytes = static_cast<size_t>(g.warps * of_warp + 2 * heads * 4);
+  g.shared_bytes = static_cast<size_t>(g.warps * of_warp);
   // A block leaves the sums of at most two items unfinished: the one it begins with and the one it ends with.
   g.workspace_bytes =
       static_cast<size_t>(g.blocks) * (16 + 2 * static_cast<size_t>(heads) * static_cast<size_t>(dims + 2) * 4);

@@ -110,14 +110,20 @@ struct ClusterSums {
     }
     arrived.wait(0);
     for (int i = own; i < outputs; i += kThreads) {
+      constexpr int kMost = ClusterGeometry::kMostRanks;
       const int at = rank * outputs + i, head = at / kDims;
+      float2 state[kMost];
       float most = -INFINITY, sum = 0, weight = 0;
-      for (int r = 0; r < args.ranks; ++r) most = fmaxf(most, exchange.states[r * kHeads + head].x);
-      for (int r = 0; r < args.ranks; ++r) {
-        const float2 state = exchange.states[r * kHeads + head];
-        const float factor = factor_of(state.x, most);
-        sum += exchange.sums[r * outputs + i] * factor;
-        weight += state.y * factor;
+#pragma unroll
+      for (int r = 0; r < kMost; ++r) {
+        state[r] = r < args.ranks ? exchange.states[r * kHeads + head] : make_float2(-INFINITY, 0.0f);
+        most = fmaxf(most, state[r].x);
+      }
+#pragma unroll
+      for (int r = 0; r < kMost; ++r) {
+        const float factor = factor_of(state[r].x, most);
+        sum += (r < args.ranks ? exchange.sums[r * outputs + i] : 0.0f) * factor;
+        weight += state[r].y * factor;
       }
       write_output<T>(args.a, s.sequence, kernel.head_of(s, head), at % kDims, sum, most, weight);
     }

@@ -6,7 +6,7 @@
 namespace spf::attention {
 
 struct ClusterGeometry {
-  static constexpr int kMostRanks = 16; // blocks of a cluster; over 8 only where the device allows it
+  static constexpr int kMostRanks = 8; // blocks of a cluster
 
   int64_t items = 0; // clusters: of up to 8 head_tiles query heads of a KV head of a sequence
   int ranks = 0;     // blocks of each; 0: does not fit
@@ -36,7 +36,8 @@ constexpr ClusterGeometry cluster_geometry(int64_t items, int dims, int element_
                                            split_slot_bytes(dims, element_bytes) +
                                        cluster_exchange_bytes(dims, head_tiles));
   if (items < 1 || g.shared_bytes + 1024 > static_cast<size_t>(facts.shared_memory_per_block)) return g;
-  for (g.ranks = ClusterGeometry::kMostRanks; g.ranks > 1 && items * g.ranks > facts.sm_count;) g.ranks /= 2;
+  // Clusters of 8 fit into 15 sixteenths of H200 at a time, and one that has to wait takes as long again.
+  for (g.ranks = ClusterGeometry::kMostRanks; g.ranks > 1 && items * g.ranks > facts.sm_count * 7 / 8;) g.ranks /= 2;
   return g;
 }
 
