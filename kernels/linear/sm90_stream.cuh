@@ -42,7 +42,7 @@ struct StreamArgs {
   int64_t x_row[kStreamTokens], out_row[kStreamTokens]; // first elements of the tokens' rows
   int32_t m, n, k;
   int32_t tiles, rows, groups; // 64-column tiles, k16 rows, rows of scales
-  int32_t row_groups;          // k16 rows that share a scale
+  uint32_t group_factor;       // 2^32 over the k16 rows that share a scale, rounded up: rows and groups are below 2^16
   int32_t units, clusters, x_pitch;
   spf_scalar_type bias_type;
   bool bf16_scales;
@@ -87,9 +87,10 @@ struct StreamProducer {
   __device__ __forceinline__ void request() {
     if (left > 0) {
       const uint32_t to = ring + slot * C::kSlotBytes;
+      const int valid = a.rows - first_row - row; // rows that exist
 #pragma unroll
       for (int i = 0; i < G::kRows; ++i) {
-        cuda::copy_async<16>(to + i * 512 + lane * 16, next, first_row + row + i < a.rows);
+        cuda::copy_async<16>(to + i * 512 + lane * 16, next, i < valid);
         next += static_cast<int64_t>(a.tiles) * 32;
       }
       request_scales(to);
@@ -110,7 +111,7 @@ struct StreamProducer {
 #pragma unroll
     for (int f = 0; f < C::kFoldsAStage; ++f) {
       const int at = first_row + row + f * C::kFoldRows;
-      const int group = min(at / a.row_groups, a.groups - 1);
+      const int group = min(static_cast<int>(__umulhi(at, a.group_factor)), a.groups - 1);
       const int64_t tile = static_cast<int64_t>(group) * a.tiles + first_tile + column;
       if constexpr (!C::kColumnScale)
         cuda::copy_async<16>(to + C::kScalesAt + f * 512 + lane * 16,
@@ -152,12 +153,19 @@ __device__ __forceinline__ void fold(float (&acc)[4][4], const float (&sum)[4][4
                                      const uint4& scales, uint32_t zeros, bool bf16_scales) {
   using namespace spf::cuda;
   const uint32_t words[4] = {scales.x, scales.y, scales.z, scales.w};
+  float2 factor[4] = {};
+  if (!C::kColumnScale && bf16_scales) {
+#pragma unroll
+    for (int j = 0; j < 4; ++j) factor[j] = Scalar<SPF_BF16>::widen2(words[j]);
+  } else if (!C::kColumnScale) {
+#pragma unroll
+    for (int j = 0; j < 4; ++j) factor[j] = Scalar<SPF_F16>::widen2_here(words[j]);
+  }
 #pragma unroll
   for (int j = 0; j < 4; ++j) {
     float2 scale = make_float2(1.0f, 1.0f),
            offset = make_float2(CodeOffset<C::kType>::kValue + 8, CodeOffset<C::kType>::kValue + 8);
-    if constexpr (!C::kColumnScale)
-      scale = bf16_scales ? Scalar<SPF_BF16>::widen2(words[j]) : Scalar<SPF_F16>::widen2(words[j]);
+    if constexpr (!C::kColumnScale) scale = factor[j];
     if constexpr (C::kHasZeros) offset = Scalar<C::kType>::widen2(offset_codes<C::kType>(zeros >> (4 * j)));
     acc[j][0] += scale.x * (sum[j][0] - offset.x * sum_x[0]);
     acc[j][1] += scale.x * (sum[j][1] - offset.x * sum_x[1]);
@@ -405,7 +413,8 @@ spf_status stream(const Call& call, const LaunchContext& ctx) {
   a.k = static_cast<int32_t>(shape.k);
   a.tiles = static_cast<int32_t>(w.padded_n / 64);
   a.rows = static_cast<int32_t>(w.padded_k / 16);
-  a.row_groups = static_cast<int32_t>(shape.group == 0 ? w.padded_k / 16 : shape.group / 16);
+  const int64_t row_groups = shape.group == 0 ? w.padded_k / 16 : shape.group / 16;
+  a.group_factor = static_cast<uint32_t>(((int64_t{1} << 32) + row_groups - 1) / row_groups);
   a.groups = static_cast<int32_t>(shape.group == 0 ? 1 : stream_ceil(shape.k, shape.group));
   a.units = g.units;
   a.clusters = g.clusters;

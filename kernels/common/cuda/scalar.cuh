@@ -31,6 +31,18 @@ struct Scalar<SPF_F16> {
   // Two values in one 32-bit word, the lower index in the low half.
   using pair = __half2;
   static __device__ __forceinline__ float2 widen2(uint32_t word) { return __half22float2(as_pair(word)); }
+  // The same where it is written: never moved in front of the branch that decides whether it is needed.
+  static __device__ __forceinline__ float2 widen2_here(uint32_t word) {
+#ifdef SPF_EMULATED
+    return widen2(word);
+#else
+    float2 v;
+    asm volatile("{\n.reg .b16 low, high;\nmov.b32 {low, high}, %2;\ncvt.f32.f16 %0, low;\ncvt.f32.f16 %1, high;\n}"
+                 : "=f"(v.x), "=f"(v.y)
+                 : "r"(word));
+    return v;
+#endif
+  }
   static __device__ __forceinline__ uint32_t narrow2(float low, float high) {
     return as_word(__floats2half2_rn(low, high));
   }
