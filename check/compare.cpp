@@ -137,6 +137,16 @@ int ordered_code(spf_scalar_type type, std::byte code) {
   return bits & 0x80 ? -(bits & 0x7f) : bits;
 }
 
+// How many codes lie between two; of bytes that hold two e2m1 codes, the larger distance.
+int code_distance(spf_scalar_type type, std::byte a, std::byte b) {
+  if (type != SPF_U8) return std::abs(ordered_code(type, a) - ordered_code(type, b));
+  const auto ordered = [](std::byte two, int shift) {
+    const int code = static_cast<int>(two) >> shift & 15;
+    return code & 8 ? -(code & 7) : code;
+  };
+  return std::max(std::abs(ordered(a, 0) - ordered(b, 0)), std::abs(ordered(a, 4) - ordered(b, 4)));
+}
+
 // Codes of numbers that were summed and rounded before: a flipped rounding moves a code to its neighbour. One in 64 of
 // a row may flip; where the flip was that of the row's largest number, its scale moves, and all of the row with it: one
 // row in 64, at least one, may have any number.
@@ -150,8 +160,7 @@ void compare_codes(const Problem& problem, size_t index, const Codes& got, const
     size_t flips = 0, first = 0;
     for (size_t i = row * columns; i < (row + 1) * columns; ++i) {
       if (got[i] == want[i] || (std::isnan(a[i]) && std::isnan(b[i]))) continue;
-      const bool near = !std::isnan(a[i]) && !std::isnan(b[i]) &&
-                        std::abs(ordered_code(operand.type, got[i]) - ordered_code(operand.type, want[i])) <= 1;
+      const bool near = !std::isnan(a[i]) && !std::isnan(b[i]) && code_distance(operand.type, got[i], want[i]) <= 1;
       if (flips++ == 0 || !near) first = i;
       if (near) continue;
       flips = columns + 1;

@@ -258,6 +258,12 @@ std::vector<Codes> make_inputs(const Problem& problem, Pattern pattern, uint64_t
     for (size_t at = first; at < bytes; at += first)
       std::copy_n(inputs[i].begin(), std::min(first, bytes - at), inputs[i].begin() + static_cast<int64_t>(at));
   }
+  for (size_t i = 0; i < inputs.size(); ++i) {
+    const ValueRule& rule = problem.op->operands[i].values;
+    if (rule.kind != ValueRule::Kind::kPadded || !problem.operands[i].present) continue;
+    const auto of = static_cast<size_t>(problem.op->operand_index(rule.of));
+    inputs[i] = encode(problem.operands[i].type, make_padded(rule, decode(problem.operands[of].type, inputs[of])));
+  }
   return inputs;
 }
 

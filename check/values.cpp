@@ -91,6 +91,7 @@ std::vector<double> make_values(const Problem& problem, size_t operand, Random& 
     case ValueRule::Kind::kRange:
       for (int64_t i = 0; i < count; ++i) values.push_back(length(low, high, problem.bench, random));
       return values;
+    case ValueRule::Kind::kPadded: // follows from another operand: make_padded
     case ValueRule::Kind::kPositive:
     case ValueRule::Kind::kModerate:
     case ValueRule::Kind::kMean:
@@ -101,6 +102,15 @@ std::vector<double> make_values(const Problem& problem, size_t operand, Random& 
       break;
   }
   for (int64_t i = 0; i < count; ++i) values.push_back(std::exp2(random.normal()));
+  return values;
+}
+
+std::vector<double> make_padded(const ValueRule& rule, const std::vector<double>& offsets) {
+  std::vector<double> values(offsets.size());
+  for (size_t i = 1; i < offsets.size(); ++i) {
+    const auto length = static_cast<int64_t>(offsets[i] - offsets[i - 1]);
+    values[i] = values[i - 1] + static_cast<double>((length + rule.low.factor - 1) / rule.low.factor * rule.low.factor);
+  }
   return values;
 }
 

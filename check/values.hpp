@@ -12,4 +12,7 @@ namespace spf::check {
 // lengths, equal runs.
 std::vector<double> make_values(const Problem& problem, size_t operand, Random& random);
 
+// Offsets of padded parts, from the offsets that a rule `padded` names.
+std::vector<double> make_padded(const ValueRule& rule, const std::vector<double>& offsets);
+
 } // namespace spf::check

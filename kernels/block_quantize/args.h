@@ -1,7 +1,7 @@
 // What every implementation of a block quantizer reads, as plain data.
 #pragma once
 
-#include <string_view>
+#include <cstring>
 
 #include "core/call.hpp"
 #include "kernels/block_quantize/definition.h"
@@ -9,33 +9,57 @@
 
 namespace spf::block_quantize {
 
-enum class BlockOp : uint8_t { kNvfp4, kSiluNvfp4, kMxfp4, kMxfp8 };
+enum class BlockOp : uint8_t {
+  kNvfp4,
+  kSiluNvfp4,
+  kNvfp4Experts,
+  kSiluNvfp4Experts,
+  kRotateNvfp4,
+  kMxfp4,
+  kMxfp8,
+  kMxfp8Experts,
+  kRotateMxfp4,
+};
 
-constexpr bool is_nvfp4(BlockOp op) { return op == BlockOp::kNvfp4 || op == BlockOp::kSiluNvfp4; }
-constexpr bool is_gated(BlockOp op) { return op == BlockOp::kSiluNvfp4; }
+inline constexpr const char* kBlockOpNames[] = {"nvfp4_quantize",         "silu_and_mul_nvfp4_quantize",
+                                                "nvfp4_experts_quantize", "silu_and_mul_nvfp4_experts_quantize",
+                                                "rotate_nvfp4_quantize",  "mxfp4_quantize",
+                                                "mxfp8_quantize",         "mxfp8_experts_quantize",
+                                                "rotate_mxfp4_quantize"};
+
+constexpr bool is_nvfp4(BlockOp op) { return op <= BlockOp::kRotateNvfp4; }
+constexpr bool is_gated(BlockOp op) { return op == BlockOp::kSiluNvfp4 || op == BlockOp::kSiluNvfp4Experts; }
+constexpr bool is_rotated(BlockOp op) { return op == BlockOp::kRotateNvfp4 || op == BlockOp::kRotateMxfp4; }
+constexpr bool has_experts(BlockOp op) {
+  return op == BlockOp::kNvfp4Experts || op == BlockOp::kSiluNvfp4Experts || op == BlockOp::kMxfp8Experts;
+}
 constexpr int group_of(BlockOp op) { return is_nvfp4(op) ? 16 : 32; }
 
 struct BlockArgs {
   const void* x = nullptr;             // rows of `groups` blocks; gated: that many of gate, then of up
-  const float* global_scale = nullptr; // NVFP4 only
+  const float* global_scale = nullptr; // NVFP4 only; one an expert
   uint8_t* codes = nullptr;
-  uint8_t* scales = nullptr;   // one row of scales a row of x; may be null
-  uint8_t* swizzled = nullptr; // in tiles of 128 x 4, padded; may be null
-  int64_t groups = 0;          // of a row
-  int64_t tiles = 0;           // of a row of swizzled scales
-  int64_t padded_rows = 0;     // of swizzled scales
+  uint8_t* scales = nullptr;              // one row of scales a row of x; may be null
+  uint8_t* swizzled = nullptr;            // in tiles of 128 x 4, padded; may be null
+  int64_t groups = 0;                     // of a row
+  int64_t tiles = 0;                      // of a row of swizzled scales
+  int64_t padded_rows = 0;                // of swizzled scales
+  const int32_t* offsets = nullptr;       // [experts + 1]: the rows of each expert
+  const int32_t* scale_offsets = nullptr; // [experts + 1]: its rows of swizzled scales
+  int64_t experts = 0;
   MxScaleRule rule = MxScaleRule::kFloor;
+  const void* rotation = nullptr; // [rotation_size, rotation_size], of the type of x
+  int64_t rotation_size = 0;
+  RotatedRule rotated_rule = RotatedRule::kQuest;
   RowSpace<3> space; // [0] x, [1] codes, [2] scales
 
   bool empty() const { return groups == 0 || space.rows == 0; }
 };
 
 inline BlockOp block_op(const Call& call) {
-  const std::string_view name = call.problem.op->name;
-  return name == "nvfp4_quantize"   ? BlockOp::kNvfp4
-         : name == "mxfp4_quantize" ? BlockOp::kMxfp4
-         : name == "mxfp8_quantize" ? BlockOp::kMxfp8
-                                    : BlockOp::kSiluNvfp4;
+  int i = 0;
+  while (std::strcmp(kBlockOpNames[i], call.problem.op->name) != 0) ++i;
+  return static_cast<BlockOp>(i);
 }
 
 inline BlockArgs block_args(const Call& call, BlockOp op) {
@@ -51,12 +75,24 @@ inline BlockArgs block_args(const Call& call, BlockOp op) {
   args.groups = call.problem.extent("G");
   args.tiles = (args.groups + 3) / 4;
   if (is_nvfp4(op))
-    args.global_scale = static_cast<const float*>(call.operand("global_scale")->data);
+    args.global_scale =
+        static_cast<const float*>(call.operand(has_experts(op) ? "global_scales" : "global_scale")->data);
+  else if (is_rotated(op))
+    args.rotated_rule = static_cast<RotatedRule>(static_cast<int>(call.param("scale_rule")));
   else
     args.rule = static_cast<MxScaleRule>(static_cast<int>(call.param("scale_rule")));
   const spf_tensor* const three[3] = {x, codes, scales ? scales : codes};
   args.space = row_space(three);
-  args.padded_rows = (args.space.rows + 127) / 128 * 128;
+  args.padded_rows = swizzled ? swizzled->shape[0] : 0;
+  if (is_rotated(op)) {
+    args.rotation = call.operand("rotation")->data;
+    args.rotation_size = call.problem.extent("R");
+  }
+  if (has_experts(op)) {
+    args.offsets = static_cast<const int32_t*>(call.operand("expert_offsets")->data);
+    args.scale_offsets = static_cast<const int32_t*>(call.operand("scale_offsets")->data);
+    args.experts = call.problem.extent("E1") - 1;
+  }
   return args;
 }
 

@@ -87,6 +87,20 @@ SPF_HOST_DEVICE uint32_t mx_scale(float largest, MxScaleRule rule) {
 // 2^(127 - code): exact, for codes are at most 254 - 2.
 SPF_HOST_DEVICE float mx_factor(uint32_t code) { return detail::from_bits((254u - code) << 23); }
 
+// --- rotated MXFP4 -----------------------------------------------------------------------------------------------
+
+// The values of spf_rotated_scale_rule.
+enum class RotatedRule : uint8_t { kQuest, kAbsMax };
+
+// The scale for which a normal distribution of standard deviation 1 loses least on e2m1's grid.
+inline constexpr float kQuest = 2.92247856f / 6.0f;
+
+// The e8m0 code of 2^floor(log2(size + 1e-8)); NaN counts as 0.
+SPF_HOST_DEVICE uint32_t rotated_scale(float size) {
+  const uint32_t code = detail::bits(detail::add(size == size ? size : 0.0f, 1e-8f)) >> 23;
+  return code < 254 ? code : 254;
+}
+
 // --- SiLU --------------------------------------------------------------------------------------------------------
 
 // x / (1 + e^-x) within 3 ulp; -0 for very negative x, NaN for -infinity.

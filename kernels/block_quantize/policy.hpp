@@ -12,11 +12,39 @@ inline Violation some_scales(const Problem& problem) {
   return {"scales", "NULL, and scales_swizzled too", "at least one of the two"};
 }
 
+// A rotation of a size that tensor cores take, whole blocks of it a row, and a place for scales.
+inline Violation rotation_fits(const Problem& problem) {
+  const OperandSchema& x = problem.op->operands[0];
+  const int64_t size = problem.extent("R"), group = x.dims[x.dim_count - 1].factor,
+                columns = problem.extent("G") * group;
+  if (size != 32 && size != 64 && size != 128 && (size != 16 || group != 16))
+    return {"rotation.shape[0]", std::to_string(size), group == 16 ? "16, 32, 64 or 128" : "32, 64 or 128"};
+  if (columns % size != 0)
+    return {"x.shape", std::to_string(columns) + " columns",
+            "a multiple of " + std::to_string(size) + ", as rotation has"};
+  return some_scales(problem);
+}
+
+// One offset more than experts, and room for every way to spread the rows over them.
+inline Violation experts_fit(const Problem& problem) {
+  const int64_t offsets = problem.extent("E1"), experts = problem.extent("E"), rows = problem.extent("M");
+  if (offsets < 1) return {"expert_offsets.shape[0]", "0", "one more than experts"};
+  if (problem.has("global_scales") && offsets != experts + 1)
+    return {"expert_offsets.shape[0]", std::to_string(offsets),
+            std::to_string(experts + 1) + ": one more than experts"};
+  if (rows > 0 && offsets == 1) return {"x.shape[0]", std::to_string(rows), "0 without experts"};
+  const int64_t parts = rows < offsets - 1 ? rows : offsets - 1, tiles = parts + (rows - parts) / 128;
+  if (problem.extent("B") < tiles)
+    return {"scales_swizzled.shape[0]", std::to_string(128 * problem.extent("B")),
+            std::to_string(128 * tiles) + " or more: a tile of 128 rows for each that a row may begin"};
+  return {};
+}
+
 // Values that are quantized, by the codes' extent: x holds twice as many for gated ops.
 inline double values(const Problem& problem) {
   const OperandSchema& codes = problem.op->operands[problem.op->operand_index("codes")];
   const bool nibbles = problem.types[codes.type_variable] == SPF_U8;
-  return static_cast<double>(problem.extent("*")) * static_cast<double>(problem.extent("G")) *
+  return static_cast<double>(problem.extent("*") + problem.extent("M")) * static_cast<double>(problem.extent("G")) *
          codes.dims[codes.dim_count - 1].factor * (nibbles ? 2 : 1);
 }
 
@@ -32,6 +60,23 @@ inline PolicyResult sm75_chunks_policy(const Problem& problem, const spf_device_
     return policy::accept(static_cast<int>(i), policy::streaming_cost(facts, values(problem) * (read + 1)));
   }
   return policy::refuse("type", "no instance of these types");
+}
+
+// Reading and writing, as long as tensor cores keep up; for wide rotations they just do.
+inline PolicyResult sm80_rotate_policy(const Problem& problem, const spf_device_facts& facts,
+                                       std::span<const InstanceRow> instances) {
+  const int64_t size = problem.extent("R");
+  for (size_t i = 0; i < instances.size(); ++i)
+    if (policy::axis(instances[i], "T") == problem.type("T") &&
+        policy::axis(instances[i], "width") == (size < 32 ? 32 : size))
+      return policy::accept(static_cast<int>(i), policy::streaming_cost(facts, values(problem) * 3));
+  return policy::refuse("type", "no instance of this type and size of rotation");
+}
+
+// Sums in fp64 by rows and columns of the rotation: about 1.5 ns a product, one thread.
+inline PolicyResult reference_rotate_policy(const Problem& problem, const spf_device_facts&,
+                                            std::span<const InstanceRow>) {
+  return policy::accept(0, 0.5 + values(problem) * (static_cast<double>(problem.extent("R")) * 1.5e-3 + 6e-3));
 }
 
 // Scalar loops over every rounding: about 6 ns a value, 25 with SiLU, one thread.

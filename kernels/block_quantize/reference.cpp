@@ -6,6 +6,7 @@
 //   MX         scale = 2^k by the scale rule; codes = e2m1, e4m3 or e5m2 of x / scale, exact division
 //   codes      to nearest even, saturated; NaN is 0 in e2m1 and 0x7f in e4m3 and e5m2
 //   padding    scales of rows and groups that do not exist are 0
+//   experts    rows of an expert have its global scale, and their scales a whole number of tiles of its own
 #include <algorithm>
 #include <cstring>
 
@@ -67,11 +68,15 @@ uint8_t quantize_nvfp4(const float (&x)[kLargestGroup], float global_scale, uint
   return scale;
 }
 
+// Rows [begin, end) into rows of scales from `scale_row` on, with zeros up to the end of the last tile.
 template <spf_scalar_type T, spf_scalar_type C>
-void quantize_rows(const BlockArgs& args, BlockOp op) {
+void quantize_rows(const BlockArgs& args, BlockOp op, int64_t begin, int64_t end, int64_t scale_row,
+                   const float* global_scale) {
   const int64_t bytes = C == SPF_E2M1 ? group_of(op) / 2 : group_of(op); // of a block's codes
-  if (args.swizzled != nullptr) std::memset(args.swizzled, 0, static_cast<size_t>(args.padded_rows * args.tiles * 4));
-  for (int64_t row = 0; row < args.space.rows; ++row) {
+  if (args.swizzled != nullptr)
+    std::memset(args.swizzled + scale_row * args.tiles * 4, 0,
+                static_cast<size_t>((end - begin + 127) / 128 * 128 * args.tiles * 4));
+  for (int64_t row = begin; row < end; ++row) {
     int64_t at[3];
     args.space.offsets(row, at);
     for (int64_t g = 0; g < args.groups; ++g) {
@@ -79,11 +84,19 @@ void quantize_rows(const BlockArgs& args, BlockOp op) {
       read_block<T>(args, op, at[0], g, x);
       uint8_t* const codes = args.codes + at[1] + g * bytes;
       const uint8_t scale =
-          is_nvfp4(op) ? quantize_nvfp4(x, *args.global_scale, codes) : quantize_mx<C>(x, args.rule, codes);
+          is_nvfp4(op) ? quantize_nvfp4(x, *global_scale, codes) : quantize_mx<C>(x, args.rule, codes);
       if (args.scales != nullptr) args.scales[at[2] + g] = scale;
-      if (args.swizzled != nullptr) args.swizzled[swizzled_scale(row, g, args.tiles)] = scale;
+      if (args.swizzled != nullptr) args.swizzled[swizzled_scale(scale_row + row - begin, g, args.tiles)] = scale;
     }
   }
+}
+
+template <spf_scalar_type T, spf_scalar_type C>
+void quantize_all(const BlockArgs& args, BlockOp op) {
+  if (!has_experts(op)) return quantize_rows<T, C>(args, op, 0, args.space.rows, 0, args.global_scale);
+  for (int64_t e = 0; e < args.experts; ++e)
+    quantize_rows<T, C>(args, op, args.offsets[e], args.offsets[e + 1], args.scale_offsets[e],
+                        is_nvfp4(op) ? args.global_scale + e : nullptr);
 }
 
 } // namespace
@@ -96,11 +109,11 @@ spf_status reference_block_quantize(const Call& call, const LaunchContext&) {
   const bool known = with_float_type(call.problem.type("T"), [&](auto type) {
     constexpr spf_scalar_type T = decltype(type)::value;
     if (code == SPF_E4M3)
-      quantize_rows<T, SPF_E4M3>(args, op);
+      quantize_all<T, SPF_E4M3>(args, op);
     else if (code == SPF_E5M2)
-      quantize_rows<T, SPF_E5M2>(args, op);
+      quantize_all<T, SPF_E5M2>(args, op);
     else
-      quantize_rows<T, SPF_E2M1>(args, op);
+      quantize_all<T, SPF_E2M1>(args, op);
   });
   return known ? SPF_OK : SPF_INVALID_TYPE;
 }

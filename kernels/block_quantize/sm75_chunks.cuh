@@ -5,36 +5,28 @@
 //   codes: |4 bytes |4 bytes | ...                        8 of 8-bit codes
 //   scale: the first lane of a block writes it; the last block of a row also writes what pads the row of scales,
 //   pads:  threads after the last row's write the scales of rows that do not exist, 4 groups a thread
+//   expert of a row: a search in the offsets, a few steps that stay in L1
 //
 // Everything is streamed once and nothing is shared between blocks, so the hardware's own scheduling of many small
 // blocks keeps memory busy: 16 bytes in flight a thread, 2048 threads a multiprocessor.
 #pragma once
 
-#include "kernels/block_quantize/args.h"
-#include "kernels/common/cuda/fp4.cuh"
-#include "kernels/common/cuda/fp8.cuh"
+#include "kernels/block_quantize/chunks.cuh"
 #include "kernels/common/cuda/launch.cuh"
-#include "kernels/common/cuda/memory.cuh"
 #include "kernels/common/cuda/rows.cuh"
 
 namespace spf::block_quantize {
 
-template <BlockOp kOp>
-inline constexpr int kGroup = group_of(kOp);
-template <BlockOp kOp>
-inline constexpr bool kNvfp4 = is_nvfp4(kOp);
-template <BlockOp kOp>
-inline constexpr bool kGated = is_gated(kOp);
-
 inline constexpr int kThreads = 256;
-inline constexpr int kValues = 8; // of a thread
 
 struct ChunkArgs : BlockArgs {
   explicit ChunkArgs(const BlockArgs& args, int group)
       : BlockArgs(args),
         chunks(args.groups * (group / kValues)),
         units(args.space.rows * chunks),
-        pads(args.swizzled != nullptr ? (args.padded_rows - args.space.rows) * args.tiles : 0),
+        pads(args.swizzled == nullptr ? 0
+             : args.experts > 0       ? args.experts * 128 * args.tiles // more than a tile can lack
+                                      : (args.padded_rows - args.space.rows) * args.tiles),
         by_chunks(units < cuda::DeviceRows<1>::kEndless ? chunks : 2) {}
 
   int64_t chunks; // of a row
@@ -47,32 +39,6 @@ struct ChunkArgs : BlockArgs {
                                                  : unit / chunks;
   }
 };
-
-// Eight values from any address.
-template <spf_scalar_type T>
-__device__ __forceinline__ void load_values(const void* data, int64_t at, float (&v)[kValues]) {
-  using namespace spf::cuda;
-  constexpr int kElements = kChunkElements<T>;
-  const auto* const from = static_cast<const scalar_t<T>*>(data) + at;
-  const bool vector = on_16_bytes(from);
-#pragma unroll
-  for (int c = 0; c < kValues / kElements; ++c) {
-    float part[kElements];
-    unpack<T>(load_chunk<T>(from + c * kElements, kElements, vector), part);
-#pragma unroll
-    for (int i = 0; i < kElements; ++i) v[c * kElements + i] = part[i];
-  }
-}
-
-template <int kWords>
-__device__ __forceinline__ void store_codes(uint8_t* to, const uint32_t (&words)[kWords]) {
-  const bool aligned = (reinterpret_cast<uintptr_t>(to) & (4 * kWords - 1)) == 0;
-  if (aligned && kWords == 1) *reinterpret_cast<uint32_t*>(to) = words[0];
-  if (aligned && kWords == 2) *reinterpret_cast<uint2*>(to) = make_uint2(words[0], words[kWords - 1]);
-  if (aligned) return;
-#pragma unroll
-  for (int i = 0; i < 4 * kWords; ++i) to[i] = static_cast<uint8_t>(words[i / 4] >> (8 * (i % 4)));
-}
 
 // The codes of eight values that are scaled already.
 template <spf_scalar_type C>
@@ -93,9 +59,26 @@ __device__ __forceinline__ void narrow(const float (&v)[kValues], uint32_t (&wor
   }
 }
 
-// Scales of groups up to the next multiple of 4.
-__device__ __forceinline__ void pad_row(const ChunkArgs& args, int64_t row) {
-  for (int64_t g = args.groups; g < 4 * args.tiles; ++g) args.swizzled[swizzled_scale(row, g, args.tiles)] = 0;
+// The last expert whose rows begin at or before this one; the first if there is none.
+__device__ __forceinline__ int64_t expert_of(const ChunkArgs& args, int64_t row) {
+  int64_t low = 0, high = args.experts;
+  while (high - low > 1) {
+    const int64_t middle = (low + high) / 2;
+    if (args.offsets[middle] <= row)
+      low = middle;
+    else
+      high = middle;
+  }
+  return low;
+}
+
+// Four scales of a row that does not exist; -1 where pad `index` is of one that does.
+template <BlockOp kOp>
+__device__ __forceinline__ int64_t padding_row(const ChunkArgs& args, int64_t index) {
+  if constexpr (!kExperts<kOp>) return args.space.rows + index;
+  const int64_t expert = index / 128, tokens = args.offsets[expert + 1] - args.offsets[expert];
+  const int64_t missing = index % 128, row = args.scale_offsets[expert] + tokens + missing;
+  return missing < (128 - tokens % 128) % 128 && row >= 0 && row < args.padded_rows ? row : -1;
 }
 
 template <BlockOp kOp, spf_scalar_type T, spf_scalar_type C>
@@ -107,8 +90,15 @@ __global__ void __launch_bounds__(kThreads) quantize_chunks(const __grid_constan
   wait_for_primary();
 
   const int64_t unit = static_cast<int64_t>(blockIdx.x) * kThreads + threadIdx.x;
-  const bool exists = unit < args.units;
-  const int64_t row = exists ? args.row_of(unit) : 0;
+  const int64_t row = unit < args.units ? args.row_of(unit) : 0;
+  int64_t expert = 0, scale_row = row;
+  bool exists = unit < args.units;
+  if constexpr (kExperts<kOp>) {
+    expert = expert_of(args, row);
+    const int64_t within = row - args.offsets[expert];
+    scale_row = args.scale_offsets[expert] + within;
+    exists = exists && within >= 0 && row < args.offsets[expert + 1] && scale_row >= 0 && scale_row < args.padded_rows;
+  }
   const int64_t chunk = unit - row * args.chunks, first = chunk * kValues;
   int64_t at[3];
   args.space.offsets(row, at);
@@ -124,41 +114,27 @@ __global__ void __launch_bounds__(kThreads) quantize_chunks(const __grid_constan
       for (int i = 0; i < kValues; ++i) v[i] = round_to<T>(__fmul_rn(silu(v[i]), up[i]));
     }
   }
-  float largest = 0;
-#pragma unroll
-  for (int i = 0; i < kValues; ++i) largest = fmaxf(largest, fabsf(v[i])); // not a NaN
-#pragma unroll
-  for (int step = 1; step < kLanes; step *= 2) largest = fmaxf(largest, __shfl_xor_sync(0xffffffffu, largest, step));
+  const float largest = largest_of<kLanes>(v);
 
   // Its scale, and the codes.
-  uint32_t scale;
-  float factor;
+  BlockScale scale;
   if constexpr (kNvfp4<kOp>) {
-    const float global_scale = *args.global_scale;
-    scale = narrow_fp8x2<SPF_E4M3>(nvfp4_scale(largest, global_scale), 0.0f) & 0xffu;
-    factor = nvfp4_factor(widen_fp8x2<SPF_E4M3>(scale).x, __frcp_rn(global_scale));
+    scale = nvfp4_block(largest, args.global_scale[expert]);
   } else {
-    scale = mx_scale<C>(largest, args.rule);
-    factor = mx_factor(scale);
+    scale.code = mx_scale<C>(largest, args.rule);
+    scale.factor = mx_factor(scale.code);
   }
 #pragma unroll
-  for (int i = 0; i < kValues; ++i) v[i] = __fmul_rn(v[i], factor);
+  for (int i = 0; i < kValues; ++i) v[i] = __fmul_rn(v[i], scale.factor);
   uint32_t words[kWords];
   narrow<C>(v, words);
 
   if (exists) {
     store_codes(args.codes + at[1] + chunk * 4 * kWords, words);
-    const int64_t group = chunk / kLanes;
-    if (threadIdx.x % kLanes != 0) return;
-    if (args.scales != nullptr) args.scales[at[2] + group] = static_cast<uint8_t>(scale);
-    if (args.swizzled == nullptr) return;
-    args.swizzled[swizzled_scale(row, group, args.tiles)] = static_cast<uint8_t>(scale);
-    if (group == args.groups - 1) pad_row(args, row);
-  } else if (const int64_t pad = unit - args.units; pad < args.pads) {
-    const int64_t below = pad / args.tiles, tile = pad - below * args.tiles;
-    uint8_t* const four = args.swizzled + swizzled_scale(args.space.rows + below, tile * 4, args.tiles);
-#pragma unroll
-    for (int i = 0; i < 4; ++i) four[i] = 0;
+    if (threadIdx.x % kLanes == 0) store_scale(args, at[2], scale_row, chunk / kLanes, scale.code);
+  } else if (const int64_t pad = unit - args.units; pad >= 0 && pad < args.pads) {
+    const int64_t index = pad / args.tiles, tile = pad - index * args.tiles;
+    if (const int64_t missing = padding_row<kOp>(args, index); missing >= 0) pad_scales(args, missing, tile);
   }
 }
 
@@ -167,8 +143,11 @@ __global__ void __launch_bounds__(kThreads) quantize_chunks(const __grid_constan
 // The ops by their names in the manifest.
 inline constexpr BlockOp nvfp4_quantize = BlockOp::kNvfp4;
 inline constexpr BlockOp silu_and_mul_nvfp4_quantize = BlockOp::kSiluNvfp4;
+inline constexpr BlockOp nvfp4_experts_quantize = BlockOp::kNvfp4Experts;
+inline constexpr BlockOp silu_and_mul_nvfp4_experts_quantize = BlockOp::kSiluNvfp4Experts;
 inline constexpr BlockOp mxfp4_quantize = BlockOp::kMxfp4;
 inline constexpr BlockOp mxfp8_quantize = BlockOp::kMxfp8;
+inline constexpr BlockOp mxfp8_experts_quantize = BlockOp::kMxfp8Experts;
 
 template <BlockOp kOp, spf_scalar_type T, spf_scalar_type C>
 spf_status launch_chunks(const Call& call, const LaunchContext& ctx) {

@@ -31,6 +31,7 @@ struct ValueRule {
     kIndex,    // 0 <= v < high; unique: no two equal ones; or_minus_one: v outside that range means "none"
     kOffsets,  // nondecreasing, the first 0, the last high
     kRange,    // low <= v <= high
+    kPadded,   // offsets of the parts that operand `of` gives offsets of, each length rounded up to a multiple of `low`
     kPositive, // finite and above 0
     kModerate, // any number; test data stay around 1, where a sum of products of two of them decides an exponential
     kMean,     // of an output: a weighted mean of up to `high` rows, or the logarithm of the weights' sum
@@ -42,6 +43,7 @@ struct ValueRule {
   bool unique = false;
   bool or_minus_one = false;
   ExtentProduct low, high;
+  std::string of;
 
   // Says how an output is compared, not what an input holds.
   bool of_output() const {
@@ -72,7 +74,7 @@ inline bool parse_extent_product(std::string_view text, ExtentProduct* product) 
 }
 
 // Reads "index NB*BS", "index V or -1", "unique index NB*BS or -1", "offsets T", "range 1..MB*BS", "positive",
-// "moderate", "mean MB*BS", "exact", "codes", "scales" or "". False for anything else.
+// "padded 128 offsets", "moderate", "mean MB*BS", "exact", "codes", "scales" or "". False for anything else.
 inline bool parse_value_rule(const std::string& text, ValueRule* rule) {
   using Kind = ValueRule::Kind;
   *rule = {};
@@ -100,6 +102,12 @@ inline bool parse_value_rule(const std::string& text, ValueRule* rule) {
     if (words[0] != word) continue;
     rule->kind = kind;
     return words.size() == 1;
+  }
+  if (words[0] == "padded") {
+    if (words.size() != 3) return false;
+    rule->kind = Kind::kPadded;
+    rule->of = words[2];
+    return parse_extent_product(words[1], &rule->low) && rule->low.symbols.empty() && rule->low.factor > 0;
   }
   if (words.size() != 2) return false;
   if (words[0] == "range") {

@@ -168,6 +168,86 @@ TEST(BlockQuantize, SiluIsTheFunction) {
   }
 }
 
+// Each expert's rows are those of a quantization of its own; what lies behind the last region stays.
+TEST(BlockQuantize, ExpertsAreQuantizedAlone) {
+  const int64_t rows = 300, groups = 5, width = groups * 16, tiles = 2;
+  std::vector<int32_t> offsets = {0, 0, 130, 131, 300}, scale_offsets = {0, 0, 256, 384, 640};
+  std::vector<float> x(static_cast<size_t>(rows * width)), global_scales = {1, 2, 30, 0.5f};
+  for (size_t i = 0; i < x.size(); ++i) x[i] = static_cast<float>(static_cast<int64_t>(i * 7919 % 2001) - 1000) / 64;
+  std::vector<uint8_t> codes(static_cast<size_t>(rows * width / 2)), swizzled(768 * 8, 0x5a);
+  const Tensor expert_offsets(offsets.data(), SPF_I32, {5}), scale_rows(scale_offsets.data(), SPF_I32, {5});
+  nvfp4_experts_quantize(Tensor(x.data(), SPF_F32, {rows, width}), Tensor(global_scales.data(), SPF_F32, {4}),
+                         {expert_offsets, scale_rows}, Tensor(codes.data(), SPF_U8, {rows, width / 2}),
+                         Tensor(swizzled.data(), SPF_E4M3, {768, 8}));
+  for (size_t e = 0; e < 4; ++e) {
+    const int64_t count = offsets[e + 1] - offsets[e];
+    if (count == 0) continue;
+    const auto begin = x.begin() + offsets[e] * width;
+    const Quantized alone = nvfp4(std::vector<float>(begin, begin + count * width), count, global_scales[e]);
+    EXPECT_TRUE(std::equal(alone.codes.begin(), alone.codes.end(), codes.begin() + offsets[e] * width / 2)) << e;
+    EXPECT_TRUE(
+        std::equal(alone.swizzled.begin(), alone.swizzled.end(), swizzled.begin() + scale_offsets[e] * tiles * 4))
+        << e;
+  }
+  for (size_t i = 640 * 8; i < swizzled.size(); ++i) ASSERT_EQ(swizzled[i], 0x5a) << i;
+}
+
+TEST(BlockQuantize, ExpertsNeedRoomForEveryWayToSpreadTheRows) {
+  std::vector<int32_t> offsets(4);
+  std::vector<float> x(3 * 16), global_scales(3, 1);
+  std::vector<uint8_t> codes(3 * 8), swizzled(256 * 4);
+  const Tensor four(offsets.data(), SPF_I32, {4});
+  try {
+    nvfp4_experts_quantize(Tensor(x.data(), SPF_F32, {3, 16}), Tensor(global_scales.data(), SPF_F32, {3}), {four, four},
+                           Tensor(codes.data(), SPF_U8, {3, 8}), Tensor(swizzled.data(), SPF_E4M3, {256, 4}));
+    FAIL() << "three experts of a row each take three tiles";
+  } catch (const Error& e) {
+    EXPECT_EQ(e.field(), "scales_swizzled.shape[0]");
+    EXPECT_EQ(e.allowed().substr(0, 3), "384");
+  }
+}
+
+// A rotation by the unit matrix is none; QuEST's and the largest magnitude's scales by their definitions.
+TEST(BlockQuantize, RotatedBlocksFollowTheirRules) {
+  std::vector<float> x(64);
+  for (size_t i = 0; i < x.size(); ++i)
+    x[i] = static_cast<float>(static_cast<int>(i * 37 % 64) - 31) / (i < 32 ? 4 : 64);
+  std::vector<uint16_t> half(x.size()), unit(32 * 32, 0), swap(32 * 32, 0);
+  for (size_t i = 0; i < x.size(); ++i) half[i] = spf::f32_to_f16(x[i]);
+  for (size_t i = 0; i < 32; ++i) unit[33 * i] = swap[(i ^ 1) + 32 * i] = spf::f32_to_f16(1);
+  const Tensor in(half.data(), SPF_F16, {1, 64}), same(unit.data(), SPF_F16, {32, 32});
+  for (auto rule : {SPF_ROTATED_SCALE_QUEST, SPF_ROTATED_SCALE_ABS_MAX}) {
+    Quantized q = empty(1, 64, 32, true);
+    const Views v = views(q, 1, 64, 32, SPF_U8, SPF_E8M0);
+    rotate_mxfp4_quantize(in, same, v.codes, {v.scales, v.swizzled}, rule);
+    for (size_t g = 0; g < 2; ++g) {
+      double mean = 0, squares = 0, largest = 0;
+      for (size_t i = 32 * g; i < 32 * g + 32; ++i) mean += x[i] / 32;
+      for (size_t i = 32 * g; i < 32 * g + 32; ++i) {
+        squares += (x[i] - mean) * (x[i] - mean) / 32;
+        largest = std::max(largest, std::abs(double{x[i]}));
+      }
+      const bool quest = rule == SPF_ROTATED_SCALE_QUEST;
+      const int exponent = std::ilogb((quest ? std::sqrt(squares) * 2.92247856 / 6 : largest) + 1e-8);
+      ASSERT_EQ(q.scales[g], exponent + 127) << rule << " " << g;
+      for (size_t i = 32 * g; i < 32 * g + 32; ++i) {
+        const double scaled = std::ldexp(double{x[i]}, -exponent) * (quest ? 1 : 3);
+        ASSERT_EQ(q.e2m1(i), spf::decode(SPF_E2M1, spf::encode(SPF_E2M1, scaled))) << rule << " " << i;
+      }
+    }
+  }
+  float global_scale = 5;
+  Quantized plain = empty(1, 64, 16, true), swapped = plain;
+  const Views p = views(plain, 1, 64, 16, SPF_U8, SPF_E4M3), s = views(swapped, 1, 64, 16, SPF_U8, SPF_E4M3);
+  const Tensor g(&global_scale, SPF_F32, {1});
+  nvfp4_quantize(in, g, p.codes, {p.scales, p.swizzled});
+  rotate_nvfp4_quantize(in, Tensor(swap.data(), SPF_F16, {32, 32}), g, s.codes, {s.scales, s.swizzled});
+  for (uint8_t& two : swapped.codes) two = static_cast<uint8_t>(two << 4 | two >> 4); // neighbours back
+  EXPECT_EQ(swapped.codes, plain.codes);
+  EXPECT_EQ(swapped.scales, plain.scales);
+  EXPECT_EQ(swapped.swizzled, plain.swizzled);
+}
+
 TEST(BlockQuantize, RefusesPartsOfBlocksAndCallsWithoutScales) {
   std::vector<float> x(24);
   std::vector<uint8_t> codes(12), scales(2);

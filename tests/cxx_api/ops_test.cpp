@@ -25,7 +25,9 @@ const std::map<std::string, std::map<std::string, int64_t>> kExtents = {
     {"copy_blocks", {{"PAIRS", 8}}},
     {"swap_blocks", {{"PAIRS", 8}}},
     {"static_scaled_fp8_quant", {{"SR", kRows}, {"SC", 4}}},
-    {"rms_norm_per_block_quant", {{"H", 128}, {"G", 1}}}};
+    {"rms_norm_per_block_quant", {{"H", 128}, {"G", 1}}},
+    {"rotate_nvfp4_quantize", {{"R", 32}}},
+    {"rotate_mxfp4_quantize", {{"R", 32}}}};
 const std::map<std::string, std::map<std::string, ScalarType>> kTypes = {
     {"reshape_and_cache_flash", {{"key_cache", SPF_E4M3}, {"value_cache", SPF_E4M3}}},
     {"reshape_and_cache", {{"key_cache", SPF_E4M3}, {"value_cache", SPF_E4M3}}},
@@ -59,7 +61,7 @@ Data make(const OpInfo& op, bool with_optional) {
     while (!rest.empty()) {
       const std::string dim = rest.substr(0, rest.find(','));
       rest.erase(0, dim.size() + 1);
-      const int64_t width = chosen(kExtents, op.name, dim, dim == "B1" ? kWidth + 1 : kWidth);
+      const int64_t width = chosen(kExtents, op.name, dim, dim == "B1" || dim == "E1" ? kWidth + 1 : kWidth);
       const size_t padded = dim.find('('); // "up128(rows)"
       const bool constant = dim.find_first_not_of("0123456789") == std::string::npos;
       shape.push_back(dim == "*" ? kRows
@@ -81,6 +83,7 @@ Data make(const OpInfo& op, bool with_optional) {
       if (operand.values.find("index") != std::string::npos) value = static_cast<double>(i % kWidth);
       if (operand.values.rfind("range", 0) == 0) value = 1;
       if (operand.values == "positive") value = static_cast<double>(1 + i % 3);
+      if (operand.values.rfind("padded 128", 0) == 0) value = static_cast<double>(128 * i);
       if (operand.values.rfind("offsets", 0) == 0) value = static_cast<double>(i);
     }
     std::vector<std::byte> bytes(static_cast<size_t>(count) * static_cast<size_t>(describe(type).bits) / 8);
@@ -131,6 +134,9 @@ const std::map<std::string, Typed>& typed_functions() {
       {"gelu_new", unary(gelu_new)},
       {"gelu_fast", unary(gelu_fast)},
       {"gelu_quick", unary(gelu_quick)},
+      {"hadamard_transform",
+       {{0}, [](const Operands& o, const Launch& l) { hadamard_transform(*o[0], *o[1], false, l); }}},
+      {"permute_cols", {{}, [](const Operands& o, const Launch& l) { permute_cols(*o[0], *o[1], *o[2], l); }}},
       {"nvfp4_quantize",
        {{},
         [](const Operands& o, const Launch& l) {
@@ -140,6 +146,31 @@ const std::map<std::string, Typed>& typed_functions() {
        {{},
         [](const Operands& o, const Launch& l) {
           silu_and_mul_nvfp4_quantize(*o[0], *o[1], *o[2], {o[3], o[4]}, l);
+        }}},
+      {"rotate_nvfp4_quantize",
+       {{},
+        [](const Operands& o, const Launch& l) {
+          rotate_nvfp4_quantize(*o[0], *o[1], *o[2], *o[3], {o[4], o[5]}, l);
+        }}},
+      {"rotate_mxfp4_quantize",
+       {{SPF_ROTATED_SCALE_ABS_MAX},
+        [](const Operands& o, const Launch& l) {
+          rotate_mxfp4_quantize(*o[0], *o[1], *o[2], {o[3], o[4]}, SPF_ROTATED_SCALE_ABS_MAX, l);
+        }}},
+      {"nvfp4_experts_quantize",
+       {{},
+        [](const Operands& o, const Launch& l) {
+          nvfp4_experts_quantize(*o[0], *o[1], {*o[2], *o[3]}, *o[4], *o[5], l);
+        }}},
+      {"silu_and_mul_nvfp4_experts_quantize",
+       {{},
+        [](const Operands& o, const Launch& l) {
+          silu_and_mul_nvfp4_experts_quantize(*o[0], *o[1], {*o[2], *o[3]}, *o[4], *o[5], l);
+        }}},
+      {"mxfp8_experts_quantize",
+       {{SPF_MX_SCALE_FLOOR},
+        [](const Operands& o, const Launch& l) {
+          mxfp8_experts_quantize(*o[0], {*o[1], *o[2]}, *o[3], *o[4], SPF_MX_SCALE_FLOOR, l);
         }}},
       {"mxfp4_quantize",
        {{SPF_MX_SCALE_UP},
@@ -297,6 +328,15 @@ TEST(TypedOps, TakeTheDefaultsOfTheManifest) {
        [](const Operands& o) { rms_norm_per_block_quant(*o[0], o[1], o[2], o[3], *o[4], *o[5]); }},
       {"fatrelu_and_mul", [](const Operands& o) { fatrelu_and_mul(*o[0], *o[1]); }},
       {"swigluoai_and_mul", [](const Operands& o) { swigluoai_and_mul(*o[0], *o[1]); }},
+      {"mxfp8_experts_quantize",
+       [](const Operands& o) {
+         mxfp8_experts_quantize(*o[0], {*o[1], *o[2]}, *o[3], *o[4]);
+       }},
+      {"hadamard_transform", [](const Operands& o) { hadamard_transform(*o[0], *o[1]); }},
+      {"rotate_mxfp4_quantize",
+       [](const Operands& o) {
+         rotate_mxfp4_quantize(*o[0], *o[1], *o[2], {o[3], o[4]});
+       }},
       {"mxfp4_quantize",
        [](const Operands& o) {
          mxfp4_quantize(*o[0], *o[1], {o[2], o[3]});

@@ -85,11 +85,11 @@ std::vector<Case> served_seeds(const Session& session, const Op& op, size_t most
 Case at_extents(const Op& op, Case seed, std::vector<int64_t> leading, int64_t extent) {
   seed.leading = std::move(leading);
   seed.bench = false;
-  if (op.takes_any_extents()) {
-    for (const std::string& symbol : op.symbols()) seed.dims[symbol] = extent;
-    return seed;
-  }
   Case other = seed;
+  if (op.takes_any_extents()) {
+    for (const std::string& symbol : op.symbols()) other.dims[symbol] = extent;
+    return op.packed_weight || check::is_legal(check::make_problem(other)) ? other : seed;
+  }
   if (const std::string symbol = row_symbol(op); !symbol.empty()) other.dims[symbol] = extent;
   return check::is_legal(check::make_problem(other)) ? other : seed;
 }

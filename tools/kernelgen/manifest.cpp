@@ -172,11 +172,15 @@ class Loader {
     };
     ValueRule rule;
     if (!parse_value_rule(values, &rule))
-      reader.complain_at("values", "values \"" + values.substr(0, 60) +
-                                       "\" is not understood; allowed: \"[unique] index BOUND [or -1]\", \"offsets "
-                                       "TOTAL\", \"range LOW..HIGH\", \"positive\", \"moderate\", \"mean COUNT\", "
-                                       "\"exact\", \"codes\", \"scales\", with products "
-                                       "such as NB*BS");
+      reader.complain_at(
+          "values",
+          "values \"" + values.substr(0, 60) +
+              "\" is not understood; allowed: \"[unique] index BOUND [or -1]\", \"offsets "
+              "TOTAL\", \"range LOW..HIGH\", \"padded N OPERAND\", \"positive\", \"moderate\", \"mean COUNT\", "
+              "\"exact\", \"codes\", \"scales\", with products "
+              "such as NB*BS");
+    if (!rule.of.empty() && std::ranges::find(op.operands, rule.of, &Operand::name) == op.operands.end())
+      reader.complain_at("values", "there is no operand \"" + rule.of + "\"");
     symbols("values", rule.low);
     symbols("values", rule.high);
     ExtentProduct moved;

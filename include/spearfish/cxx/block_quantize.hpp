@@ -46,4 +46,55 @@ inline void mxfp8_quantize(const Tensor& x, const Tensor& codes, const BlockScal
   });
 }
 
+// Where rows sorted by expert lie: [E + 1] each
+struct ExpertRows {
+  const Tensor& offsets;
+  const Tensor& scale_offsets; // each expert's rows rounded up to 128
+};
+
+inline void nvfp4_experts_quantize(const Tensor& x, const Tensor& global_scales, const ExpertRows& experts,
+                                   const Tensor& codes, const Tensor& scales_swizzled,
+                                   const Launch& launch = Launch()) {
+  launch.run([&](const spf_launch* l) {
+    return spf_nvfp4_experts_quantize(x.get(), global_scales.get(), experts.offsets.get(), experts.scale_offsets.get(),
+                                      codes.get(), scales_swizzled.get(), l);
+  });
+}
+
+inline void silu_and_mul_nvfp4_experts_quantize(const Tensor& x, const Tensor& global_scales, const ExpertRows& experts,
+                                                const Tensor& codes, const Tensor& scales_swizzled,
+                                                const Launch& launch = Launch()) {
+  launch.run([&](const spf_launch* l) {
+    return spf_silu_and_mul_nvfp4_experts_quantize(x.get(), global_scales.get(), experts.offsets.get(),
+                                                   experts.scale_offsets.get(), codes.get(), scales_swizzled.get(), l);
+  });
+}
+
+inline void mxfp8_experts_quantize(const Tensor& x, const ExpertRows& experts, const Tensor& codes,
+                                   const Tensor& scales_swizzled, spf_mx_scale_rule rule = SPF_MX_SCALE_UP,
+                                   const Launch& launch = Launch()) {
+  launch.run([&](const spf_launch* l) {
+    return spf_mxfp8_experts_quantize(x.get(), experts.offsets.get(), experts.scale_offsets.get(), codes.get(),
+                                      scales_swizzled.get(), rule, l);
+  });
+}
+
+// Of x times a rotation [R, R], block by block
+inline void rotate_nvfp4_quantize(const Tensor& x, const Tensor& rotation, const Tensor& global_scale,
+                                  const Tensor& codes, const BlockScales& scales, const Launch& launch = Launch()) {
+  launch.run([&](const spf_launch* l) {
+    return spf_rotate_nvfp4_quantize(x.get(), rotation.get(), global_scale.get(), codes.get(),
+                                     detail::pointer(scales.rows), detail::pointer(scales.swizzled), l);
+  });
+}
+
+inline void rotate_mxfp4_quantize(const Tensor& x, const Tensor& rotation, const Tensor& codes,
+                                  const BlockScales& scales, spf_rotated_scale_rule rule = SPF_ROTATED_SCALE_QUEST,
+                                  const Launch& launch = Launch()) {
+  launch.run([&](const spf_launch* l) {
+    return spf_rotate_mxfp4_quantize(x.get(), rotation.get(), codes.get(), detail::pointer(scales.rows),
+                                     detail::pointer(scales.swizzled), rule, l);
+  });
+}
+
 } // namespace spearfish

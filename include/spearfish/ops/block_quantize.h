@@ -62,6 +62,47 @@ SPF_API spf_status spf_mxfp4_quantize(const spf_tensor* x, const spf_tensor* cod
 SPF_API spf_status spf_mxfp8_quantize(const spf_tensor* x, const spf_tensor* codes, const spf_tensor* scales,
                                       const spf_tensor* scales_swizzled, int32_t scale_rule, const spf_launch* launch);
 
+/* Rows sorted by expert: x is [M, K], expert_offsets i32 [E + 1] says which rows each of E experts has, from 0 to M in
+ * order; rows before the first offset and from the last on are neither read nor written. Rows of an expert are
+ * quantized with its number of global_scales [E]. scales_swizzled is [128 * B, ceil4(K/block)]: the scales of expert e
+ * are a matrix of their own, whose row 0 is row scale_offsets[e] of the whole. scale_offsets i32 [E + 1] starts with 0,
+ * each region ending at the next multiple of 128 after its rows. Regions are written to their ends, with zeros after
+ * their rows; what lies behind the last is left as it is. B is at least min(M, E) + (M - min(M, E)) / 128, which is
+ * room for every way to spread M rows. Offsets that break these rules give unspecified codes and scales, and nothing
+ * outside the tensors is read or written as long as expert_offsets stay in [0, M] and do not fall. */
+SPF_API spf_status spf_nvfp4_experts_quantize(const spf_tensor* x, const spf_tensor* global_scales,
+                                              const spf_tensor* expert_offsets, const spf_tensor* scale_offsets,
+                                              const spf_tensor* codes, const spf_tensor* scales_swizzled,
+                                              const spf_launch* launch);
+SPF_API spf_status spf_silu_and_mul_nvfp4_experts_quantize(const spf_tensor* x, const spf_tensor* global_scales,
+                                                           const spf_tensor* expert_offsets,
+                                                           const spf_tensor* scale_offsets, const spf_tensor* codes,
+                                                           const spf_tensor* scales_swizzled, const spf_launch* launch);
+SPF_API spf_status spf_mxfp8_experts_quantize(const spf_tensor* x, const spf_tensor* expert_offsets,
+                                              const spf_tensor* scale_offsets, const spf_tensor* codes,
+                                              const spf_tensor* scales_swizzled, int32_t scale_rule,
+                                              const spf_launch* launch);
+
+/* x is f16 or bf16 and rotation a matrix [R, R] of its type, contiguous, R = 32, 64 or 128, for NVFP4 also 16; K is a
+ * multiple of R. Quantized is y[b R + j] = sum over i of x[b R + i] rotation[i, j] for each block b of R columns:
+ * usually a Hadamard matrix over sqrt(R). Sums are f32, so codes next to a tie, and with them rarely a scale, may
+ * differ between kernels. NVFP4 is nvfp4_quantize of y. */
+SPF_API spf_status spf_rotate_nvfp4_quantize(const spf_tensor* x, const spf_tensor* rotation,
+                                             const spf_tensor* global_scale, const spf_tensor* codes,
+                                             const spf_tensor* scales, const spf_tensor* scales_swizzled,
+                                             const spf_launch* launch);
+
+/* Scales of rotated MXFP4, as powers of two at or below a size plus 1e-8; NaN counts as 0. */
+typedef enum spf_rotated_scale_rule {
+  SPF_ROTATED_SCALE_QUEST = 0,  /* of 2.92247856 / 6 times the block's standard deviation; code = e2m1(y / scale) */
+  SPF_ROTATED_SCALE_ABS_MAX = 1 /* of amax; code = e2m1(3 y / scale), so y is about code * scale / 3 */
+} spf_rotated_scale_rule;
+
+/* scale_rule: an spf_rotated_scale_rule. */
+SPF_API spf_status spf_rotate_mxfp4_quantize(const spf_tensor* x, const spf_tensor* rotation, const spf_tensor* codes,
+                                             const spf_tensor* scales, const spf_tensor* scales_swizzled,
+                                             int32_t scale_rule, const spf_launch* launch);
+
 #ifdef __cplusplus
 }
 #endif

@@ -1,0 +1,173 @@
+// Rows times a small matrix, block by block, and the product quantized from registers: y[b] = x[b] R, codes of y.
+//
+//   x      a warp takes 16 rows of one block of R columns and holds them as A fragments
+//   R      in shared memory, transposed: k runs along a row of it; 16 columns are doubled to 32 on the diagonal
+//   y      32 columns at a time in the accumulators, never stored
+//
+// Which column of a block a fragment's slot stands for is ours to choose, as long as A and B agree in k. Lane t of a
+// quad takes k = 8t..8t+7 of 32 for two steps, so it loads 16 bytes of x and of R at once, and columns 8t..8t+7 of the
+// product, so it holds eight neighbours and quantizes them as quantize_chunks does.
+#pragma once
+
+#include <algorithm>
+
+#include "kernels/block_quantize/chunks.cuh"
+#include "kernels/common/cuda/launch.cuh"
+#include "kernels/common/mma/m16n8k16.cuh"
+
+namespace spf::block_quantize {
+
+inline constexpr int kRotateWarps = 4;
+inline constexpr int kRotateRows = 16 * kRotateWarps; // of a block
+
+struct RotateArgs : BlockArgs {
+  explicit RotateArgs(const BlockArgs& args, int group, int width)
+      : BlockArgs(args),
+        columns(args.groups * group),
+        blocks((columns + width - 1) / width),
+        row_tiles((args.space.rows + kRotateRows - 1) / kRotateRows),
+        pads(args.swizzled != nullptr ? (args.padded_rows - args.space.rows) * args.tiles : 0) {}
+
+  int64_t columns;   // of x
+  int64_t blocks;    // of a row, that R applies to
+  int64_t row_tiles; // of kRotateRows
+  int64_t pads;
+};
+
+// kWidth: columns that a warp takes, 32 for a rotation of 16.
+template <int kWidth>
+struct RotateConfig {
+  static constexpr int kThirties = kWidth / 32;                  // blocks of 32 columns
+  static constexpr int kPitch = kWidth == 32 ? 32 : kWidth + 32; // elements: two rows of R meet no bank twice
+  static constexpr int kSharedBytes = kWidth * kPitch * 2;       // 40 KB at most
+};
+
+// R transposed. Both copies of a 16 x 16 one stand on the diagonal, with zeros beside them.
+template <int kWidth>
+__device__ __forceinline__ void stage_rotation(const RotateArgs& args, uint16_t* shared) {
+  const int size = static_cast<int>(args.rotation_size);
+  const auto* const rotation = static_cast<const uint16_t*>(args.rotation);
+  for (int i = static_cast<int>(threadIdx.x); i < kWidth * kWidth; i += 32 * kRotateWarps) {
+    const int k = i / kWidth, n = i % kWidth;
+    const bool inside = k / size == n / size;
+    shared[n * RotateConfig<kWidth>::kPitch + k] = inside ? rotation[k % size * size + n % size] : uint16_t{0};
+  }
+}
+
+// Eight neighbours of a row of the product: scale and codes. Lanes of a quad hold 32 columns.
+template <BlockOp kOp>
+__device__ __forceinline__ void quantize_product(const RotateArgs& args, float (&v)[kValues], int64_t row,
+                                                 int64_t column) {
+  constexpr int kLanes = kGroup<kOp> / kValues;
+  BlockScale scale;
+  if constexpr (kNvfp4<kOp>) {
+    scale = nvfp4_block(largest_of<kLanes>(v), *args.global_scale);
+  } else if (args.rotated_rule == RotatedRule::kAbsMax) {
+    scale.code = rotated_scale(largest_of<kLanes>(v));
+    scale.factor = 3.0f * mx_factor(scale.code);
+  } else {
+    float sum = 0, squares = 0;
+#pragma unroll
+    for (int i = 0; i < kValues; ++i) sum += v[i];
+    sum += __shfl_xor_sync(0xffffffffu, sum, 1);
+    sum += __shfl_xor_sync(0xffffffffu, sum, 2);
+    const float mean = sum * (1.0f / 32);
+#pragma unroll
+    for (int i = 0; i < kValues; ++i) squares = __fmaf_rn(v[i] - mean, v[i] - mean, squares);
+    squares += __shfl_xor_sync(0xffffffffu, squares, 1);
+    squares += __shfl_xor_sync(0xffffffffu, squares, 2);
+    scale.code = rotated_scale(sqrtf(squares * (1.0f / 32)) * kQuest);
+    scale.factor = mx_factor(scale.code);
+  }
+#pragma unroll
+  for (int i = 0; i < kValues; ++i) {
+    v[i] = __fmul_rn(v[i], scale.factor);
+    if (v[i] != v[i]) v[i] = 0; // infinities of both signs may meet in a sum
+  }
+  const uint32_t words[1] = {cuda::narrow_e2m1x8(v)};
+  if (row >= args.space.rows || column >= args.columns) return;
+  int64_t at[3];
+  args.space.offsets(row, at);
+  store_codes(args.codes + at[1] + column / 2, words);
+  if (threadIdx.x % kLanes == 0) store_scale(args, at[2], row, column / kGroup<kOp>, scale.code);
+}
+
+template <BlockOp kOp, spf_scalar_type T, int kWidth>
+__global__ void __launch_bounds__(32 * kRotateWarps) rotate_rows(const __grid_constant__ RotateArgs args) {
+  using namespace spf::cuda;
+  using Config = RotateConfig<kWidth>;
+  using Element = scalar_t<T>;
+  __shared__ __align__(16) uint16_t rotation[kWidth * Config::kPitch];
+  const int lane = static_cast<int>(threadIdx.x) % 32, warp = static_cast<int>(threadIdx.x) / 32;
+  const int g = lane / 4, t = lane % 4;
+  launch_dependents();
+  wait_for_primary();
+  stage_rotation<kWidth>(args, rotation);
+  __syncthreads();
+
+  for (int64_t tile = blockIdx.x; tile < args.row_tiles * args.blocks; tile += gridDim.x) {
+    const int64_t row_tile = tile / args.blocks, block = tile - row_tile * args.blocks;
+    const int64_t row = row_tile * kRotateRows + warp * 16 + g, first = block * kWidth;
+
+    // A fragments: eight columns of rows g and g + 8 for each 32 columns.
+    uint4 a[Config::kThirties][2];
+#pragma unroll
+    for (int half = 0; half < 2; ++half) {
+      const bool exists = row + 8 * half < args.space.rows;
+      int64_t at[3];
+      args.space.offsets(exists ? row + 8 * half : 0, at);
+      const Element* const from = static_cast<const Element*>(args.x) + at[0] + first + 8 * t;
+      const bool vector = on_16_bytes(from);
+#pragma unroll
+      for (int i = 0; i < Config::kThirties; ++i)
+        a[i][half] = load_chunk<T>(from + 32 * i, exists && first + 32 * i + 8 * t < args.columns ? 8 : 0, vector);
+    }
+
+#pragma unroll 1
+    for (int out = 0; out < Config::kThirties; ++out) {
+      float d[4][4] = {};
+#pragma unroll
+      for (int i = 0; i < Config::kThirties; ++i)
+#pragma unroll
+        for (int n = 0; n < 4; ++n) {
+          const int column = 32 * out + 8 * (g >> 1) + 2 * n + (g & 1);
+          const uint4 b = *reinterpret_cast<const uint4*>(rotation + column * Config::kPitch + 32 * i + 8 * t);
+          mma_m16n8k16<T>(d[n], a[i][0].x, a[i][1].x, a[i][0].y, a[i][1].y, b.x, b.y);
+          mma_m16n8k16<T>(d[n], a[i][0].z, a[i][1].z, a[i][0].w, a[i][1].w, b.z, b.w);
+        }
+#pragma unroll
+      for (int half = 0; half < 2; ++half) {
+        float v[kValues];
+#pragma unroll
+        for (int i = 0; i < kValues; ++i) v[i] = d[i / 2][2 * half + i % 2];
+        quantize_product<kOp>(args, v, row + 8 * half, first + 32 * out + 8 * t);
+      }
+    }
+  }
+
+  const int64_t stride = static_cast<int64_t>(gridDim.x) * (32 * kRotateWarps);
+  for (int64_t pad = static_cast<int64_t>(blockIdx.x) * (32 * kRotateWarps) + threadIdx.x; pad < args.pads;
+       pad += stride) {
+    const int64_t below = pad / args.tiles;
+    pad_scales(args, args.space.rows + below, pad - below * args.tiles);
+  }
+}
+
+// --- launch ------------------------------------------------------------------------------------------------------
+
+inline constexpr BlockOp rotate_nvfp4_quantize = BlockOp::kRotateNvfp4;
+inline constexpr BlockOp rotate_mxfp4_quantize = BlockOp::kRotateMxfp4;
+
+// kWidth: 32 (also for rotations of 16), 64 or 128.
+template <BlockOp kOp, spf_scalar_type T, int kWidth>
+spf_status launch_rotate(const Call& call, const LaunchContext& ctx) {
+  const BlockArgs args = block_args(call, kOp);
+  if (args.empty()) return SPF_OK;
+  const RotateArgs rotate(args, kGroup<kOp>, kWidth);
+  // A block brings R along, so there are no more of them than run at once.
+  const int64_t resident = static_cast<int64_t>(std::max(ctx.facts->sm_count, 1)) * 4;
+  const int64_t grid = std::min(rotate.row_tiles * rotate.blocks, resident);
+  return cuda::launch(call.problem.op->name, ctx, rotate_rows<kOp, T, kWidth>, grid, 32 * kRotateWarps, 0, rotate);
+}
+
+} // namespace spf::block_quantize
