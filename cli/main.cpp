@@ -89,6 +89,8 @@ int parse_and_run(int argc, char** argv) {
   app.footer(kFooter);
   // Left-over arguments are looked at below, so that the near word can be named.
   app.allow_extras();
+  // One command: `check quantize` names a family, although there is a command of that name.
+  app.require_subcommand(0, 1);
   std::vector<std::unique_ptr<Command>> commands;
   std::vector<CLI::App*> apps;
   for (const CommandRow& row : kCommands) {

@@ -310,5 +310,11 @@ TEST(Demo, TextAndRefusals) {
   EXPECT_EQ(command({"demo", "--m", "0"}).code, 2);
 }
 
+TEST(Check, AFamilyMayHaveTheNameOfACommand) {
+  const Result r = command({"check", "quantize", "--device", "cpu", "--quick"});
+  EXPECT_EQ(r.code, 0) << r.err;
+  EXPECT_TRUE(contains(r.out, "quantize/")) << r.out;
+}
+
 } // namespace
 } // namespace spf::test
