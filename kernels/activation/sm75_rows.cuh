@@ -26,11 +26,7 @@ inline constexpr bool kInterleaved = is_interleaved(kAct);
 // f32 uses the CUDA math library; 16-bit types the hardware's exp2 and reciprocal, whose errors (2^-17 and less where a
 // result is not negligible) vanish in the rounding that follows.
 
-template <spf_scalar_type T>
-__device__ __forceinline__ float sigmoid_times(float v, float slope) { // v * sigmoid(slope * v)
-  if constexpr (T == SPF_F32) return v / (1.0f + expf(-slope * v));
-  return v * cuda::fast_reciprocal(1.0f + cuda::fast_exp2(-cuda::kLog2e * slope * v));
-}
+using cuda::sigmoid_times;
 
 // 0.5 erfc(z) for z = |v| / sqrt(2), as t Q(t) exp(-z^2) with t = 1 / (1 + 0.65 z). Q is our least-maximum fit of
 // degree 5; relative error 9e-6.

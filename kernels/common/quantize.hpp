@@ -65,18 +65,19 @@ SPF_HOST_DEVICE float fused(float a, float b, float c) { return __builtin_fmaf(a
 // rounds it right (Markstein, IBM J. Res. Dev. 34, 1990). Five instructions, half of what a division takes on a GPU.
 class Division {
  public:
-  SPF_HOST_DEVICE explicit Division(float by) : by_(by), inverse_(1.0f / by) {}
+  SPF_HOST_DEVICE explicit Division(float by) : by_(by), inverse_(1.0f / by), minus_inverse_(-1.0f / by) {}
 
   SPF_HOST_DEVICE float operator()(float x) const {
     const float rough = rounded_product(x, inverse_);
-    // What is left is taken the other way round, so that a zero keeps its sign.
-    const float near = fused(-fused(rough, by_, -x), inverse_, rough);
-    const float right = fused(-fused(near, by_, -x), inverse_, near);
+    // What is too much, times the negative reciprocal: a zero keeps its sign, as it would not if the negation stood
+    // between the two, for compilers pull that inside.
+    const float near = fused(fused(rough, by_, -x), minus_inverse_, rough);
+    const float right = fused(fused(near, by_, -x), minus_inverse_, near);
     return rough < 0x1p100f && rough > -0x1p100f ? right : rough; // infinities, NaNs, and what saturates anyway
   }
 
  private:
-  float by_, inverse_;
+  float by_, inverse_, minus_inverse_;
 };
 
 // What turns a number into an 8-bit integer: round(x * factor) + zero.

@@ -14,11 +14,12 @@ enum class QuantOp : uint8_t {
   dynamic_per_token_scaled_fp8_quant,
   static_scaled_int8_quant,
   dynamic_scaled_int8_quant,
+  silu_and_mul_quant,
 };
 
-inline constexpr const char* kOpNames[] = {"static_scaled_fp8_quant", "dynamic_scaled_fp8_quant",
-                                           "dynamic_per_token_scaled_fp8_quant", "static_scaled_int8_quant",
-                                           "dynamic_scaled_int8_quant"};
+inline constexpr const char* kOpNames[] = {
+    "static_scaled_fp8_quant",  "dynamic_scaled_fp8_quant",  "dynamic_per_token_scaled_fp8_quant",
+    "static_scaled_int8_quant", "dynamic_scaled_int8_quant", "silu_and_mul_quant"};
 
 inline QuantOp op_of(const Call& call) {
   int i = 0;
@@ -61,7 +62,8 @@ inline QuantArgs quant_args(const Call& call) {
   args.k = call.problem.extent("K");
   args.bound = static_cast<const float*>(data("scale_ub"));
   const QuantOp op = op_of(call);
-  const bool given = op == QuantOp::static_scaled_fp8_quant || op == QuantOp::static_scaled_int8_quant;
+  const bool given = op == QuantOp::static_scaled_fp8_quant || op == QuantOp::static_scaled_int8_quant ||
+                     op == QuantOp::silu_and_mul_quant;
   const bool rows = op == QuantOp::dynamic_per_token_scaled_fp8_quant || op == QuantOp::dynamic_scaled_int8_quant;
   const spf_tensor* const walked[4] = {x, out, rows ? scale : out, rows && azp != nullptr ? azp : out};
   args.space = row_space(walked);

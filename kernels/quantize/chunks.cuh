@@ -1,7 +1,9 @@
-// What the kernels of this family share: when rows are whole chunks, and the names that the manifest calls ops by.
+// What the kernels of this family share: when rows are whole chunks, gated numbers, and the names that the manifest
+// calls ops by.
 #pragma once
 
 #include "kernels/common/cuda/launch.cuh"
+#include "kernels/common/cuda/math.cuh"
 #include "kernels/common/cuda/memory.cuh"
 #include "kernels/common/cuda/quantize.cuh"
 #include "kernels/common/cuda/reduce.cuh"
@@ -23,6 +25,17 @@ bool whole_chunks(const QuantArgs& args) {
     out |= static_cast<uintptr_t>(args.space.stride[1][d]);
   }
   return in % 16 == 0 && out % kElements == 0;
+}
+
+// silu(gate) * up, rounded after each of the two as silu_and_mul does.
+template <spf_scalar_type T>
+__device__ __forceinline__ uint4 gated_chunk(const uint4& gate, const uint4& up) {
+  constexpr int kElements = cuda::kChunkElements<T>;
+  float v[kElements];
+  cuda::unpack<T>(gate, v);
+#pragma unroll
+  for (int i = 0; i < kElements; ++i) v[i] = cuda::sigmoid_times<T>(v[i], 1.0f);
+  return cuda::multiply_chunks<T>(cuda::pack<T>(v), up);
 }
 
 } // namespace spf::quantize

@@ -18,8 +18,36 @@ inline Violation static_fp8_constraint(const Problem& p) {
   return {};
 }
 
+inline bool has_experts(const Problem& p) { return p.has("counts"); }
+
+// Groups cover a row; scales have a column for each, or a word for four.
+inline Violation groups_constraint(const Problem& p) {
+  const bool experts = has_experts(p),
+             packed_op = p.extent("W") > 0 || std::string_view(p.op->name).ends_with("packed");
+  const int64_t group = experts ? 128 : static_cast<int64_t>(p.param("group_size")), k = p.extent("K");
+  if ((group & (group - 1)) != 0) return {"group_size", std::to_string(group), "32, 64, 128, 256 or 512"};
+  if (k % group != 0) return {"out.shape[-1]", std::to_string(k), "a multiple of the group, " + std::to_string(group)};
+  const int64_t groups = k / group, words = (groups + 3) / 4;
+  if (packed_op) {
+    if (p.extent("W") != words)
+      return {"scale.shape[1]", std::to_string(p.extent("W")), "a word for four groups, " + std::to_string(words)};
+    if (p.extent("P") < p.extent("*"))
+      return {"scale.shape[0]", std::to_string(p.extent("P")),
+              "the rows of x, " + std::to_string(p.extent("*")) + ", or more"};
+    return {};
+  }
+  const bool packed = experts && p.type("S") == SPF_I32;
+  if (p.extent("G") != (packed ? words : groups))
+    return {"scale.shape[-1]", std::to_string(p.extent("G")),
+            packed ? "a word for four groups, " + std::to_string(words)
+                   : "a scale for each group, " + std::to_string(groups)};
+  return {};
+}
+
 inline double elements(const Problem& p) {
-  return static_cast<double>(p.extent("*")) * static_cast<double>(p.extent("K"));
+  const double rows = has_experts(p) ? static_cast<double>(p.extent("E")) * static_cast<double>(p.extent("M"))
+                                     : static_cast<double>(p.extent("*"));
+  return rows * static_cast<double>(p.extent("K"));
 }
 
 inline bool one_computed_scale(const Problem& p) { return std::string_view(p.op->name) == "dynamic_scaled_fp8_quant"; }

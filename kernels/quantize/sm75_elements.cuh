@@ -1,4 +1,5 @@
-// Codes under given scales, or under one scale for all: element by element, for f32, f16, bf16.
+// Codes under given scales, or under one scale for all: element by element, of x or of silu(gate) * up, for f32, f16,
+// bf16.
 //
 //   x as chunks of 16 bytes, numbered row by row:  0 1 ... C-1 | C C+1 ...        C chunks a row
 //   a block takes 2 x 256 consecutive chunks, a thread two of them 256 apart.
@@ -56,9 +57,10 @@ struct Place {
   }
 };
 
-template <spf_scalar_type T, bool kVector, class AnyPlace>
-__device__ __forceinline__ uint4 load_place(const ElementsArgs& args, const AnyPlace& place) {
-  const auto* const x = static_cast<const cuda::scalar_t<T>*>(args.quant.x) + place.x;
+template <spf_scalar_type T, bool kVector>
+__device__ __forceinline__ uint4 load_place(const ElementsArgs& args, const Place<T, kVector>& place,
+                                            int64_t ahead = 0) {
+  const auto* const x = static_cast<const cuda::scalar_t<T>*>(args.quant.x) + place.x + ahead;
   if constexpr (kVector) return cuda::load16(x);
   return cuda::load_chunk<T>(x, place.left, false);
 }
@@ -80,8 +82,8 @@ __global__ void __launch_bounds__(kBlock) find_amax(const __grid_constant__ Elem
     uint4 chunk[kLoads];
 #pragma unroll
     for (int k = 0; k < kLoads; ++k)
-      chunk[k] = i + k * step < args.total ? load_place<T, kVector>(args, Place<T, kVector>(args, i + k * step))
-                                           : make_uint4(0, 0, 0, 0);
+      chunk[k] =
+          i + k * step < args.total ? load_place(args, Place<T, kVector>(args, i + k * step)) : make_uint4(0, 0, 0, 0);
 #pragma unroll
     for (int k = 0; k < kLoads; ++k) top = fmaxf(top, amax_of<T>(chunk[k]));
   }
@@ -101,7 +103,7 @@ __device__ __forceinline__ uint2 chunk_codes(const uint4& chunk, float scale, in
   return cuda::codes_of < kRule == Rule::kFp8 ? SPF_E4M3 : SPF_S8 > (v, cuda::Multiplication(inverse_of(scale)), zero);
 }
 
-template <spf_scalar_type T, Rule kRule, Source kSource, bool kVector>
+template <spf_scalar_type T, Rule kRule, Source kSource, bool kGated, bool kVector>
 __global__ void __launch_bounds__(kBlock) quantize_elements(const __grid_constant__ ElementsArgs args) {
   using namespace spf::cuda;
   using Max = GroupMax<kBlock>;
@@ -114,7 +116,17 @@ __global__ void __launch_bounds__(kBlock) quantize_elements(const __grid_constan
 #pragma unroll
   for (int k = 0; k < kChunksOfThread; ++k) {
     const int64_t i = first + k * kBlock;
-    chunk[k] = i < args.total ? load_place<T, kVector>(args, Place<T, kVector>(args, i)) : make_uint4(0, 0, 0, 0);
+    chunk[k] = i < args.total ? load_place(args, Place<T, kVector>(args, i)) : make_uint4(0, 0, 0, 0);
+  }
+  if constexpr (kGated) {
+    uint4 up[kChunksOfThread];
+#pragma unroll
+    for (int k = 0; k < kChunksOfThread; ++k) {
+      const int64_t i = first + k * kBlock;
+      up[k] = i < args.total ? load_place(args, Place<T, kVector>(args, i), quant.k) : make_uint4(0, 0, 0, 0);
+    }
+#pragma unroll
+    for (int k = 0; k < kChunksOfThread; ++k) chunk[k] = gated_chunk<T>(chunk[k], up[k]);
   }
   launch_dependents();
 
@@ -155,7 +167,7 @@ __global__ void __launch_bounds__(kBlock) quantize_elements(const __grid_constan
 
 // --- launch ------------------------------------------------------------------------------------------------------
 
-template <spf_scalar_type T, Rule kRule, Source kSource, bool kVector>
+template <spf_scalar_type T, Rule kRule, Source kSource, bool kGated, bool kVector>
 spf_status launch_path(const char* op, ElementsArgs args, const LaunchContext& ctx) {
   LaunchContext codes_ctx = ctx;
   if constexpr (kSource == Source::kPartials) {
@@ -168,10 +180,10 @@ spf_status launch_path(const char* op, ElementsArgs args, const LaunchContext& c
   }
   constexpr int64_t kOfBlock = kBlock * kChunksOfThread;
   const int64_t grid = std::max<int64_t>((args.total + kOfBlock - 1) / kOfBlock, 1);
-  return cuda::launch(op, codes_ctx, quantize_elements<T, kRule, kSource, kVector>, grid, kBlock, 0, args);
+  return cuda::launch(op, codes_ctx, quantize_elements<T, kRule, kSource, kGated, kVector>, grid, kBlock, 0, args);
 }
 
-template <spf_scalar_type T, Rule kRule, Source kSource>
+template <spf_scalar_type T, Rule kRule, Source kSource, bool kGated = false>
 spf_status launch_rule(const char* op, const QuantArgs& quant, const LaunchContext& ctx) {
   constexpr int64_t kElements = cuda::kChunkElements<T>;
   const int64_t chunks = (quant.k + kElements - 1) / kElements, total = chunks * quant.space.rows;
@@ -181,8 +193,8 @@ spf_status launch_rule(const char* op, const QuantArgs& quant, const LaunchConte
       whole_chunks<T>(quant) && cuda::DeviceRows<4>::fits(quant.space) && chunks > 1 && total < (1u << 30);
   const ElementsArgs args{
       quant, chunks, total, cuda::Divisor(std::max<int64_t>(chunks, 2)), cuda::DeviceRows<4>(quant.space), nullptr, 0};
-  return vector ? launch_path<T, kRule, kSource, true>(op, args, ctx)
-                : launch_path<T, kRule, kSource, false>(op, args, ctx);
+  return vector ? launch_path<T, kRule, kSource, kGated, true>(op, args, ctx)
+                : launch_path<T, kRule, kSource, kGated, false>(op, args, ctx);
 }
 
 template <QuantOp kOp, spf_scalar_type T>
@@ -191,6 +203,8 @@ spf_status launch_elements(const Call& call, const LaunchContext& ctx) {
   const QuantArgs args = quant_args(call);
   if constexpr (kOp == dynamic_scaled_fp8_quant)
     return launch_rule<T, Rule::kFp8, Source::kPartials>(op, args, ctx);
+  else if constexpr (kOp == silu_and_mul_quant)
+    return launch_rule<T, Rule::kFp8, Source::kOne, true>(op, args, ctx);
   else if constexpr (kOp == static_scaled_fp8_quant)
     return args.one_scale() ? launch_rule<T, Rule::kFp8, Source::kOne>(op, args, ctx)
                             : launch_rule<T, Rule::kFp8, Source::kBlocks>(op, args, ctx);

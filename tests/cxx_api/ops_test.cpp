@@ -27,7 +27,12 @@ const std::map<std::string, std::map<std::string, int64_t>> kExtents = {
     {"static_scaled_fp8_quant", {{"SR", kRows}, {"SC", 4}}},
     {"rms_norm_per_block_quant", {{"H", 128}, {"G", 1}}},
     {"rotate_nvfp4_quantize", {{"R", 32}}},
-    {"rotate_mxfp4_quantize", {{"R", 32}}}};
+    {"rotate_mxfp4_quantize", {{"R", 32}}},
+    {"per_token_group_fp8_quant", {{"K", 128}, {"G", 1}}},
+    {"per_token_group_quant_int8", {{"K", 128}, {"G", 1}}},
+    {"per_token_group_fp8_quant_packed", {{"K", 128}, {"W", 1}}},
+    {"silu_and_mul_per_block_quant", {{"K", 128}, {"2*K", 128}, {"G", 1}}},
+    {"persistent_masked_m_silu_mul_quant", {{"K", 128}, {"2*K", 128}, {"G", 1}}}};
 const std::map<std::string, std::map<std::string, ScalarType>> kTypes = {
     {"reshape_and_cache_flash", {{"key_cache", SPF_E4M3}, {"value_cache", SPF_E4M3}}},
     {"reshape_and_cache", {{"key_cache", SPF_E4M3}, {"value_cache", SPF_E4M3}}},
@@ -281,6 +286,31 @@ const std::map<std::string, Typed>& typed_functions() {
        {{}, [](const Operands& o, const Launch& l) { static_scaled_int8_quant(*o[0], *o[1], o[2], *o[3], l); }}},
       {"dynamic_scaled_int8_quant",
        {{}, [](const Operands& o, const Launch& l) { dynamic_scaled_int8_quant(*o[0], *o[1], *o[2], o[3], l); }}},
+      {"per_token_group_fp8_quant",
+       {{128, 0.5, 1},
+        [](const Operands& o, const Launch& l) {
+          per_token_group_fp8_quant(*o[0], *o[1], *o[2], {128, 0.5, true, false}, l);
+        }}},
+      {"per_token_group_quant_int8",
+       {{128, 0.5, 1},
+        [](const Operands& o, const Launch& l) {
+          per_token_group_quant_int8(*o[0], *o[1], *o[2], {128, 0.5, false, true}, l);
+        }}},
+      {"per_token_group_fp8_quant_packed",
+       {{128, 0.5},
+        [](const Operands& o, const Launch& l) {
+          per_token_group_fp8_quant_packed(*o[0], *o[1], *o[2], {128, 0.5, false, false}, l);
+        }}},
+      {"silu_and_mul_quant",
+       {{}, [](const Operands& o, const Launch& l) { silu_and_mul_quant(*o[0], *o[1], *o[2], l); }}},
+      {"silu_and_mul_per_block_quant",
+       {{128},
+        [](const Operands& o, const Launch& l) { silu_and_mul_per_block_quant(*o[0], o[1], *o[2], *o[3], 128, l); }}},
+      {"persistent_masked_m_silu_mul_quant",
+       {{0.5, 1},
+        [](const Operands& o, const Launch& l) {
+          persistent_masked_m_silu_mul_quant(*o[0], *o[1], *o[2], *o[3], 0.5, true, l);
+        }}},
       {"linear", {{}, [](const Operands&, const Launch&) {}}}, // has a packed weight: below
   };
   return all;
@@ -326,6 +356,14 @@ TEST(TypedOps, TakeTheDefaultsOfTheManifest) {
        [](const Operands& o) { rms_norm_dynamic_per_token_quant(*o[0], o[1], o[2], o[3], *o[4], *o[5]); }},
       {"rms_norm_per_block_quant",
        [](const Operands& o) { rms_norm_per_block_quant(*o[0], o[1], o[2], o[3], *o[4], *o[5]); }},
+      {"per_token_group_fp8_quant", [](const Operands& o) { per_token_group_fp8_quant(*o[0], *o[1], *o[2]); }},
+      {"per_token_group_quant_int8", [](const Operands& o) { per_token_group_quant_int8(*o[0], *o[1], *o[2]); }},
+      {"per_token_group_fp8_quant_packed",
+       [](const Operands& o) { per_token_group_fp8_quant_packed(*o[0], *o[1], *o[2]); }},
+      {"silu_and_mul_per_block_quant",
+       [](const Operands& o) { silu_and_mul_per_block_quant(*o[0], o[1], *o[2], *o[3]); }},
+      {"persistent_masked_m_silu_mul_quant",
+       [](const Operands& o) { persistent_masked_m_silu_mul_quant(*o[0], *o[1], *o[2], *o[3]); }},
       {"fatrelu_and_mul", [](const Operands& o) { fatrelu_and_mul(*o[0], *o[1]); }},
       {"swigluoai_and_mul", [](const Operands& o) { swigluoai_and_mul(*o[0], *o[1]); }},
       {"mxfp8_experts_quantize",

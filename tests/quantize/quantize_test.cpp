@@ -264,6 +264,102 @@ TEST(Quantize, ScalesThatDoNotCoverXAreRefused) {
   EXPECT_EQ(field({1, 4}), "scale.shape[1]");
 }
 
+// --- groups ------------------------------------------------------------------------------------------------------
+
+std::vector<float> ramp(int64_t rows, int64_t k) { // the largest number of row r, group g is 448 (r + 1) / (g + 1)
+  std::vector<float> x(static_cast<size_t>(rows * k));
+  for (int64_t r = 0; r < rows; ++r)
+    for (int64_t i = 0; i < k; ++i)
+      x[static_cast<size_t>(r * k + i)] =
+          448.0f * static_cast<float>(r + 1) / static_cast<float>(i / 64 + 1) * (i % 64 == 7 ? -1.0f : 0.25f);
+  return x;
+}
+
+TEST(QuantizeGroups, ScalesLieWhereTheirStridesSay) {
+  constexpr int64_t kRows = 5, kK = 192, kGroups = 3, kColumn = 8; // columns ceil(5 / 4) * 4 apart
+  on_each_kernel([&](const Launch& launch) {
+    std::vector<float> x = ramp(kRows, kK), scales(kGroups * kColumn, -7.0f);
+    std::vector<uint8_t> codes(x.size());
+    const Tensor scale(scales.data(), SPF_F32, {kRows, kGroups}, spearfish::Shape{1, kColumn});
+    spearfish::per_token_group_fp8_quant(Tensor(x.data(), SPF_F32, {kRows, kK}),
+                                         Tensor(codes.data(), SPF_E4M3, {kRows, kK}), scale, {64, 1e-10, false, false},
+                                         launch);
+    for (int64_t g = 0; g < kGroups; ++g)
+      for (int64_t r = 0; r < kColumn; ++r)
+        EXPECT_EQ(scales[static_cast<size_t>(g * kColumn + r)],
+                  r < kRows ? 448.0f * static_cast<float>(r + 1) / static_cast<float>(g + 1) / 448.0f : -7.0f);
+    EXPECT_EQ(spf::e4m3_to_f32(codes[7]), -448.0f);
+    EXPECT_EQ(spf::e4m3_to_f32(codes[8]), 112.0f);
+  });
+}
+
+TEST(QuantizeGroups, PackedExponentsFillWordsAndPaddingRows) {
+  constexpr int64_t kRows = 3, kPadded = 4, kK = 320, kGroups = 5, kWords = 2;
+  on_each_kernel([&](const Launch& launch) {
+    std::vector<float> x = ramp(kRows, kK);
+    std::vector<uint8_t> codes(x.size()), bytes(kPadded * kWords * 4, 0xee);
+    const Tensor scale(bytes.data(), SPF_I32, {kPadded, kWords}, spearfish::Shape{1, kPadded});
+    spearfish::per_token_group_fp8_quant_packed(Tensor(x.data(), SPF_F32, {kRows, kK}),
+                                                Tensor(codes.data(), SPF_E4M3, {kRows, kK}), scale,
+                                                {64, 1e-10, false, false}, launch);
+    for (int64_t r = 0; r < kPadded; ++r)
+      for (int64_t g = 0; g < 4 * kWords; ++g) {
+        const double amax = static_cast<double>(r + 1) / static_cast<double>(g + 1);
+        const int want = r < kRows && g < kGroups ? static_cast<int>(std::ceil(std::log2(amax))) + 127 : 0;
+        EXPECT_EQ(bytes[static_cast<size_t>((g / 4 * kPadded + r) * 4 + g % 4)], want) << r << " " << g;
+      }
+  });
+}
+
+TEST(QuantizeGroups, TruncationCutsFractionsOff) {
+  on_each_kernel([](const Launch& launch) {
+    std::vector<float> x(32, 0.0f);
+    x[0] = 127.0f, x[1] = 2.75f, x[2] = -2.75f;
+    std::vector<int8_t> codes(32);
+    float scale = 0;
+    for (bool truncate : {false, true}) {
+      spearfish::per_token_group_quant_int8(Tensor(x.data(), SPF_F32, {32}), Tensor(codes.data(), SPF_S8, {32}),
+                                            Tensor(&scale, SPF_F32, {1}), {32, 1e-10, false, truncate}, launch);
+      EXPECT_EQ(scale, 1.0f);
+      EXPECT_EQ(codes[1], truncate ? 2 : 3);
+      EXPECT_EQ(codes[2], truncate ? -2 : -3);
+    }
+  });
+}
+
+TEST(QuantizeGroups, TokensThatAreNotCountedStay) {
+  constexpr int64_t kExperts = 2, kTokens = 3, kK = 128;
+  on_each_kernel([&](const Launch& launch) {
+    std::vector<float> x(kExperts * kTokens * 2 * kK, 2.0f), scales(kExperts * kTokens, -7.0f);
+    std::vector<uint8_t> codes(kExperts * kTokens * kK, 0xee);
+    std::vector<int32_t> counts = {1, 7}; // the second as if all
+    spearfish::persistent_masked_m_silu_mul_quant(
+        Tensor(x.data(), SPF_F32, {kExperts, kTokens, 2 * kK}), Tensor(counts.data(), SPF_I32, {kExperts}),
+        Tensor(codes.data(), SPF_E4M3, {kExperts, kTokens, kK}), Tensor(scales.data(), SPF_F32, {kExperts, kTokens, 1}),
+        1e-10, false, launch);
+    for (int64_t t = 0; t < kExperts * kTokens; ++t) {
+      const bool counted = t == 0 || t >= kTokens;
+      EXPECT_EQ(scales[static_cast<size_t>(t)] != -7.0f, counted) << t;
+      EXPECT_EQ(codes[static_cast<size_t>(t * kK)], counted ? 0x7e : 0xee) << t; // all the same: the largest code
+    }
+  });
+}
+
+TEST(QuantizeGroups, WhatDoesNotCoverARowIsRefused) {
+  std::vector<float> x(300), scale(8);
+  std::vector<uint8_t> codes(300);
+  const auto field = [&](int64_t k, int64_t groups, int64_t size) {
+    return refused_field([&] {
+      spearfish::per_token_group_fp8_quant(Tensor(x.data(), SPF_F32, {1, k}), Tensor(codes.data(), SPF_E4M3, {1, k}),
+                                           Tensor(scale.data(), SPF_F32, {1, groups}), {size, 1e-10, false, false});
+    });
+  };
+  EXPECT_EQ(field(256, 2, 128), "");
+  EXPECT_EQ(field(300, 2, 128), "out.shape[-1]");
+  EXPECT_EQ(field(256, 3, 128), "scale.shape[-1]");
+  EXPECT_EQ(field(288, 3, 96), "group_size");
+}
+
 // --- quotients ---------------------------------------------------------------------------------------------------
 
 TEST(Quantize, QuotientsByWayOfTheReciprocalAreTheRoundedOnes) {

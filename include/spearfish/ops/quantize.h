@@ -18,6 +18,8 @@
 #ifndef SPEARFISH_OPS_QUANTIZE_H
 #define SPEARFISH_OPS_QUANTIZE_H
 
+#include <stdint.h>
+
 #include "spearfish/plan.h"
 
 #ifdef __cplusplus
@@ -54,6 +56,51 @@ SPF_API spf_status spf_static_scaled_int8_quant(const spf_tensor* x, const spf_t
  * row whose numbers are all the same, or so near that 1 / s is 0, is coded as without zero points, with azp 0. */
 SPF_API spf_status spf_dynamic_scaled_int8_quant(const spf_tensor* x, const spf_tensor* out, const spf_tensor* scale,
                                                  const spf_tensor* azp, const spf_launch* launch);
+
+/* --- one scale for each group of columns ----------------------------------------------------------------------- */
+
+/* For each group of group_size (32, 64, 128, 256 or 512) columns of a row, K a multiple of it:
+ *   s = max(amax, eps) / 448, or / 127 for s8; with ue8m0 then 2^ceil(log2(max(s, 1e-10)))
+ *   code = e4m3(x / s), or s8(x / s); with truncate the fraction is cut off instead of rounded
+ * eps is at least 1e-20, commonly 1e-10. scale is [..., K / group_size] with any strides: row-major; column-major; or
+ * column-major with columns ceil(rows / 4) * 4 apart, as copy engines want it. */
+SPF_API spf_status spf_per_token_group_fp8_quant(const spf_tensor* x, const spf_tensor* out, const spf_tensor* scale,
+                                                 int64_t group_size, double eps, int32_t ue8m0,
+                                                 const spf_launch* launch);
+SPF_API spf_status spf_per_token_group_quant_int8(const spf_tensor* x, const spf_tensor* out, const spf_tensor* scale,
+                                                  int64_t group_size, double eps, int32_t truncate,
+                                                  const spf_launch* launch);
+
+/* The same with ue8m0, scale i32 [P, ceil(K / group_size / 4)] with any strides, P at least the number of rows: byte
+ * g % 4 of word g / 4 is the exponent of group g, plus 127. Bytes of no group and rows that x does not have become 0.
+ */
+SPF_API spf_status spf_per_token_group_fp8_quant_packed(const spf_tensor* x, const spf_tensor* out,
+                                                        const spf_tensor* scale, int64_t group_size, double eps,
+                                                        const spf_launch* launch);
+
+/* --- silu(gate) * up, then codes -------------------------------------------------------------------------------
+ *
+ * x is [..., 2*K], gate first; y = round(round(silu(gate)) * up) in its scalar type, as silu_and_mul in activation.h.
+ * An exponential decides y, so codes and scales are equal on every device only where y is. */
+
+/* code = e4m3(y * (1 / scale[0])); scale is [1], above 0. */
+SPF_API spf_status spf_silu_and_mul_quant(const spf_tensor* x, const spf_tensor* scale, const spf_tensor* out,
+                                          const spf_launch* launch);
+
+/* One scale for each group of columns, [..., K / group_size] with any strides; with a = min(amax, scale_ub), where
+ * scale_ub is [1], above 0, or NULL: e4m3 s = max(a / 448, 1 / (448 * 512)), s8 s = max(a / 127, 2^-23); code = e4m3(y
+ * / s) or s8(y / s). */
+SPF_API spf_status spf_silu_and_mul_per_block_quant(const spf_tensor* x, const spf_tensor* scale_ub,
+                                                    const spf_tensor* out, const spf_tensor* scale, int64_t group_size,
+                                                    const spf_launch* launch);
+
+/* x is [E, M, 2*K], out [E, M, K], counts i32 [E]: of expert e only the first counts[e] tokens (none below 0, all from
+ * M on) are coded, in groups of 128 columns, under s = max(amax, eps) / 448. scale is f32 [E, M, K / 128], powers of
+ * two with ue8m0, or i32 [E, M, ceil(K / 512)] with exponents as above, any strides. What belongs to other tokens stays
+ * as it is. */
+SPF_API spf_status spf_persistent_masked_m_silu_mul_quant(const spf_tensor* x, const spf_tensor* counts,
+                                                          const spf_tensor* out, const spf_tensor* scale, double eps,
+                                                          int32_t ue8m0, const spf_launch* launch);
 
 #ifdef __cplusplus
 }

@@ -1,6 +1,8 @@
 // Fast functions for results that are rounded to 16 bits. Subnormal inputs and results are 0.
 #pragma once
 
+#include "spearfish/types.h"
+
 #ifdef SPF_EMULATED
 #include "kernels/common/cuda/emulated.hpp"
 #endif
@@ -30,6 +32,14 @@ __device__ __forceinline__ float fast_reciprocal(float x) {
   asm("rcp.approx.ftz.f32 %0, %1;" : "=f"(y) : "f"(x));
   return y;
 #endif
+}
+
+// f32 uses the CUDA math library; 16-bit types the hardware's exp2 and reciprocal, whose errors (2^-17 and less where a
+// result is not negligible) vanish in the rounding that follows.
+template <spf_scalar_type T>
+__device__ __forceinline__ float sigmoid_times(float v, float slope) { // v * sigmoid(slope * v)
+  if constexpr (T == SPF_F32) return v / (1.0f + expf(-slope * v));
+  return v * fast_reciprocal(1.0f + fast_exp2(-kLog2e * slope * v));
 }
 
 } // namespace spf::cuda

@@ -1,0 +1,173 @@
+// One scale for each group of columns: codes of x, or of silu(gate) * up, for f32, f16, bf16.
+//
+//   row: | group 0 | group 1 | ...            a group of 32 to 512 columns belongs to 2 to 32 neighbouring lanes,
+//          lanes 0..L-1 | L..2L-1 ...         16 columns each: chunk j of lane i is the group's chunk i + L j
+//
+// All loads of a group are requested at once; its largest number takes log2(L) shuffles, and its codes leave from
+// registers. Groups are numbered row by row; a block takes 256 / L of them, and walks on where the grid is smaller than
+// the groups: experts whose tokens are counted on the device get a few blocks each, whatever the padding.
+#pragma once
+
+#include <algorithm>
+
+#include "kernels/quantize/chunks.cuh"
+#include "kernels/quantize/groups.h"
+
+namespace spf::quantize {
+
+inline constexpr int kBlock = 256;
+inline constexpr int kColumnsOfLane = 16;
+// Blocks that must fit on a multiprocessor: 1280 threads have 40 KB of one operand on their way; six would spill.
+#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ < 800 // 7.5 holds no more
+inline constexpr int kResident = 4;
+#else
+inline constexpr int kResident = 5;
+#endif
+
+struct GroupsArgs {
+  GroupArgs groups;
+  cuda::DeviceRows<3> rows;    // where kVector
+  cuda::Divisor groups_of_row; // where kVector and there are two or more
+  int64_t total; // groups of all rows, of those with nothing but padding too; of one expert where they are counted
+  int64_t blocks_of_expert; // of all rows where nothing is counted
+  int32_t lanes;            // of a group
+};
+
+template <spf_scalar_type T, spf_scalar_type Q>
+__device__ __forceinline__ uint2 group_codes(const uint4& chunk, const Division& quotient, bool truncates) {
+  float v[cuda::kChunkElements<T>];
+  cuda::unpack<T>(chunk, v);
+  if constexpr (Q == SPF_S8)
+    if (truncates) return cuda::codes_of<Q>(v, [&](float x) { return truncf(quotient(x)); });
+  return cuda::codes_of<Q>(v, quotient);
+}
+
+// kVector: every chunk of x is on 16 bytes, every chunk's codes on as many bytes as codes, and groups are few enough
+// for 31 bits.
+template <spf_scalar_type T, spf_scalar_type Q, bool kGated, bool kVector>
+__global__ void __launch_bounds__(kBlock, kResident) quantize_groups(const __grid_constant__ GroupsArgs args) {
+  using namespace spf::cuda;
+  constexpr int kElements = kChunkElements<T>;
+  constexpr int kChunks = kColumnsOfLane / kElements;
+  const GroupArgs& g = args.groups;
+  const int lane = static_cast<int>(threadIdx.x) & (args.lanes - 1);
+  const int slot = static_cast<int>(threadIdx.x) / args.lanes;
+  const int slots = kBlock / args.lanes;
+  const float code_max = Q == SPF_E4M3 ? kFp8Max : kInt8Max;
+
+  wait_for_primary();
+  launch_dependents();
+  int64_t expert = 0, block = blockIdx.x, total = args.total;
+  if (g.counts != nullptr) {
+    expert = block / args.blocks_of_expert;
+    block -= expert * args.blocks_of_expert;
+    const int64_t tokens = max(0, g.counts[expert]);
+    total = min(tokens, g.tokens) * g.groups;
+  }
+
+  for (int64_t base = block * slots; base < total; base += args.blocks_of_expert * slots) { // the same for all lanes
+    const int64_t unit = base + slot;
+    int64_t row_of_expert = unit;
+    if constexpr (kVector) {
+      if (g.groups > 1) row_of_expert = args.groups_of_row.quotient(static_cast<uint32_t>(unit));
+    } else {
+      row_of_expert = unit / g.groups;
+    }
+    const int64_t group = unit - row_of_expert * g.groups;
+    const int64_t row = expert * g.tokens + row_of_expert;
+    const bool exists = unit < total && row < g.space.rows;
+    int64_t at[3];
+    if constexpr (kVector) {
+#pragma unroll
+      for (int n = 0; n < 3; ++n) at[n] = args.rows.offset(n, exists ? static_cast<uint32_t>(row) : 0);
+    } else {
+      g.space.offsets(exists ? row : 0, at);
+    }
+    const auto* const x = static_cast<const scalar_t<T>*>(g.x) + at[0] + group * g.group;
+
+    const auto load = [&](const scalar_t<T>* from) {
+      return exists ? load_chunk<T>(from, kElements, kVector) : make_uint4(0, 0, 0, 0);
+    };
+    uint4 chunk[kChunks], up[kGated ? kChunks : 1];
+#pragma unroll
+    for (int j = 0; j < kChunks; ++j) {
+      chunk[j] = load(x + (lane + j * args.lanes) * kElements);
+      if constexpr (kGated) up[j] = load(x + g.k + (lane + j * args.lanes) * kElements);
+    }
+    if constexpr (kGated) {
+#pragma unroll
+      for (int j = 0; j < kChunks; ++j) chunk[j] = gated_chunk<T>(chunk[j], up[j]);
+    }
+    float amax = 0;
+#pragma unroll
+    for (int j = 0; j < kChunks; ++j) {
+      amax = fmaxf(amax, amax_of<T>(chunk[j]));
+      stay_packed(chunk[j]);
+    }
+    for (int distance = args.lanes / 2; distance > 0; distance /= 2)
+      amax = fmaxf(amax, __shfl_xor_sync(0xffffffffu, amax, distance));
+    amax = most(least(least(amax, g.bound != nullptr ? *g.bound : kLargest), kLargest), g.least_amax);
+    float scale = most(amax / code_max, g.floor);
+    if (g.powers) scale = power_of_two_above(most(scale, kLeastPower));
+
+    if (exists) {
+      const Division quotient(scale);
+      uint8_t* const out = g.out + at[1] + group * g.group;
+#pragma unroll
+      for (int j = 0; j < kChunks; ++j)
+        store_codes<kElements>(out + (lane + j * args.lanes) * kElements,
+                               group_codes<T, Q>(chunk[j], quotient, g.truncates), kElements, kVector);
+    }
+    if (lane != 0 || unit >= total) continue;
+    const int64_t scale_at = g.separate_rows() ? row * g.scale_row : at[2];
+    if (!g.packed) {
+      static_cast<float*>(g.scale)[scale_at + group * g.scale_step] = scale;
+      continue;
+    }
+    // The last group of a row also writes what the word has beyond it.
+    const int64_t end = group + 1 == g.groups ? 4 * g.words() : group + 1;
+    for (int64_t i = group; i < end; ++i)
+      static_cast<uint8_t*>(g.scale)[4 * (scale_at + i / 4 * g.scale_step) + i % 4] =
+          i == group && exists ? exponent_of(scale) : uint8_t{0};
+  }
+}
+
+// --- launch ------------------------------------------------------------------------------------------------------
+
+template <spf_scalar_type T>
+bool whole_chunks(const GroupArgs& g) {
+  constexpr int64_t kElements = cuda::kChunkElements<T>;
+  uintptr_t in = reinterpret_cast<uintptr_t>(g.x), out = reinterpret_cast<uintptr_t>(g.out);
+  for (int d = 0; d < g.space.dims; ++d) {
+    in |= static_cast<uintptr_t>(g.space.stride[0][d] * (16 / kElements));
+    out |= static_cast<uintptr_t>(g.space.stride[1][d]);
+  }
+  return in % 16 == 0 && out % kElements == 0; // groups are whole chunks
+}
+
+// kGated: x holds gate and up.
+template <bool kGated, spf_scalar_type T>
+spf_status launch_groups(const Call& call, const LaunchContext& ctx) {
+  const char* const op = call.problem.op->name;
+  const GroupArgs g = group_args(call);
+  const int64_t rows = g.separate_rows() ? g.padded_rows : g.space.rows;
+  if (rows == 0 || g.groups == 0) return SPF_OK;
+  const int lanes = static_cast<int>(g.group / kColumnsOfLane);
+  const int64_t experts = g.counts != nullptr ? rows / g.tokens : 1;
+  const int64_t total = rows / experts * g.groups, slots = kBlock / lanes;
+  int64_t blocks = (total + slots - 1) / slots;
+  // Enough blocks for every multiprocessor if one expert has most of the tokens.
+  if (g.counts != nullptr) blocks = std::min<int64_t>(blocks, std::max(1, ctx.facts->sm_count) * 4);
+  blocks = std::min<int64_t>(blocks, ((int64_t{1} << 31) - 1) / experts);
+  const GroupsArgs args{
+      g, cuda::DeviceRows<3>(g.space), cuda::Divisor(std::max<int64_t>(g.groups, 2)), total, blocks, lanes};
+  const bool vector =
+      whole_chunks<T>(g) && cuda::DeviceRows<3>::fits(g.space) && total + slots < (int64_t{1} << 31) - 1;
+  const auto with = [&](auto kernel) { return cuda::launch(op, ctx, kernel, blocks * experts, kBlock, 0, args); };
+  if (g.code == SPF_E4M3)
+    return vector ? with(quantize_groups<T, SPF_E4M3, kGated, true>)
+                  : with(quantize_groups<T, SPF_E4M3, kGated, false>);
+  return vector ? with(quantize_groups<T, SPF_S8, kGated, true>) : with(quantize_groups<T, SPF_S8, kGated, false>);
+}
+
+} // namespace spf::quantize
