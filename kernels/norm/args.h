@@ -1,4 +1,7 @@
 // What every implementation of a norm op reads: the rows of a call and its parameters, as plain data.
+//
+// What is no member has internal linkage: this header is compiled once per instruction set, and an inline definition
+// shared between such files could end up, with AVX-512 in it, as the one copy that every caller runs.
 #pragma once
 
 #include <string_view>
@@ -42,12 +45,15 @@ struct NormArgs {
   bool empty() const { return space.rows == 0 || (h == 0 && codes.scales != Scales::kToken); }
 };
 
-inline NormOp norm_op(const Call& call) {
+namespace {
+
+[[maybe_unused]] inline NormOp norm_op(const Call& call) {
   if (std::string_view(call.problem.op->name) == "layer_norm") return NormOp::kLayer;
   return call.operand("residual") != nullptr ? NormOp::kFusedAddRms : NormOp::kRms;
 }
 
-inline CodeArgs code_args(const Call& call) {
+// flatten: row_space() becomes part of it, as it would not by itself where it is called twice.
+[[maybe_unused, gnu::flatten]] inline CodeArgs code_args(const Call& call) {
   CodeArgs codes;
   const spf_tensor* const out = call.operand("out");
   const spf_tensor* const scale = call.operand("scale");
@@ -70,7 +76,7 @@ inline CodeArgs code_args(const Call& call) {
   return codes;
 }
 
-inline NormArgs norm_args(const Call& call, NormOp op) {
+[[maybe_unused, gnu::flatten]] inline NormArgs norm_args(const Call& call, NormOp op) {
   NormArgs args;
   args.codes = code_args(call);
   const spf_tensor* const x = call.operand("x");
@@ -90,4 +96,5 @@ inline NormArgs norm_args(const Call& call, NormOp op) {
   return args;
 }
 
+} // namespace
 } // namespace spf::norm

@@ -1,4 +1,7 @@
 // What every implementation of a quantize op reads, as plain data.
+//
+// What is no member has internal linkage: this header is compiled once per instruction set, and an inline definition
+// shared between such files could end up, with AVX-512 in it, as the one copy that every caller runs.
 #pragma once
 
 #include <cstring>
@@ -21,12 +24,6 @@ inline constexpr const char* kOpNames[] = {
     "static_scaled_fp8_quant",  "dynamic_scaled_fp8_quant",  "dynamic_per_token_scaled_fp8_quant",
     "static_scaled_int8_quant", "dynamic_scaled_int8_quant", "silu_and_mul_quant"};
 
-inline QuantOp op_of(const Call& call) {
-  int i = 0;
-  while (std::strcmp(kOpNames[i], call.problem.op->name) != 0) ++i;
-  return static_cast<QuantOp>(i);
-}
-
 // What a number becomes: e4m3(x / s or x * (1 / s)), s8 of the same, or s8(x * (1 / s)) + zero point.
 enum class Rule : uint8_t { kFp8, kInt8, kInt8Zero };
 
@@ -47,7 +44,15 @@ struct QuantArgs {
   bool one_scale() const { return rows_of_scale >= space.rows && columns_of_scale >= k; }
 };
 
-inline QuantArgs quant_args(const Call& call) {
+namespace {
+
+[[maybe_unused]] inline QuantOp op_of(const Call& call) {
+  int i = 0;
+  while (std::strcmp(kOpNames[i], call.problem.op->name) != 0) ++i;
+  return static_cast<QuantOp>(i);
+}
+
+[[maybe_unused, gnu::flatten]] inline QuantArgs quant_args(const Call& call) {
   QuantArgs args;
   const auto data = [&](const char* name) -> void* {
     const spf_tensor* const tensor = call.operand(name);
@@ -85,4 +90,5 @@ inline QuantArgs quant_args(const Call& call) {
   return args;
 }
 
+} // namespace
 } // namespace spf::quantize

@@ -1,4 +1,7 @@
 // What every implementation of a quantize op with a scale for each group of columns reads, as plain data.
+//
+// What is no member has internal linkage: this header is compiled once per instruction set, and an inline definition
+// shared between such files could end up, with AVX-512 in it, as the one copy that every caller runs.
 #pragma once
 
 #include <string_view>
@@ -33,7 +36,9 @@ struct GroupArgs {
   SPF_HOST_DEVICE int64_t words() const { return (groups + 3) / 4; }
 };
 
-inline GroupArgs group_args(const Call& call) {
+namespace {
+
+[[maybe_unused, gnu::flatten]] inline GroupArgs group_args(const Call& call) {
   GroupArgs args;
   const std::string_view name = call.problem.op->name;
   const auto data = [&](const char* operand) -> void* {
@@ -70,4 +75,5 @@ inline GroupArgs group_args(const Call& call) {
   return args;
 }
 
+} // namespace
 } // namespace spf::quantize
