@@ -95,17 +95,24 @@ size_t Decoder::lay_out(std::byte* activations, std::byte* cache) {
   return carver.used();
 }
 
+size_t Decoder::host_bytes() const noexcept {
+  Carver both(nullptr);
+  both.take(input_bytes_);
+  both.take(result_bytes_);
+  return both.used();
+}
+
 void Decoder::set_host(std::byte* host) {
   const auto carve = [](Carver& from) {
     return [&from](auto& piece, int64_t count) {
       piece.host = reinterpret_cast<decltype(piece.host)>(from.take(static_cast<size_t>(count) * sizeof *piece.host));
     };
   };
-  input_host_ = host;
-  Carver inputs(input_host_);
+  Carver both(host);
+  input_host_ = both.take(input_bytes_);
+  result_host_ = both.take(result_bytes_);
+  Carver inputs(input_host_), results(result_host_);
   carve_inputs(carve(inputs));
-  result_host_ = host + (input_bytes_ + 255) / 256 * 256;
-  Carver results(result_host_);
   carve_results(carve(results));
 }
 

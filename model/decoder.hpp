@@ -30,7 +30,7 @@ class Decoder {
   // Where the activations and the cache lie; with nullptr only how much they take. Returns the activations' bytes.
   size_t lay_out(std::byte* activations, std::byte* cache);
   // The host's side of the inputs and results: host_bytes() of memory.
-  size_t host_bytes() const noexcept { return input_bytes_ + result_bytes_; }
+  size_t host_bytes() const noexcept;
   void set_host(std::byte* host);
 
   // --- programs ------------------------------------------------------------------------------------------------------

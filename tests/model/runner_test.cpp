@@ -10,6 +10,7 @@
 
 #include "allocations.hpp"
 #include "device.hpp"
+#include "model/decoder.hpp"
 #include "model/kv_pages.hpp"
 #include "model/perplexity.hpp"
 #include "model/rounded_weights.hpp"
@@ -274,6 +275,27 @@ TEST(Runner, JoinsWhatReadsTheSameRows) {
   EXPECT_EQ(runner.memory(), plan.memory.total());
 }
 
+// What the host hands to a step and gets back lies where it was told to.
+TEST(Runner, HostSideOfAStepFits) {
+  const Checkpoint checkpoint = Checkpoint::open(kModels / "llama");
+  for (const int64_t batch : {1, 3, 40})
+    for (const int64_t context : {5, 16, 127}) {
+      RunnerOptions options;
+      options.batch = batch;
+      options.context = options.step_tokens = context;
+      const ModelWeights weights(checkpoint, options);
+      Decoder decoder(checkpoint, options, weights);
+      decoder.lay_out(nullptr, nullptr);
+      std::vector<std::byte> host(decoder.host_bytes());
+      decoder.set_host(host.data());
+      const auto end = [](const auto& piece, int64_t count) {
+        return reinterpret_cast<const std::byte*>(piece.host + count);
+      };
+      EXPECT_LE(end(decoder.draw_positions, batch), reinterpret_cast<const std::byte*>(decoder.drawn.host));
+      EXPECT_LE(end(decoder.flags, batch), host.data() + host.size()) << batch << " sequences of " << context;
+    }
+}
+
 TEST(Runner, AStepAsksForNoMemory) {
   const Checkpoint checkpoint = Checkpoint::open(kModels / "qwen3");
   RunnerOptions options = options_here();
@@ -331,7 +353,7 @@ TEST_P(Formats, GiveTheLogitsOfTheCpu) {
   }
 }
 
-INSTANTIATE_TEST_SUITE_P(Formats, Formats, testing::ValuesIn(spearfish::quant_scheme_names()),
+INSTANTIATE_TEST_SUITE_P(Every, Formats, testing::ValuesIn(spearfish::quant_scheme_names()),
                          [](const auto& param_info) {
                            std::string name = param_info.param;
                            std::replace(name.begin(), name.end(), '-', '_');
