@@ -106,6 +106,10 @@ struct AttentionArgs {
   }
 };
 
+// SPF_OK if every block, offset and length that a CPU kernel is about to follow stays inside the operands; otherwise
+// fails naming the entry. In reference.cpp.
+spf_status check_numbers(const AttentionArgs& args, const char* op);
+
 // --- from a call -----------------------------------------------------------------------------------------------------
 
 enum class AttentionOp : uint8_t { kDecode, kPaged, kPrefill, kPrefillPaged };

@@ -290,6 +290,7 @@ struct CpuAttention {
 template <int kLanes>
 spf_status cpu_attention(const Call& call, const LaunchContext& ctx) {
   const AttentionArgs args = attention_args(call);
+  if (const spf_status s = check_numbers(args, call.problem.op->name); s != SPF_OK) return s;
   if (args.kv_heads > 0) CpuAttention<kLanes>{args}.run_all(ctx.threads);
   return SPF_OK;
 }

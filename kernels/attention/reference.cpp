@@ -12,9 +12,11 @@
 #include <algorithm>
 #include <cmath>
 #include <limits>
+#include <string>
 #include <vector>
 
 #include "core/scalar_traits.hpp"
+#include "core/status.hpp"
 #include "kernels/attention/args.h"
 #include "kernels/common/float_types.hpp"
 
@@ -96,6 +98,16 @@ void attend(const AttentionArgs& args, const Query& q) {
   if (args.lse != nullptr) args.lse[q.head * args.rows + q.row] = static_cast<float>(zero + std::log(denominator));
 }
 
+spf_status check_offsets(const int32_t* offsets, int64_t sequences, int64_t rows, const char* op, const char* field) {
+  for (int64_t i = 0; i <= sequences; ++i) {
+    const int64_t least = i > 0 ? offsets[i - 1] : 0;
+    if (offsets[i] < least || offsets[i] > rows)
+      return fail(SPF_INVALID_ARGUMENT, op, "launch", std::string(field) + "[" + std::to_string(i) + "]",
+                  std::to_string(offsets[i]), std::to_string(least) + " to " + std::to_string(rows));
+  }
+  return SPF_OK;
+}
+
 template <spf_scalar_type T>
 void merge(const MergeArgs& args, int64_t token, int64_t head) {
   constexpr float kNothing = -std::numeric_limits<float>::infinity();
@@ -118,8 +130,25 @@ void merge(const MergeArgs& args, int64_t token, int64_t head) {
 
 } // namespace
 
+spf_status check_numbers(const AttentionArgs& args, const char* op) {
+  if (args.cu_queries != nullptr)
+    if (const spf_status s = check_offsets(args.cu_queries, args.sequences, args.rows, op, "cu_seqlens_q"); s != SPF_OK)
+      return s;
+  if (!args.paged()) return check_offsets(args.cu_keys, args.sequences, args.key_rows, op, "cu_seqlens_k");
+  for (int64_t b = 0; b < args.sequences; ++b) {
+    const int32_t* const blocks = args.block_tables + b * args.table_stride;
+    for (int64_t i = 0; i * args.block_size < args.keys(b); ++i)
+      if (blocks[i] < 0 || blocks[i] >= args.blocks)
+        return fail(SPF_INVALID_ARGUMENT, op, "launch",
+                    "block_tables[" + std::to_string(b) + ", " + std::to_string(i) + "]", std::to_string(blocks[i]),
+                    args.blocks > 0 ? "0 to " + std::to_string(args.blocks - 1) : "no block: the cache has none");
+  }
+  return SPF_OK;
+}
+
 spf_status reference_attention(const Call& call, const LaunchContext&) {
   const AttentionArgs args = attention_args(call);
+  if (const spf_status s = check_numbers(args, call.problem.op->name); s != SPF_OK) return s;
   const bool known = with_float_type(args.type, [&](auto type) {
     for (int64_t b = 0; b < args.sequences; ++b)
       for (int64_t i = 0; i < args.queries(b); ++i)

@@ -100,6 +100,64 @@ TEST(Decode, WhatNobodySeesHasNoInfluence) {
   }
 }
 
+// Blocks and offsets that lead out of the operands are refused by name, before anything is written.
+TEST(Numbers, OutsideAreRefusedOnTheCpu) {
+  constexpr int64_t kPages = 4, kPage = 8, kDims = 16, kRows = 5;
+  const std::vector<float> cache(kPages * kPage * kDims, 0.25f), query(kRows * kDims, 0.5f);
+  const Tensor pages = view(cache.data(), {kPages, kPage, 1, kDims}), keys = view(cache.data(), {32, 1, kDims});
+  struct Bad {
+    std::vector<int32_t> queries, keys, tables, lengths;
+    const char* field; // nullptr: allowed
+  };
+  const std::vector<int32_t> offsets = {0, 2, 5}, key_offsets = {0, 20, 32}, tables = {2, 0, -9, 3, 99, 1},
+                             lengths = {16, 8};
+  const Bad rows[] = {
+      {offsets, key_offsets, tables, lengths, nullptr}, // what lies behind a length is nobody's
+      {offsets, key_offsets, {2, 4, -9, 3, 99, 1}, lengths, "block_tables[0, 1]"},
+      {offsets, key_offsets, {2, 0, -9, -1, 99, 1}, lengths, "block_tables[1, 0]"},
+      {offsets, key_offsets, {2, 0, INT32_MIN, 3, 99, 1}, {17, 8}, "block_tables[0, 2]"},
+      {offsets, key_offsets, {2, 0, -9, 3, INT32_MAX, 1}, {-5, 1 << 30}, "block_tables[1, 1]"},
+      {{0, 3, 6}, {0, 3, 33}, tables, lengths, "[2]"},
+      {{0, 3, 2}, {0, 9, 8}, tables, lengths, "[2]"},
+      {{-1, 3, 5}, {-4, 9, 32}, tables, lengths, "[0]"},
+  };
+  for (const char* kernel : kKernels)
+    for (const Bad& bad : rows) {
+      const std::vector<float> untouched(kRows * kDims, 7.0f);
+      std::vector<float> out = untouched;
+      const Tensor to = view(out.data(), {kRows, 1, kDims}), from = view(query.data(), {kRows, 1, kDims});
+      const auto expect = [&](const char* name, bool refused, auto&& call) {
+        out = untouched;
+        if (!refused) {
+          runs(kernel, call);
+          return;
+        }
+        try {
+          call(Launch().require(kernel));
+          ADD_FAILURE() << kernel << " " << name << " took " << bad.field;
+        } catch (const Error& e) {
+          if (e.status() == SPF_REQUIREMENT_UNMET) return; // not on this machine
+          EXPECT_EQ(e.status(), SPF_INVALID_ARGUMENT) << e.what();
+          EXPECT_NE(e.field().find(bad.field), std::string::npos) << e.what();
+          EXPECT_NE(e.allowed(), "");
+          EXPECT_EQ(out, untouched);
+        }
+      };
+      const bool any = bad.field != nullptr, table = any && bad.field[0] == 'b';
+      const Tensor blocks = view(bad.tables.data(), {2, 3}), seen = view(bad.lengths.data(), {2}),
+                   starts = view(bad.queries.data(), {3});
+      expect("attention_decode", table, [&](const Launch& launch) {
+        attention_decode(to.slice(0, 0, 2), from.slice(0, 0, 2), pages, pages, blocks, seen, {0.25}, {}, launch);
+      });
+      expect("attention_prefill_paged", any, [&](const Launch& launch) {
+        attention_prefill_paged(to, from, pages, pages, starts, blocks, seen, {0.25}, {}, launch);
+      });
+      expect("attention_prefill", any && !table, [&](const Launch& launch) {
+        attention_prefill(to, from, keys, keys, starts, view(bad.keys.data(), {3}), {0.25}, {}, launch);
+      });
+    }
+}
+
 // Attention over all keys is the merge of attention over the first and over the last of them.
 TEST(Merge, PartsMakeTheWhole) {
   constexpr int64_t kQueries = 5, kKeys = 40, kSplit = 13, kHeads = 2, kDims = 16;

@@ -20,8 +20,10 @@
  *
  * Paged keys: position p of sequence b lies in block block_tables[b][p / BS] at p % BS. Entries of blocks that hold a
  * position below seq_lens[b] must be in 0..NB-1; others are not read. A length below 0 counts as 0, above MB * BS as
- * MB * BS. Offsets cu_seqlens[B1] are nondecreasing from 0 to the number of rows. These numbers lie on the device, so
- * they cannot be checked; others than these read outside the cache.
+ * MB * BS. Offsets cu_seqlens[B1] are nondecreasing from 0 to the number of rows. These numbers lie on the device:
+ * CUDA cannot check them, and others than these read outside the cache there. On the CPU a launch looks before it
+ * writes anything, and refuses (SPF_INVALID_ARGUMENT, naming the entry) a block or an offset outside these ranges;
+ * offsets may end before the last row.
  *
  * A NaN or infinity in a key or value reaches the queries that see it; in prefill kernels it may also reach queries
  * before it in the same sequence. Blocks and rows that belong to no sequence may hold anything.
