@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cstdio>
 #include <functional>
+#include <string_view>
 
 #include <toml++/toml.h>
 
@@ -179,18 +180,23 @@ std::vector<Case> parse_cases(std::string_view text, const std::string& source) 
   return all;
 }
 
-std::vector<Case> embedded_cases(const std::vector<std::string>& families) {
-  std::vector<Case> all;
+std::vector<Case> embedded_cases(const std::vector<std::string>& names) {
   std::string known;
   for (int i = 0; i < kCaseFileCount; ++i) known += (i ? ", " : "") + std::string(kCaseFiles[i].family);
-  for (const std::string& family : families)
-    if (std::none_of(kCaseFiles, kCaseFiles + kCaseFileCount, [&](const CaseFile& f) { return family == f.family; }))
-      throw UsageError("no family is called '" + family + "'; there are: " + known);
+  const auto chosen = [&](std::string_view name) { return std::find(names.begin(), names.end(), name) != names.end(); };
+  for (const std::string& name : names)
+    if (find_op(name) == nullptr &&
+        std::none_of(kCaseFiles, kCaseFiles + kCaseFileCount, [&](const CaseFile& f) { return name == f.family; }))
+      throw UsageError("no family or op is called '" + name + "'; families: " + known);
+  std::vector<Case> all;
   for (int i = 0; i < kCaseFileCount; ++i) {
     const CaseFile& file = kCaseFiles[i];
-    if (!families.empty() && std::find(families.begin(), families.end(), file.family) == families.end()) continue;
-    std::vector<Case> cases = parse_cases(file.text, std::string("kernels/") + file.family + "/cases.toml");
-    all.insert(all.end(), std::make_move_iterator(cases.begin()), std::make_move_iterator(cases.end()));
+    const bool whole = names.empty() || chosen(file.family);
+    if (!whole && std::none_of(ops().begin(), ops().end(),
+                               [&](const Op& op) { return op.family == file.family && chosen(op.name); }))
+      continue;
+    for (Case& c : parse_cases(file.text, std::string("kernels/") + file.family + "/cases.toml"))
+      if (whole || chosen(c.op)) all.push_back(std::move(c));
   }
   return all;
 }

@@ -38,7 +38,7 @@ struct CaseFile {
 extern const CaseFile kCaseFiles[];
 extern const int kCaseFileCount;
 
-// Every case of the chosen families (all if empty). Throws UsageError for a family that does not exist.
-std::vector<Case> embedded_cases(const std::vector<std::string>& families);
+// Every case of the chosen families and ops (all if empty). Throws UsageError for a name that is neither.
+std::vector<Case> embedded_cases(const std::vector<std::string>& names);
 
 } // namespace spf::check

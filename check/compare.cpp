@@ -34,12 +34,14 @@ class Scales {
  public:
   Scales(const Problem& problem, const std::vector<Codes>& inputs) : problem_(problem) {
     for (size_t i = 0; i < inputs.size(); ++i) add_input(problem.operands[i], problem.op->operands[i], inputs[i]);
+    for (size_t i = 0; i < inputs.size(); ++i) add_factor(problem.operands[i], problem.op->operands[i], inputs[i]);
   }
 
   // Of one element of an output; `column` within its row.
   double at(const OperandShape& output, int64_t row, int64_t column, double row_maximum) const {
     if (problem_.weight && row < static_cast<int64_t>(norm_.size()))
-      return norm_[static_cast<size_t>(row)] * problem_.weight->row_norms()[static_cast<size_t>(column)];
+      return norm_[static_cast<size_t>(row)] * problem_.weight->row_norms()[static_cast<size_t>(column)] * factor_ *
+             (column_factor_.empty() ? 1 : column_factor_[static_cast<size_t>(column)]);
     const auto found = maximum_.find(outer(output));
     return found == maximum_.end() ? row_maximum : std::max(row_maximum, found->second[static_cast<size_t>(row)]);
   }
@@ -55,7 +57,9 @@ class Scales {
   }
 
   void add_input(const OperandShape& operand, const Operand& schema, const Codes& codes) {
-    if (codes.empty() || !schema.has_leading() || operand.shape.empty() || is_integer(operand.type)) return;
+    if (codes.empty() || !schema.has_leading() || operand.shape.empty()) return;
+    const bool multiplied = problem_.weight && &operand == problem_.operands.data(); // by the weight: codes count too
+    if (problem_.weight ? !multiplied : is_integer(operand.type)) return;
     const int64_t columns = operand.shape.back();
     const std::vector<double> values = decode(operand.type, codes);
     const size_t rows = columns > 0 ? values.size() / static_cast<size_t>(columns) : 0;
@@ -74,8 +78,25 @@ class Scales {
     }
   }
 
+  // What multiplies results multiplies their errors.
+  void add_factor(const OperandShape& operand, const Operand& schema, const Codes& codes) {
+    if (codes.empty() || schema.values.kind != ValueRule::Kind::kFactor) return;
+    const std::vector<double> values = decode(operand.type, codes);
+    if (schema.has_leading()) {
+      const size_t each = values.size() / std::max<size_t>(norm_.size(), 1);
+      for (size_t row = 0; row < norm_.size() && each > 0; ++row)
+        norm_[row] *= *std::max_element(values.begin() + static_cast<std::ptrdiff_t>(row * each),
+                                        values.begin() + static_cast<std::ptrdiff_t>((row + 1) * each));
+    } else if (values.size() == 1 && schema.dims.front().symbol.empty()) {
+      factor_ *= values.front();
+    } else {
+      column_factor_ = values;
+    }
+  }
+
   const Problem& problem_;
-  std::vector<double> norm_;
+  std::vector<double> norm_, column_factor_;
+  double factor_ = 1;
   std::map<std::vector<int64_t>, std::vector<double>> maximum_; // by extents of the rows
 };
 
@@ -90,8 +111,12 @@ Tolerance tolerance_of(const Problem& problem, size_t operand, const std::string
                                       : activation.starts_with("bf16") ? ActivationRounding::kBf16
                                                                        : ActivationRounding::kNone;
   const bool rounds_weights = activation.find("weights rounded") != std::string::npos;
-  return product_tolerance(out, problem.reduction(), rounding,
-                           rounds_weights ? problem.operands.front().type : SPF_F32);
+  Tolerance t =
+      product_tolerance(out, problem.reduction(), rounding, rounds_weights ? problem.operands.front().type : SPF_F32);
+  // Scales of 128 columns end a sum there.
+  if (problem.operands.front().type == SPF_E4M3)
+    widen_by_short_sums(t, problem.extent("G") > 1 ? 128 : problem.reduction());
+  return t;
 }
 
 // An overflow is a matter of rounding too: infinity stands for everything from the type's largest number on.

@@ -102,8 +102,7 @@ bool Op::has_leading() const {
 }
 
 bool Op::takes_any_extents() const {
-  return packed_weight || (has_leading() && std::none_of(operands.begin(), operands.end(),
-                                                         [](const Operand& o) { return o.has_rule(); }));
+  return has_leading() && std::none_of(operands.begin(), operands.end(), [](const Operand& o) { return o.has_rule(); });
 }
 
 std::vector<std::string> Op::symbols() const {

@@ -226,7 +226,9 @@ Codes make_codes(spf_scalar_type type, int64_t count, Pattern pattern, uint64_t 
   const double largest = largest_plain(type);
   const bool floating = is_float(type);
   for (double& value : values) {
-    if (!floating)
+    if (type == SPF_S8)
+      value = static_cast<double>(random.below(255) - 127);
+    else if (!floating)
       value = static_cast<double>(random.below(static_cast<int64_t>(std::min(largest, 127.0)) + 1));
     else if (pattern == Pattern::kMixed)
       value = mixed_value(random, largest);

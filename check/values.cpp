@@ -93,6 +93,7 @@ std::vector<double> make_values(const Problem& problem, size_t operand, Random& 
       return values;
     case ValueRule::Kind::kPadded: // follows from another operand: make_padded
     case ValueRule::Kind::kPositive:
+    case ValueRule::Kind::kFactor:
     case ValueRule::Kind::kModerate:
     case ValueRule::Kind::kMean:
     case ValueRule::Kind::kExact:

@@ -16,7 +16,7 @@ namespace spearfish::cli {
 class RunCommand {
  public:
   void define(CLI::App& app) {
-    app.add_option("FAMILY", families_, "Families to run; all if none is named")->type_name("");
+    app.add_option("FAMILY", families_, "Families or ops to run; all if none is named")->type_name("");
     app.add_option("--device", device_, "cpu, cuda or cuda:N")->type_name("DEVICE")->capture_default_str();
     app.add_option("--cases", cases_, "Read cases from this file instead of the built-in ones")->type_name("FILE");
     app.add_option("--json", json_, "Write the result as JSON to FILE; without FILE to standard output")

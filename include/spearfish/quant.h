@@ -106,9 +106,9 @@ typedef struct spf_packed_weight {
 } spf_packed_weight;
 
 /* "int4-g128" etc. -> scheme that spf_quantize() writes. Names: bf16, f16, f32, int4-g128, int4-g64, int4-g32,
- * int4-g32-asym, int4-g128-asym, int4-channel, int8, int8-g128, fp8, fp8-channel, fp8-block, nvfp4, mxfp4, mxfp8, q4_0,
- * q4_1, q5_0, q5_1, q8_0, q2_k, q3_k, q4_k, q5_k, q6_k; SPF_NOT_FOUND lists them. The decode-only formats have names
- * too, for readers: iq2_xxs, iq2_xs, iq2_s, iq3_xxs, iq3_s, iq1_s, iq1_m, iq4_nl, iq4_xs. */
+ * int4-g32-asym, int4-g128-asym, int4-channel, int8, int8-g128, s8-channel, fp8, fp8-channel, fp8-block, nvfp4, mxfp4,
+ * mxfp8, q4_0, q4_1, q5_0, q5_1, q8_0, q2_k, q3_k, q4_k, q5_k, q6_k; SPF_NOT_FOUND lists them. The decode-only formats
+ * have names too, for readers: iq2_xxs, iq2_xs, iq2_s, iq3_xxs, iq3_s, iq1_s, iq1_m, iq4_nl, iq4_xs. */
 SPF_API spf_status spf_quant_scheme_by_name(const char* name, spf_quant_scheme* scheme);
 
 /* The i-th name of a scheme that spf_quantize() writes; NULL past the last. */

@@ -17,6 +17,7 @@
 #include "spearfish/ops/quantize.h"
 #include "spearfish/ops/rope.h"
 #include "spearfish/ops/sampling.h"
+#include "spearfish/ops/scaled_linear.h"
 #include "spearfish/plan.h"
 #include "spearfish/quant.h"
 #include "spearfish/status.h"

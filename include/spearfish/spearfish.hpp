@@ -28,5 +28,6 @@
 #include "spearfish/cxx/quantize.hpp"
 #include "spearfish/cxx/rope.hpp"
 #include "spearfish/cxx/sampling.hpp"
+#include "spearfish/cxx/scaled_linear.hpp"
 #include "spearfish/cxx/tensor.hpp"
 #include "spearfish/spearfish.h"

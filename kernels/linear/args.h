@@ -33,7 +33,9 @@ struct Args {
 
 namespace {
 
-[[maybe_unused]] inline int64_t element_bytes(spf_scalar_type t) { return t == SPF_F32 ? 4 : 2; }
+[[maybe_unused]] inline int64_t element_bytes(spf_scalar_type t) {
+  return t == SPF_F32 ? 4 : t == SPF_E4M3 || t == SPF_S8 ? 1 : 2;
+}
 
 [[maybe_unused]] inline Rows rows_of(const spf_tensor& t) {
   Rows r;
@@ -55,6 +57,16 @@ namespace {
     m /= r.shape[i];
   }
   return r.data + offset + (r.leading > 0 ? m * r.stride_bytes[0] : 0);
+}
+
+// Elements from the start of a view to row m of its first `dims` dimensions, counted in C order.
+[[maybe_unused]] inline int64_t offset_of(const spf_tensor& t, int32_t dims, int64_t m) {
+  int64_t offset = 0;
+  for (int32_t i = dims - 1; i >= 0; --i) {
+    offset += m % t.shape[i] * t.stride[i];
+    m /= t.shape[i];
+  }
+  return offset;
 }
 
 [[maybe_unused]] inline Args args_of(const Call& call, const LaunchContext& ctx) {

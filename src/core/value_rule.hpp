@@ -33,6 +33,7 @@ struct ValueRule {
     kRange,    // low <= v <= high
     kPadded,   // offsets of the parts that operand `of` gives offsets of, each length rounded up to a multiple of `low`
     kPositive, // finite and above 0
+    kFactor,   // the same, and it multiplies results: their rows (leading dimensions), columns (N) or all of them
     kModerate, // any number; test data stay around 1, where a sum of products of two of them decides an exponential
     kMean,     // of an output: a weighted mean of up to `high` rows, or the logarithm of the weights' sum
     kExact,    // of an output: the reference's bits
@@ -74,7 +75,7 @@ inline bool parse_extent_product(std::string_view text, ExtentProduct* product) 
 }
 
 // Reads "index NB*BS", "index V or -1", "unique index NB*BS or -1", "offsets T", "range 1..MB*BS", "positive",
-// "padded 128 offsets", "moderate", "mean MB*BS", "exact", "codes", "scales" or "". False for anything else.
+// "padded 128 offsets", "factor", "moderate", "mean MB*BS", "exact", "codes", "scales" or "". False for anything else.
 inline bool parse_value_rule(const std::string& text, ValueRule* rule) {
   using Kind = ValueRule::Kind;
   *rule = {};
@@ -93,11 +94,9 @@ inline bool parse_value_rule(const std::string& text, ValueRule* rule) {
   if (words.empty()) return false;
   const bool index = words[0] == "index";
   if (!index && (rule->unique || rule->or_minus_one)) return false;
-  constexpr std::pair<const char*, Kind> kPlainWords[] = {{"positive", Kind::kPositive},
-                                                          {"moderate", Kind::kModerate},
-                                                          {"exact", Kind::kExact},
-                                                          {"codes", Kind::kCodes},
-                                                          {"scales", Kind::kScales}};
+  constexpr std::pair<const char*, Kind> kPlainWords[] = {{"positive", Kind::kPositive}, {"factor", Kind::kFactor},
+                                                          {"moderate", Kind::kModerate}, {"exact", Kind::kExact},
+                                                          {"codes", Kind::kCodes},       {"scales", Kind::kScales}};
   for (const auto& [word, kind] : kPlainWords) {
     if (words[0] != word) continue;
     rule->kind = kind;

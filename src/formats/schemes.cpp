@@ -33,6 +33,7 @@ constexpr std::array kNamed = {
     NamedScheme{"int4-channel", integer(SPF_U4B8, -1)},
     NamedScheme{"int8", integer(SPF_U8B128, -1)},
     NamedScheme{"int8-g128", integer(SPF_U8B128, 128)},
+    NamedScheme{"s8-channel", scheme(SPF_FORMAT_CT_INT, SPF_S8, SPF_F32, -1)},
     NamedScheme{"fp8", scheme(SPF_FORMAT_FP8, SPF_E4M3, SPF_F32, -1, -1)},
     NamedScheme{"fp8-channel", scheme(SPF_FORMAT_FP8, SPF_E4M3, SPF_F32, -1)},
     NamedScheme{"fp8-block", scheme(SPF_FORMAT_FP8, SPF_E4M3, SPF_F32, 128, 128)},

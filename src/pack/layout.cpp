@@ -6,6 +6,7 @@
 
 #include "core/status.hpp"
 #include "pack/cpu_n16.hpp"
+#include "pack/k128.hpp"
 #include "pack/marlin.hpp"
 #include "pack/reference.hpp"
 
@@ -17,7 +18,7 @@ constexpr std::array kLayouts = {
     &kCpuN16Layout,    //
     &kMarlinLayout,    //
     &kMarlinA8Layout,  //
-    &kMarlinA8E4m3Layout,
+    &kMarlinA8E4m3Layout, &kK128Layout,
 };
 
 std::string layout_names() {

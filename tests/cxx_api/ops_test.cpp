@@ -87,7 +87,7 @@ Data make(const OpInfo& op, bool with_optional) {
       double& value = values[static_cast<size_t>(i)];
       if (operand.values.find("index") != std::string::npos) value = static_cast<double>(i % kWidth);
       if (operand.values.rfind("range", 0) == 0) value = 1;
-      if (operand.values == "positive") value = static_cast<double>(1 + i % 3);
+      if (operand.values == "positive" || operand.values == "factor") value = static_cast<double>(1 + i % 3);
       if (operand.values.rfind("padded 128", 0) == 0) value = static_cast<double>(128 * i);
       if (operand.values.rfind("offsets", 0) == 0) value = static_cast<double>(i);
     }
@@ -311,7 +311,8 @@ const std::map<std::string, Typed>& typed_functions() {
         [](const Operands& o, const Launch& l) {
           persistent_masked_m_silu_mul_quant(*o[0], *o[1], *o[2], *o[3], 0.5, true, l);
         }}},
-      {"linear", {{}, [](const Operands&, const Launch&) {}}}, // has a packed weight: below
+      {"linear", {{}, [](const Operands&, const Launch&) {}}},        // has a packed weight: below
+      {"scaled_linear", {{}, [](const Operands&, const Launch&) {}}}, // the same: tests/linear/scaled_test.cpp
   };
   return all;
 }

@@ -148,6 +148,29 @@ __device__ __forceinline__ void store_matrices_transposed(uint32_t address, cons
 #endif
 }
 
+// bytes % 16 == 0, both addresses on 16 bytes; the barrier counts the bytes.
+__device__ __forceinline__ void copy_bulk(uint32_t to, const void* from, uint32_t bytes, uint32_t barrier) {
+  asm volatile("cp.async.bulk.shared::cluster.global.mbarrier::complete_tx::bytes [%0], [%1], %2, [%3];" ::"r"(to),
+               "l"(from), "r"(bytes), "r"(barrier)
+               : "memory");
+}
+
+// A value that the compiler holds instead of finding it anew.
+__device__ __forceinline__ uint32_t opaque(uint32_t value) {
+  asm volatile("" : "+r"(value));
+  return value;
+}
+
+// Gives registers of this warpgroup away, or waits for as many. Every warp of the group executes it.
+template <int kRegisters>
+__device__ __forceinline__ void release_registers() {
+  asm volatile("setmaxnreg.dec.sync.aligned.u32 %0;" ::"n"(kRegisters));
+}
+template <int kRegisters>
+__device__ __forceinline__ void request_registers() {
+  asm volatile("setmaxnreg.inc.sync.aligned.u32 %0;" ::"n"(kRegisters));
+}
+
 // Barrier `id` (1 to 15) of some of the block's warps.
 __device__ __forceinline__ void sync_threads(int id, int threads) {
 #ifdef SPF_EMULATED

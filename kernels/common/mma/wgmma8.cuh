@@ -1,0 +1,69 @@
+// wgmma m64nNk32 on 8-bit operands, both in shared memory: 9.0a only. PTX ISA, "Asynchronous warpgroup level matrix
+// operations". e4m3 x e4m3 -> f32, whose additions keep about 13 bits below the largest term; s8 x s8 -> s32, exact.
+// A is 64 rows, B is N rows of 128 values (128 bytes) in the 128-byte swizzle, on 1024 bytes; both are described by
+// wgmma_operand() (wgmma.cuh), and the next 32 values of K are 2 further. D as in wgmma.cuh: warp w of four holds rows
+// 16w..16w+15 of A, lane L with g = L / 4 and t = 2 (L % 4)
+//   d[4 b + 0, 1] = (g, 8b + t..t+1)   d[4 b + 2, 3] = (g+8, 8b + t..)
+#pragma once
+
+#include <cstdint>
+
+#include "kernels/common/mma/wgmma.cuh"
+
+namespace spf::cuda {
+
+template <int kN>
+struct Wgmma8;
+
+// clang-format off
+#define SPF_TEN(t) "%" #t "0, %" #t "1, %" #t "2, %" #t "3, %" #t "4, %" #t "5, %" #t "6, %" #t "7, %" #t "8, %" #t "9, "
+#define SPF_FIRST_TEN "%0, %1, %2, %3, %4, %5, %6, %7, %8, %9, "
+#define SPF_D4(c, i) c(d[i]), c(d[i + 1]), c(d[i + 2]), c(d[i + 3])
+#define SPF_D16(c, i) SPF_D4(c, i), SPF_D4(c, i + 4), SPF_D4(c, i + 8), SPF_D4(c, i + 12)
+#define SPF_D64(c, i) SPF_D16(c, i), SPF_D16(c, i + 16), SPF_D16(c, i + 32), SPF_D16(c, i + 48)
+#define SPF_WGMMA8(n, list, a, b, p, outputs)                                                                    \
+  template <>                                                                                                    \
+  struct Wgmma8<n> {                                                                                             \
+    /* d = a b, or d += a b where `add` */                                                                        \
+    static __device__ __forceinline__ void multiply(float (&d)[n / 2], uint64_t a_, uint64_t b_, int add) {      \
+      asm volatile("{\n.reg .pred p;\nsetp.ne.b32 p, " p ", 0;\n"                                                \
+                   "wgmma.mma_async.sync.aligned.m64n" #n "k32.f32.e4m3.e4m3 {" list "}, " a ", " b ", p, 1, 1;\n}" \
+                   : outputs("+f") : "l"(a_), "l"(b_), "r"(add));                                                \
+    }                                                                                                            \
+    static __device__ __forceinline__ void multiply(int32_t (&d)[n / 2], uint64_t a_, uint64_t b_, int add) {    \
+      asm volatile("{\n.reg .pred p;\nsetp.ne.b32 p, " p ", 0;\n"                                                \
+                   "wgmma.mma_async.sync.aligned.m64n" #n "k32.s32.s8.s8 {" list "}, " a ", " b ", p;\n}"          \
+                   : outputs("+r") : "l"(a_), "l"(b_), "r"(add));                                                \
+    }                                                                                                            \
+  }
+
+#define SPF_OUT(c) SPF_D4(c, 0)
+SPF_WGMMA8(8, "%0, %1, %2, %3", "%4", "%5", "%6", SPF_OUT);
+#undef SPF_OUT
+#define SPF_OUT(c) SPF_D4(c, 0), SPF_D4(c, 4)
+SPF_WGMMA8(16, "%0, %1, %2, %3, %4, %5, %6, %7", "%8", "%9", "%10", SPF_OUT);
+#undef SPF_OUT
+#define SPF_OUT(c) SPF_D16(c, 0)
+SPF_WGMMA8(32, SPF_FIRST_TEN "%10, %11, %12, %13, %14, %15", "%16", "%17", "%18", SPF_OUT);
+#undef SPF_OUT
+#define SPF_OUT(c) SPF_D16(c, 0), SPF_D16(c, 16)
+SPF_WGMMA8(64, SPF_FIRST_TEN SPF_TEN(1) SPF_TEN(2) "%30, %31", "%32", "%33", "%34", SPF_OUT);
+#undef SPF_OUT
+#define SPF_OUT(c) SPF_D64(c, 0)
+SPF_WGMMA8(128, SPF_FIRST_TEN SPF_TEN(1) SPF_TEN(2) SPF_TEN(3) SPF_TEN(4) SPF_TEN(5) "%60, %61, %62, %63",
+           "%64", "%65", "%66", SPF_OUT);
+#undef SPF_OUT
+#define SPF_OUT(c) SPF_D64(c, 0), SPF_D64(c, 64)
+SPF_WGMMA8(256, SPF_FIRST_TEN SPF_TEN(1) SPF_TEN(2) SPF_TEN(3) SPF_TEN(4) SPF_TEN(5) SPF_TEN(6) SPF_TEN(7) SPF_TEN(8)
+           SPF_TEN(9) SPF_TEN(10) SPF_TEN(11) "%120, %121, %122, %123, %124, %125, %126, %127",
+           "%128", "%129", "%130", SPF_OUT);
+#undef SPF_OUT
+#undef SPF_WGMMA8
+#undef SPF_D64
+#undef SPF_D16
+#undef SPF_D4
+#undef SPF_FIRST_TEN
+#undef SPF_TEN
+// clang-format on
+
+} // namespace spf::cuda

@@ -1,0 +1,84 @@
+// What scaled_linear takes, and which of its kernels runs. Costs are microseconds.
+#pragma once
+
+#include "core/constraint.hpp"
+#include "kernels/common/policy.hpp"
+#include "kernels/linear/sm90_wgmma8.hpp"
+
+namespace spf::linear {
+
+// Columns of x that share a scale where a token has more than one.
+constexpr int64_t kScaleColumns = 128;
+
+inline bool is_integer_weight(spf_scalar_type t) {
+  return t == SPF_S8 || t == SPF_U8B128 || t == SPF_U4B8 || t == SPF_S4;
+}
+
+// Scales of x fit K; zero points meet exact integer sums; 8-bit results have a factor.
+inline Violation scaled_linear_constraint(const Problem& p) {
+  const int64_t k = p.extent("K"), groups = (k + kScaleColumns - 1) / kScaleColumns;
+  if (p.extent("G") != 1 && p.extent("G") != groups)
+    return {"x_scale.shape[-1]", std::to_string(p.extent("G")), "1, or ceil(K / 128) = " + std::to_string(groups)};
+  if (p.type("X") == SPF_S8 && k >= int64_t{1} << 17)
+    return {"weight.k", std::to_string(k), "below 131072 with s8 activations"};
+  if (p.has("azp") && !p.has("azp_adj")) return {"azp_adj", "NULL", "sums of the weight's codes, as azp is given"};
+  if (p.has("azp_adj")) {
+    if (p.type("X") != SPF_S8) return {"azp_adj", "given", "NULL with e4m3 activations"};
+    if (p.extent("G") != 1) return {"azp_adj", "given", "NULL with scales of 128 columns"};
+    const spf_quant_scheme& s = p.scheme;
+    const bool channel = s.group_k <= 0 || s.group_k >= k;
+    if (!is_integer_weight(s.weight) || s.zero != SPF_ZERO_NONE || !channel || s.has_global_scale)
+      return {"azp_adj", "given", "NULL, or symmetric integer weights with one scale a channel"};
+  }
+  const bool codes = p.type("O") == SPF_E4M3;
+  if (codes != p.has("out_factor"))
+    return {"out_factor", codes ? "NULL" : "given", codes ? "a factor, as out is e4m3" : "NULL unless out is e4m3"};
+  return {};
+}
+
+// Whether x has to be copied before the copy engine can read it: its rows seen as a matrix of `dims` strides.
+inline bool needs_gathering(const Problem& p, int dims, int64_t pitch) {
+  return !p.is_aligned16("x") || dims > 1 || (dims == 1 && pitch < p.extent("K"));
+}
+
+// 8-bit weights and activations of the same kind, any number of tokens, on Hopper's warpgroup tensor cores.
+inline PolicyResult sm90_wgmma8_policy(const Problem& p, const spf_device_facts& facts,
+                                       std::span<const InstanceRow> instances) {
+  using policy::refuse;
+  const spf_scalar_type x = p.type("X"), w = p.scheme.weight;
+  const int64_t m = p.extent("*"), n = p.extent("N"), k = p.extent("K");
+  if (x == SPF_E4M3 ? w != SPF_E4M3 : w != SPF_S8 && w != SPF_U8B128)
+    return refuse("type", "takes e4m3 with e4m3 weights, s8 with s8 and u8b128 weights");
+  if (p.scheme.format != SPF_FORMAT_FP8 && p.scheme.format != SPF_FORMAT_CT_INT)
+    return refuse("type", "takes fp8 and compressed-tensors weights");
+  if (p.scheme.has_g_idx || p.scheme.zero != SPF_ZERO_NONE)
+    return refuse("type", "takes weights without zero points and act order");
+  if (p.scheme.group_k > 0 && p.scheme.group_k % 128 != 0)
+    return refuse("shape", "takes one scale a column, or groups of a multiple of 128");
+  if (m == 0 || n == 0) return policy::accept(0, 0.0);
+  if (k == 0) return refuse("shape", "takes K of 1 or more");
+  constexpr int64_t kMost = int64_t{1} << 30;
+  if (m > kMost || n > kMost || k > kMost) return refuse("shape", "takes M, N and K up to 2^30");
+  const bool fold = p.extent("G") > 1 || (p.scheme.group_k > 0 && p.scheme.group_k < k);
+  int best = -1;
+  double microseconds = 0;
+  for (size_t i = 0; i < instances.size(); ++i) {
+    const InstanceRow& row = instances[i];
+    if (policy::axis(row, "X") != x || policy::axis(row, "fold") != (fold ? 1 : 0)) continue;
+    const Wgmma8Choice choice = {static_cast<int>(policy::axis(row, "tokens")),
+                                 static_cast<int>(policy::axis(row, "tiles")), policy::axis(row, "along") != 0,
+                                 static_cast<int>(policy::axis(row, "share"))};
+    const WgmmaPlan plan = wgmma8_plan({m, n, k, 8}, facts, choice, fold);
+    if (best >= 0 && plan.microseconds >= microseconds) continue;
+    best = static_cast<int>(i);
+    microseconds = plan.microseconds;
+  }
+  if (best < 0) return refuse("shape", "has no instance for these scales");
+  PolicyResult result = policy::accept(best, microseconds);
+  // Room for x where the copy engine cannot read it as it lies.
+  if (!p.is_aligned16("x") || !p.is_contiguous("x"))
+    result.workspace_bytes = static_cast<size_t>(m * ((k + 15) / 16 * 16));
+  return result;
+}
+
+} // namespace spf::linear

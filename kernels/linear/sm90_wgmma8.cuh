@@ -1,0 +1,687 @@
+// scaled_linear with 8-bit weights on Hopper's warpgroup tensor cores: out^T = W x^T, both operands from shared memory.
+// Weights are the m side, so that few tokens waste nothing.
+//
+//   block = 4 copying warps + 2 consuming warpgroups; its tile is kChannels x kN tokens, a stage 128 values of K
+//
+//   copiers     weights (bulk copies of whole blocks of the layout k128), x (copy engine), scales, into a ring of
+//   stages consumers   wgmma on a stage | release the one before          one scale for all of K: sums stay in the
+//   accumulators
+//               wgmma on a stage | sums of this stage times its scales, added in f32        scales of 128 values
+//               (kFold)
+//
+// The two warpgroups divide channels, or for few tokens K: then each takes every second stage, and their sums meet in
+// shared memory. K may also be divided over the blocks of a cluster (args.split). Partial sums are added in a fixed
+// order: rank by rank, warpgroup by warpgroup, so there are no flags, no workspace, and the same bits at every run.
+// Blocks of a cluster may instead work on neighbouring channels of the same tokens (kShare) and fetch x once for both.
+#pragma once
+
+#include <type_traits>
+
+#include "kernels/common/cuda/fp8.cuh"
+#include "kernels/common/cuda/launch.cuh"
+#include "kernels/common/cuda/scalar.cuh"
+#include "kernels/common/cuda/tensor_copy.cuh"
+#include "kernels/common/cuda/tensor_map.hpp"
+#include "kernels/common/mma/wgmma8.cuh"
+#include "kernels/common/rows.hpp"
+#include "kernels/linear/policy_scaled.hpp"
+
+namespace spf::linear {
+
+struct Wgmma8Args {
+  CUtensorMap x;
+  const uint8_t* codes; // blocks of 128 x 128
+  const float* scales;  // [groups][padded_n]
+  RowSpace<1> out_rows, scale_rows, azp_rows;
+  void* out;
+  const float* x_scale;
+  int64_t x_scale_step;         // elements between the scales of a token
+  const int32_t *azp, *azp_adj; // or nullptr, as the rest
+  const float *channel_scale, *out_factor;
+  const void* bias;
+  int32_t m, n, padded_n;
+  int32_t channel_tiles, token_tiles, token_run; // tiles; consecutive tiles walk token_run token tiles first
+  int32_t k_blocks, split, clusters;             // k_blocks: stages of K
+  int32_t group_blocks;                          // stages that share a row of scales
+  bool token_groups;                             // x has a scale a stage, not one a token
+  spf_scalar_type bias_type, out_type;
+  bool vector_out; // rows of out start on 16 bytes
+};
+
+template <spf_scalar_type X, int kTokens, int kTiles, bool kDivideK, bool kFoldSums, int kShareBlocks>
+struct Wgmma8Config {
+  using Tile = Wgmma8Tile<kTokens, kTiles, kDivideK, kFoldSums>;
+  using Sum = std::conditional_t<X == SPF_S8, int32_t, float>; // of the tensor cores
+  using Total = std::conditional_t<kFoldSums, float, Sum>;
+  static constexpr int kN = kTokens, kT = kTiles, kShare = kShareBlocks;
+  static constexpr bool kAlong = kDivideK, kFold = kFoldSums;
+  static constexpr int kThreads = 384, kConsumers = 2;
+  // Arrivals at a full stage: weights, x, and a warp that brings scales; at an empty one: the warps that read it.
+  static constexpr int kCopiers = kFold ? 3 : 2, kReaders = (kAlong ? 4 : 8) * kShare;
+  static constexpr int kCopierRegisters = 40, kConsumerRegisters = 232;
+};
+
+// A tile of the output, and what of K this block adds up.
+struct Wgmma8Place {
+  int channel, token;
+};
+
+struct Wgmma8Work {
+  int first, step, tiles; // tiles first, first + step, ...
+  int begin, end;         // stages of K
+  int rank;               // in the cluster
+
+  template <class C>
+  __device__ __forceinline__ Wgmma8Place locate(const Wgmma8Args& a, int tile) const {
+    const int channel_units = (a.channel_tiles + C::kShare - 1) / C::kShare;
+    const int per_run = a.token_run * channel_units, run = tile / per_run, in = tile - run * per_run;
+    const int size = min(a.token_run, a.token_tiles - run * a.token_run), channel = in / size;
+    return {(C::kShare > 1 ? channel * C::kShare + rank : channel) * C::Tile::kChannels,
+            (run * a.token_run + in - channel * size) * C::kN};
+  }
+};
+
+// A place in the ring.
+template <int kStages>
+struct RingPlace {
+  int stage = 0;
+  uint32_t phase = 0;
+
+  __device__ __forceinline__ void advance(int count) {
+    stage += count;
+    if (stage < kStages) return;
+    stage -= kStages;
+    phase ^= 1;
+  }
+};
+
+// --- copiers
+// ----------------------------------------------------------------------------------------------------------
+
+// body(place, stage of K, shared offset of the stage, its full barrier) for every stage of this block, each once it is
+// empty.
+template <class C, class Body>
+__device__ __forceinline__ void for_each_stage(const Wgmma8Args& a, const Wgmma8Work& work, uint32_t full,
+                                               uint32_t empty, const Body& body) {
+  using Tile = typename C::Tile;
+  RingPlace<Tile::kStages> ring;
+  for (int tile = work.first; tile < work.tiles; tile += work.step) {
+    const Wgmma8Place place = work.locate<C>(a, tile);
+    for (int kb = work.begin; kb < work.end; ++kb) {
+      cuda::barrier_wait(empty + 8 * ring.stage, ring.phase ^ 1);
+      body(place, kb, ring.stage * Tile::kStageBytes, full + 8 * ring.stage);
+      ring.advance(1);
+    }
+  }
+}
+
+template <class C>
+__device__ __forceinline__ void copy_weights(const Wgmma8Args& a, const Wgmma8Work& work, uint32_t memory,
+                                             uint32_t full, uint32_t empty) {
+  using Tile = typename C::Tile;
+  constexpr int kPart = Tile::kChannels < 128 ? Tile::kChannels : 128; // channels of one copy
+  for_each_stage<C>(a, work, full, empty, [&](const Wgmma8Place& place, int kb, uint32_t at, uint32_t arrived) {
+    cuda::barrier_expect(arrived, Tile::kCodeBytes + (C::kFold ? Tile::kChannels * 4 : 0));
+#pragma unroll
+    for (int part = 0; part < Tile::kChannels; part += kPart) {
+      const int channel = min(place.channel + part, a.padded_n - kPart); // tiles may reach past the padding
+      const int64_t block = static_cast<int64_t>(channel / 128) * a.k_blocks + kb;
+      cuda::copy_bulk(memory + at + Tile::kCodesAt + part * 128, a.codes + block * 16384 + channel % 128 * 128,
+                      kPart * 128, arrived);
+      if constexpr (C::kFold)
+        cuda::copy_bulk(memory + at + Tile::kChannelScalesAt + part * 4,
+                        a.scales + static_cast<int64_t>(kb / a.group_blocks) * a.padded_n + channel, kPart * 4,
+                        arrived);
+    }
+  });
+}
+
+template <class C>
+__device__ __forceinline__ void copy_tokens(const Wgmma8Args& a, const Wgmma8Work& work, uint32_t memory, uint32_t full,
+                                            uint32_t empty) {
+  using Tile = typename C::Tile;
+  cuda::wait_for_primary(); // weights do not depend on the kernel before
+  for_each_stage<C>(a, work, full, empty, [&](const Wgmma8Place& place, int kb, uint32_t at, uint32_t arrived) {
+    cuda::barrier_expect(arrived, Tile::kXBytes);
+    if constexpr (C::kShare > 1) {
+      constexpr int kPart = C::kN / C::kShare;
+      cuda::copy_tile_to_all(memory + at + work.rank * kPart * 128, a.x, kb * 128, place.token + work.rank * kPart,
+                             arrived, (1 << C::kShare) - 1);
+    } else {
+      cuda::copy_tile(memory + at, a.x, kb * 128, place.token, arrived);
+    }
+  });
+}
+
+// One warp: scales of the tokens of every stage, read a stage ahead of their use.
+template <class C>
+__device__ __forceinline__ void copy_token_scales(const Wgmma8Args& a, const Wgmma8Work& work, uint8_t* memory,
+                                                  uint32_t full, uint32_t empty) {
+  using Tile = typename C::Tile;
+  constexpr int kEach = (C::kN + 31) / 32;
+  const int lane = threadIdx.x % 32;
+  cuda::wait_for_primary();
+  RingPlace<Tile::kStages> ring;
+  for (int tile = work.first; tile < work.tiles; tile += work.step) {
+    const Wgmma8Place place = work.locate<C>(a, tile);
+    const float* from[kEach];
+    float next[kEach];
+#pragma unroll
+    for (int i = 0; i < kEach; ++i) {
+      int64_t row[1];
+      a.scale_rows.offsets(min(place.token + lane + 32 * i, a.m - 1), row);
+      from[i] = a.x_scale + row[0];
+      next[i] = work.begin < work.end ? from[i][a.token_groups ? work.begin * a.x_scale_step : 0] : 0.0f;
+    }
+    for (int kb = work.begin; kb < work.end; ++kb) {
+      float now[kEach];
+#pragma unroll
+      for (int i = 0; i < kEach; ++i) {
+        now[i] = next[i];
+        if (kb + 1 < work.end && a.token_groups) next[i] = from[i][(kb + 1) * a.x_scale_step];
+      }
+      cuda::barrier_wait(empty + 8 * ring.stage, ring.phase ^ 1);
+      auto* to = reinterpret_cast<float*>(memory + ring.stage * Tile::kStageBytes + Tile::kTokenScalesAt);
+#pragma unroll
+      for (int i = 0; i < kEach; ++i)
+        if (lane + 32 * i < C::kN) to[lane + 32 * i] = now[i];
+      __syncwarp();
+      if (lane == 0) cuda::barrier_arrive(full + 8 * ring.stage);
+      ring.advance(1);
+    }
+  }
+}
+
+// --- consumers
+// --------------------------------------------------------------------------------------------------------
+
+// Scale and zero point of a token; what a lane multiplies and adds in its two channels of a 64-channel tile.
+struct TokenFacts {
+  float scale;
+  int32_t azp;
+};
+struct ChannelFacts {
+  float scale[2], factor[2], bias[2]; // factor: channel_scale
+  int32_t azp_adj[2];
+};
+
+template <class C>
+struct Wgmma8Consumer {
+  using Tile = typename C::Tile;
+  using Sum = typename C::Sum;
+  using Total = typename C::Total;
+  static constexpr int kT = C::kT, kN = C::kN;
+
+  const Wgmma8Args& a;
+  const Wgmma8Work& work;
+  uint8_t* memory;
+  uint32_t base, full, release_at;
+  int consumer, warp, lane;
+  float out_factor = 1.0f;
+  RingPlace<Tile::kStages> ring;
+  Total total[kT][kN / 2];
+  Sum part[C::kFold ? kN / 2 : 1]; // of a stage; never read before the tensor cores have written it
+
+  __device__ __forceinline__ Wgmma8Consumer(const Wgmma8Args& args, const Wgmma8Work& w, uint8_t* mem, uint32_t full_at,
+                                            uint32_t empty_at)
+      : a(args), work(w), memory(mem), base(cuda::shared_address(mem)), full(full_at) {
+    consumer = threadIdx.x / 128 - 1;
+    warp = threadIdx.x / 32 % 4;
+    lane = threadIdx.x % 32;
+    release_at = C::kShare > 1 ? cuda::in_block(empty_at, lane % C::kShare) : empty_at;
+    if (a.out_factor != nullptr) out_factor = *a.out_factor;
+#pragma unroll
+    for (Sum& p : part) p = 0;
+  }
+
+  __device__ __forceinline__ TokenFacts* facts() const {
+    return reinterpret_cast<TokenFacts*>(memory + Tile::kFactsAt) + consumer * kN;
+  }
+  // Requests scales and zero points of the tile's tokens; they are there after the next barrier of the warpgroup.
+  __device__ __forceinline__ void fetch_facts(const Wgmma8Place& place) const {
+    cuda::sync_threads(1 + consumer, 128); // nobody reads those of the tile before any more
+    for (int t = threadIdx.x % 128; t < kN; t += 128) {
+      const int64_t m = min(place.token + t, a.m - 1);
+      int64_t at[1];
+      TokenFacts f = {1.0f, 1};
+      if (!C::kFold) {
+        a.scale_rows.offsets(m, at);
+        f.scale = a.x_scale[at[0]];
+      }
+      if (a.azp != nullptr) {
+        a.azp_rows.offsets(m, at);
+        f.azp = a.azp[at[0]];
+      }
+      facts()[t] = f;
+    }
+  }
+
+  __device__ __forceinline__ void release(int stage) const {
+    if constexpr (C::kShare > 1) {
+      if (lane < C::kShare) cuda::barrier_arrive_in_cluster(release_at + 8 * stage);
+    } else {
+      if (lane == 0) cuda::barrier_arrive(release_at + 8 * stage);
+    }
+  }
+  // sum (+)= the 64-channel tile i of a stage. `add`: 0 starts anew.
+  __device__ __forceinline__ void multiply(Sum (&sum)[kN / 2], int i, int stage, int add) const {
+    const uint32_t at = base + stage * Tile::kStageBytes;
+    const int tile = (C::kAlong ? 0 : consumer * kT) + i;
+    const uint64_t tokens = cuda::wgmma_operand(at);
+    const uint64_t weights = cuda::wgmma_operand(at + Tile::kCodesAt + tile * 8192);
+#pragma unroll
+    for (int kk = 0; kk < 4; ++kk) cuda::Wgmma8<kN>::multiply(sum, weights + 2 * kk, tokens + 2 * kk, kk > 0 ? 1 : add);
+  }
+
+  // total = the sums of a tile over this warpgroup's stages. Leaves the ring at the next tile's first stage.
+  __device__ __forceinline__ void sum() {
+    constexpr int kStep = C::kAlong ? 2 : 1;
+    const int count = work.end - work.begin, first = C::kAlong ? consumer : 0;
+#pragma unroll
+    for (int i = 0; i < kT; ++i)
+#pragma unroll
+      for (int e = 0; e < kN / 2; ++e) total[i][e] = 0;
+    ring.advance(min(first, count));
+    int j = first;
+    if constexpr (C::kFold) {
+      for (; j < count; j += kStep) {
+        cuda::barrier_wait(full + 8 * ring.stage, ring.phase);
+        fold();
+        ring.advance(min(kStep, count - j));
+      }
+    } else {
+      int before = -1;
+      for (; j < count; j += kStep) {
+        cuda::barrier_wait(full + 8 * ring.stage, ring.phase);
+        cuda::wgmma_fence();
+#pragma unroll
+        for (int i = 0; i < kT; ++i) multiply(total[i], i, ring.stage, 1);
+        cuda::wgmma_commit();
+        cuda::wgmma_wait<1>(); // the stage before is done with
+        if (before >= 0) release(before);
+        before = ring.stage;
+        ring.advance(min(kStep, count - j));
+      }
+      cuda::wgmma_wait<0>();
+      if (before >= 0) release(before);
+    }
+  }
+  // Sums of one stage, times its scales, into the total: tile by tile, so that one tile's sums are held at a time.
+  __device__ __forceinline__ void fold() {
+    const uint8_t* at = memory + ring.stage * Tile::kStageBytes;
+    const auto* token_scales = reinterpret_cast<const float2*>(at + Tile::kTokenScalesAt) + lane % 4;
+    const auto* channel_scales = reinterpret_cast<const float*>(at + Tile::kChannelScalesAt) +
+                                 (C::kAlong ? 0 : consumer * kT) * 64 + warp * 16 + lane / 4;
+#pragma unroll
+    for (int i = 0; i < kT; ++i) {
+      cuda::wgmma_fence();
+      multiply(part, i, ring.stage, 0);
+      cuda::wgmma_commit();
+      const float low = channel_scales[i * 64], high = channel_scales[i * 64 + 8];
+      cuda::wgmma_wait<0>();
+#pragma unroll
+      for (int b = 0; b < kN / 8; ++b) {
+        const float2 s = token_scales[b * 4];
+        total[i][4 * b] += static_cast<float>(part[4 * b]) * (s.x * low);
+        total[i][4 * b + 1] += static_cast<float>(part[4 * b + 1]) * (s.y * low);
+        total[i][4 * b + 2] += static_cast<float>(part[4 * b + 2]) * (s.x * high);
+        total[i][4 * b + 3] += static_cast<float>(part[4 * b + 3]) * (s.y * high);
+      }
+    }
+    __syncwarp(); // every lane has read the scales
+    release(ring.stage);
+  }
+
+  // --- results
+
+  // First channel of the 64-channel tile i that this warpgroup finishes.
+  __device__ __forceinline__ int channel_of(const Wgmma8Place& place, int i) const {
+    return place.channel + ((C::kAlong ? 0 : consumer * kT) + i) * 64;
+  }
+  __device__ __forceinline__ ChannelFacts channel_facts(int channel) const {
+    ChannelFacts f = {{1.0f, 1.0f}, {1.0f, 1.0f}, {0.0f, 0.0f}, {0, 0}};
+#pragma unroll
+    for (int h = 0; h < 2; ++h) {
+      const int n = channel + warp * 16 + lane / 4 + 8 * h;
+      if (n >= a.n) continue;
+      if (!C::kFold) f.scale[h] = a.scales[n];
+      if (a.channel_scale != nullptr) f.factor[h] = a.channel_scale[n];
+      if (a.bias != nullptr) f.bias[h] = cuda::load_any(a.bias, n, a.bias_type);
+      if (a.azp_adj != nullptr) f.azp_adj[h] = a.azp_adj[n];
+    }
+    return f;
+  }
+  // The result of a sum: in channel half h of `c`, for a token.
+  static __device__ __forceinline__ float result(Total sum, const ChannelFacts& c, int h, const TokenFacts& t) {
+    if constexpr (std::is_same_v<Total, int32_t>)
+      sum = static_cast<int32_t>(static_cast<uint32_t>(sum) -
+                                 static_cast<uint32_t>(c.azp_adj[h]) * static_cast<uint32_t>(t.azp));
+    return static_cast<float>(sum) * c.scale[h] * t.scale * c.factor[h] + c.bias[h];
+  }
+
+  // One element of out, of any type.
+  __device__ __forceinline__ void put(int m, int n, float value) const {
+    if (m >= a.m || n >= a.n) return;
+    int64_t at[1];
+    a.out_rows.offsets(m, at);
+    at[0] += n;
+    if (a.out_type == SPF_F32)
+      static_cast<float*>(a.out)[at[0]] = value;
+    else if (a.out_type == SPF_F16)
+      static_cast<__half*>(a.out)[at[0]] = __float2half_rn(value);
+    else if (a.out_type == SPF_BF16)
+      static_cast<__nv_bfloat16*>(a.out)[at[0]] = __float2bfloat16_rn(value);
+    else
+      static_cast<uint8_t*>(a.out)[at[0]] =
+          static_cast<uint8_t>(cuda::narrow_fp8x2<SPF_E4M3>(value * out_factor, 0.0f));
+  }
+  // Two channels of two tokens: v = d[4 b .. 4 b + 3] of a tile.
+  template <class V>
+  __device__ __forceinline__ void put_block(const Wgmma8Place& place, int channel, int b, const V& v,
+                                            const ChannelFacts& c) const {
+    const int in = b * 8 + lane % 4 * 2, n = channel + warp * 16 + lane / 4;
+    const TokenFacts t[2] = {facts()[in], facts()[in + 1]};
+    put(place.token + in, n, result(v[0], c, 0, t[0]));
+    put(place.token + in + 1, n, result(v[1], c, 0, t[1]));
+    put(place.token + in, n + 8, result(v[2], c, 1, t[0]));
+    put(place.token + in + 1, n + 8, result(v[3], c, 1, t[1]));
+  }
+
+  // Channels n .. n+7 of a token's row of 16-bit results, those that exist.
+  __device__ __forceinline__ void put_chunk(int m, int n, const uint4& chunk) const {
+    if (m >= a.m || n >= a.n) return;
+    int64_t row[1];
+    a.out_rows.offsets(m, row);
+    uint16_t* to = static_cast<uint16_t*>(a.out) + row[0] + n;
+    if (a.vector_out && n + 8 <= a.n) {
+      *reinterpret_cast<uint4*>(to) = chunk;
+      return;
+    }
+    const uint32_t parts[4] = {chunk.x, chunk.y, chunk.z, chunk.w};
+#pragma unroll
+    for (int i = 0; i < 8; ++i)
+      if (n + i < a.n) to[i] = static_cast<uint16_t>(parts[i / 2] >> (16 * (i % 2)));
+  }
+
+  // 16-bit results by way of shared memory, so that rows of out are written in 16-byte pieces: 64 channels of a token
+  // are 128 bytes, eight pieces, a piece a warp and half.
+  template <spf_scalar_type O>
+  __device__ __forceinline__ void store_16(const Wgmma8Place& place) const {
+    uint8_t* staged = memory + Tile::kStoreAt + consumer * Tile::kStoreTokens * 128;
+    const uint32_t staged_at = cuda::shared_address(staged);
+#pragma unroll
+    for (int i = 0; i < kT; ++i) {
+      const int channel = channel_of(place, i);
+      const ChannelFacts c = channel_facts(channel);
+#pragma unroll
+      for (int part = 0; part < kN / Tile::kStoreTokens; ++part) {
+        cuda::sync_threads(1 + consumer, 128);
+#pragma unroll
+        for (int b = 0; b < Tile::kStoreTokens / 8; b += 2) {
+          uint32_t r[4];
+#pragma unroll
+          for (int q = 0; q < 4; ++q) {
+            const int block = part * Tile::kStoreTokens / 8 + b + q / 2, e = block * 4 + q % 2 * 2;
+            const TokenFacts* t = facts() + block * 8 + lane % 4 * 2;
+            r[q] =
+                cuda::Scalar<O>::narrow2(result(total[i][e], c, q % 2, t[0]), result(total[i][e + 1], c, q % 2, t[1]));
+          }
+          const int token = (b + lane / 16) * 8 + lane % 8, piece = (warp * 2 + lane / 8 % 2) ^ (lane % 8);
+          cuda::store_matrices_transposed(staged_at + token * 128 + piece * 16, r);
+        }
+        cuda::sync_threads(1 + consumer, 128);
+#pragma unroll
+        for (int e = threadIdx.x % 128; e < Tile::kStoreTokens * 8; e += 128) {
+          const int token = e / 8, q = e % 8;
+          put_chunk(place.token + part * Tile::kStoreTokens + token, channel + q * 8,
+                    *reinterpret_cast<const uint4*>(staged + token * 128 + (q ^ (token % 8)) * 16));
+        }
+      }
+    }
+  }
+  // Results of any type, eight tokens at a time by way of shared memory, so that the code that writes an element stands
+  // here once and not for every sum.
+  __device__ __forceinline__ void store_any(const Wgmma8Place& place) const {
+    constexpr int kPitch = 68; // floats of a token: four tokens of a warp in different banks
+    auto* staged = reinterpret_cast<float*>(memory + Tile::kStoreAt + consumer * Tile::kStoreTokens * 128);
+    const int thread = threadIdx.x % 128;
+#pragma unroll
+    for (int i = 0; i < kT; ++i) {
+      const int channel = channel_of(place, i);
+      const ChannelFacts c = channel_facts(channel);
+#pragma unroll
+      for (int b = 0; b < kN / 8; ++b) {
+        cuda::sync_threads(1 + consumer, 128);
+        float* to = staged + lane % 4 * 2 * kPitch + warp * 16 + lane / 4;
+#pragma unroll
+        for (int e = 0; e < 4; ++e)
+          to[e % 2 * kPitch + e / 2 * 8] = result(total[i][4 * b + e], c, e / 2, facts()[b * 8 + lane % 4 * 2 + e % 2]);
+        cuda::sync_threads(1 + consumer, 128);
+#pragma unroll 1
+        for (int e = thread; e < 8 * 64; e += 128)
+          put(place.token + b * 8 + e / 64, channel + e % 64, staged[e / 64 * kPitch + e % 64]);
+      }
+    }
+  }
+  __device__ __forceinline__ void store(const Wgmma8Place& place) const {
+    if (a.out_type == SPF_BF16)
+      store_16<SPF_BF16>(place);
+    else if (a.out_type == SPF_F16)
+      store_16<SPF_F16>(place);
+    else
+      store_any(place);
+  }
+
+  // Sums of all blocks of the cluster and, where they divide K, of both warpgroups, in that order. The pieces of a
+  // tile, two channels x two tokens a lane, go round the ranks, and then round the warpgroups.
+  __device__ __forceinline__ void reduce_and_store(const Wgmma8Place& place) const {
+    constexpr int kPieces = kT * (kN / 8), kGroupBytes = kPieces * 16 * 128;
+    const int thread = threadIdx.x % 128;
+    cuda::sync_threads(7, 256); // every stage is done with, and facts are there
+    auto* mine = reinterpret_cast<uint4*>(memory + Tile::kSumsAt + consumer * kGroupBytes) + thread;
+#pragma unroll
+    for (int i = 0; i < kT; ++i)
+#pragma unroll
+      for (int b = 0; b < kN / 8; ++b)
+        mine[(i * (kN / 8) + b) * 128] = make_uint4(bits(total[i][4 * b]), bits(total[i][4 * b + 1]),
+                                                    bits(total[i][4 * b + 2]), bits(total[i][4 * b + 3]));
+    if (a.split > 1) {
+      cuda::cluster_arrive();
+      cuda::cluster_wait();
+    } else {
+      cuda::sync_threads(7, 256);
+    }
+    constexpr int kParts = C::kAlong ? 2 : 1;
+    const uint32_t from = base + Tile::kSumsAt + (C::kAlong ? 0 : consumer * kGroupBytes) + thread * 16;
+    const int first = C::kAlong ? work.rank * 2 + consumer : work.rank, step = a.split * kParts;
+#pragma unroll
+    for (int i = 0; i < kT; ++i) {
+      const int channel = channel_of(place, i);
+      const ChannelFacts c = channel_facts(channel);
+      for (int b = first; b < kN / 8; b += step) {
+        Total v[4] = {};
+        for (int r = 0; r < a.split; ++r)
+#pragma unroll
+          for (int g = 0; g < kParts; ++g) {
+            const uint32_t at = from + g * kGroupBytes + (i * (kN / 8) + b) * 2048;
+            const float4 p = cuda::load_from_cluster(cuda::in_block(at, r));
+            v[0] += value(p.x);
+            v[1] += value(p.y);
+            v[2] += value(p.z);
+            v[3] += value(p.w);
+          }
+        put_block(place, channel, b, v, c);
+      }
+    }
+    if (a.split > 1) { // until nobody reads this block's sums any more
+      cuda::cluster_arrive();
+      cuda::cluster_wait();
+    } else {
+      cuda::sync_threads(7, 256);
+    }
+  }
+  static __device__ __forceinline__ uint32_t bits(float v) { return __float_as_uint(v); }
+  static __device__ __forceinline__ uint32_t bits(int32_t v) { return static_cast<uint32_t>(v); }
+  static __device__ __forceinline__ Total value(float v) {
+    if constexpr (std::is_same_v<Total, int32_t>)
+      return __float_as_int(v);
+    else
+      return v;
+  }
+};
+
+template <class C>
+__global__ void __launch_bounds__(C::kThreads, 1) wgmma8_linear(const __grid_constant__ Wgmma8Args a) {
+  using namespace spf::cuda;
+  using Tile = typename C::Tile;
+  extern __shared__ uint8_t raw[];
+  __shared__ uint64_t barriers[2 * Tile::kStages];
+  uint8_t* memory = raw + (1024 - shared_address(raw) % 1024) % 1024; // the swizzle repeats every 1024 bytes
+  const uint32_t full = opaque(shared_address(barriers)), empty = full + 8 * Tile::kStages;
+  const int width = C::kShare > 1 ? C::kShare : a.split; // blocks of a cluster
+
+  Wgmma8Work work = {static_cast<int>(blockIdx.x), a.clusters, 0, 0, a.k_blocks, 0};
+  work.tiles = (a.channel_tiles + C::kShare - 1) / C::kShare * a.token_tiles;
+  if (width > 1) {
+    work.rank = static_cast<int>(cluster_rank());
+    work.first = blockIdx.x / width;
+  }
+  if (C::kShare == 1 && a.split > 1) {
+    work.begin = a.k_blocks * work.rank / a.split;
+    work.end = a.k_blocks * (work.rank + 1) / a.split;
+  }
+
+  launch_dependents();
+  if (threadIdx.x == 0) {
+    for (int s = 0; s < Tile::kStages; ++s) {
+      barrier_init(full + 8 * s, C::kCopiers);
+      barrier_init(empty + 8 * s, C::kReaders);
+    }
+    fence_barrier_init();
+  }
+  __syncthreads();
+  if (C::kShare > 1) { // the other block's barriers are there
+    cluster_arrive();
+    cluster_wait();
+  }
+
+  if (threadIdx.x < 128) {
+    release_registers<C::kCopierRegisters>();
+    if (threadIdx.x == 0) copy_weights<C>(a, work, shared_address(memory), full, empty);
+    if (threadIdx.x == 32) copy_tokens<C>(a, work, shared_address(memory), full, empty);
+    if (C::kFold && threadIdx.x / 32 == 2) copy_token_scales<C>(a, work, memory, full, empty);
+  } else {
+    request_registers<C::kConsumerRegisters>();
+    wait_for_primary();
+    Wgmma8Consumer<C> consumer(a, work, memory, full, empty);
+    for (int tile = work.first; tile < work.tiles; tile += work.step) {
+      const Wgmma8Place place = work.locate<C>(a, tile);
+      consumer.fetch_facts(place);
+      consumer.sum();
+      if constexpr (C::kAlong) {
+        consumer.reduce_and_store(place);
+      } else {
+        if (C::kShare == 1 && a.split > 1)
+          consumer.reduce_and_store(place);
+        else
+          consumer.store(place);
+      }
+    }
+  }
+  if constexpr (C::kShare > 1) { // no block leaves while another's copies are on their way to it
+    __syncwarp();
+    cluster_arrive();
+    cluster_wait();
+  }
+}
+
+// --- launch
+// -----------------------------------------------------------------------------------------------------------
+
+struct GatherBytesArgs {
+  const uint8_t* from;
+  uint8_t* to; // [rows][pitch]
+  RowSpace<1> rows;
+  int32_t bytes, pitch;
+};
+
+// Rows that the copy engine cannot read, as a matrix that it can.
+static __global__ void __launch_bounds__(256) gather_bytes(const __grid_constant__ GatherBytesArgs a) {
+  spf::cuda::launch_dependents();
+  spf::cuda::wait_for_primary();
+  int64_t from[1];
+  a.rows.offsets(blockIdx.x, from);
+  uint8_t* to = a.to + static_cast<int64_t>(blockIdx.x) * a.pitch;
+  for (int i = threadIdx.x; i < a.pitch; i += 256) to[i] = i < a.bytes ? a.from[from[0] + i] : uint8_t{0};
+}
+
+// Rows of an operand without a last dimension.
+inline RowSpace<1> single_space(spf_tensor t) {
+  t.shape[t.rank] = 1;
+  t.stride[t.rank++] = 1;
+  return row_space({&t});
+}
+
+template <spf_scalar_type X, int kTokens, int kTiles, bool kAlong, bool kFold, int kShare>
+spf_status wgmma8(const Call& call, const LaunchContext& ctx) {
+  using C = Wgmma8Config<X, kTokens, kTiles, kAlong, kFold, kShare>;
+  using Tile = typename C::Tile;
+  const Problem& p = call.problem;
+  const spf_packed_weight& w = *call.weight;
+  const auto* data = static_cast<const char*>(w.data);
+  const spf_tensor &x = *call.operand("x"), &out = *call.operand("out"), &x_scale = *call.operand("x_scale");
+  const int64_t m = p.extent("*"), k = w.k;
+  const auto pointer = [&](const char* name) { return call.operand(name) ? call.operand(name)->data : nullptr; };
+  if (m == 0 || w.n == 0) return SPF_OK;
+  Wgmma8Args a = {};
+  a.codes = reinterpret_cast<const uint8_t*>(data);
+  a.scales = reinterpret_cast<const float*>(data + w.scales_offset);
+  a.out_rows = row_space({&out});
+  a.scale_rows = row_space({&x_scale});
+  a.out = out.data;
+  a.out_type = out.type;
+  a.vector_out = p.is_aligned16("out");
+  a.x_scale = static_cast<const float*>(x_scale.data);
+  a.x_scale_step = x_scale.stride[x_scale.rank - 1];
+  a.token_groups = p.extent("G") > 1;
+  a.azp_adj = static_cast<const int32_t*>(pointer("azp_adj"));
+  if (const spf_tensor* azp = call.operand("azp")) {
+    a.azp = static_cast<const int32_t*>(azp->data);
+    a.azp_rows = single_space(*azp);
+  }
+  a.channel_scale = static_cast<const float*>(pointer("channel_scale"));
+  a.out_factor = static_cast<const float*>(pointer("out_factor"));
+  a.bias = pointer("bias");
+  a.bias_type = p.type("B");
+  a.m = static_cast<int32_t>(m);
+  a.n = static_cast<int32_t>(w.n);
+  a.padded_n = static_cast<int32_t>(w.padded_n);
+  a.k_blocks = static_cast<int32_t>(w.padded_k / 128);
+  a.group_blocks = w.scheme.group_k > 0 ? w.scheme.group_k / 128 : a.k_blocks;
+  const WgmmaPlan plan = wgmma8_plan({m, w.n, k, 8}, *ctx.facts, {kTokens, kTiles, kAlong, kShare}, kFold);
+  a.channel_tiles = plan.channel_tiles;
+  a.token_tiles = plan.token_tiles;
+  a.token_run = plan.token_run;
+  a.split = plan.split;
+  a.clusters = plan.clusters;
+
+  // x, by way of the workspace where its rows do not start on 16 bytes or have no common distance.
+  const RowSpace<1> rows = row_space({&x});
+  const void* tokens = x.data;
+  int64_t pitch = rows.dims == 0 ? (k + 15) / 16 * 16 : rows.stride[0][0];
+  if (needs_gathering(p, rows.dims, pitch)) {
+    pitch = (k + 15) / 16 * 16;
+    GatherBytesArgs g = {static_cast<const uint8_t*>(x.data), static_cast<uint8_t*>(ctx.workspace), rows,
+                         static_cast<int32_t>(k), static_cast<int32_t>(pitch)};
+    if (const spf_status status = cuda::launch("scaled_linear", ctx, gather_bytes, m, 256, 0, g); status != SPF_OK)
+      return status;
+    tokens = ctx.workspace;
+  }
+  const cuda::Matrix matrix = {tokens, CU_TENSOR_MAP_DATA_TYPE_UINT8, k, m, pitch, 128, kTokens / kShare, true};
+  if (const spf_status status = cuda::encode("scaled_linear", matrix, &a.x); status != SPF_OK) return status;
+  const int width = kShare > 1 ? kShare : plan.split;
+  return cuda::launch("scaled_linear", ctx, wgmma8_linear<C>, static_cast<int64_t>(plan.clusters) * width, C::kThreads,
+                      Tile::kSharedBytes, a, width);
+}
+
+} // namespace spf::linear
