@@ -1,4 +1,5 @@
-// What a CPU kernel of `linear` is given: out[M,N] = x[M,K] W[N,K]^T + bias[N].
+// What a CPU kernel of `linear` is given: out[M,N] = x[M,K] W[N,K]^T + bias[N]. With x_scale it is scaled_linear
+// (spearfish/ops/scaled_linear.h), and x holds codes.
 //
 // Everything here has internal linkage. These headers are compiled once per instruction set, and an inline definition
 // shared between such files could end up, with AVX-512 in it, as the one copy that every caller runs.
@@ -26,6 +27,11 @@ struct Args {
   Rows x, out;
   const char* bias = nullptr; // n elements of bias_type, or NULL
   spf_scalar_type bias_type = SPF_F32;
+  const spf_tensor* x_scale = nullptr; // [*, groups]; the rest is NULL without it
+  int64_t scale_groups = 1;
+  const spf_tensor* azp = nullptr;
+  const int32_t* azp_adj = nullptr;
+  const float* channel_scale = nullptr;
   CpuWeight weight;
   int32_t threads = 1;
   char* workspace = nullptr;
@@ -69,6 +75,16 @@ namespace {
   return offset;
 }
 
+// Of row m, at a column of x.
+[[maybe_unused]] inline float x_scale_at(const Args& a, int64_t m, int64_t column) {
+  const int32_t last = a.x_scale->rank - 1;
+  const int64_t group = a.scale_groups > 1 ? column / 128 : 0;
+  return static_cast<const float*>(a.x_scale->data)[offset_of(*a.x_scale, last, m) + group * a.x_scale->stride[last]];
+}
+[[maybe_unused]] inline int32_t azp_at(const Args& a, int64_t m) {
+  return a.azp == nullptr ? 1 : static_cast<const int32_t*>(a.azp->data)[offset_of(*a.azp, a.azp->rank, m)];
+}
+
 [[maybe_unused]] inline Args args_of(const Call& call, const LaunchContext& ctx) {
   Args a;
   a.m = call.problem.extent("*");
@@ -79,6 +95,14 @@ namespace {
   if (const spf_tensor* bias = call.operand("bias")) {
     a.bias = static_cast<const char*>(bias->data);
     a.bias_type = bias->type;
+  }
+  a.x_scale = call.operand("x_scale");
+  if (a.x_scale != nullptr) {
+    a.scale_groups = call.problem.extent("G");
+    a.azp = call.operand("azp");
+    if (const spf_tensor* adj = call.operand("azp_adj")) a.azp_adj = static_cast<const int32_t*>(adj->data);
+    if (const spf_tensor* scale = call.operand("channel_scale"))
+      a.channel_scale = static_cast<const float*>(scale->data);
   }
   a.weight = cpu_packed_open(*call.weight);
   const int most = workspace_threads(*ctx.facts);

@@ -39,7 +39,8 @@ class AmxBf16 {
         for (int64_t j = 0; j < blocks_; ++j) {
           __m512 sum = _mm512_loadu_ps(sum_at(r / 16, j) + r % 16 * 16);
           if (one_scale_) sum = _mm512_mul_ps(sum, operands_.scale(b + j, 0));
-          finish(a_, out, (b + j) * kCpuBlockN, sum);
+          if (a_.x_scale != nullptr) sum = _mm512_mul_ps(sum, _mm512_set1_ps(x_scale_at(a_, m + r, 0)));
+          finish(a_, out, m + r, (b + j) * kCpuBlockN, sum);
         }
       }
     }

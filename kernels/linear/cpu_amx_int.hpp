@@ -40,7 +40,7 @@ class AmxInteger {
       for (int64_t r = 0; r < rows; ++r) {
         char* out = row_at(a_.out, m + r);
         for (int64_t j = 0; j < blocks_; ++j)
-          finish(a_, out, (b + j) * kCpuBlockN, _mm512_loadu_ps(sum_at(r / kTokens, j) + r % kTokens * 16));
+          finish(a_, out, m + r, (b + j) * kCpuBlockN, _mm512_loadu_ps(sum_at(r / kTokens, j) + r % kTokens * 16));
       }
     }
   }

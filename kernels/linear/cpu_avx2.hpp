@@ -13,6 +13,16 @@ struct Float16 {
   __m256 v[2];
 };
 
+// e4m3 codes in 32-bit lanes. Exponent and mantissa, read as f32, are 2^120 too small, subnormals too.
+inline __m256 e4m3_to_f32(__m256i code) {
+  const __m256i magnitude = _mm256_and_si256(code, _mm256_set1_epi32(0x7f));
+  const __m256i sign = _mm256_slli_epi32(_mm256_and_si256(code, _mm256_set1_epi32(0x80)), 24);
+  __m256 value = _mm256_mul_ps(_mm256_castsi256_ps(_mm256_slli_epi32(magnitude, 20)), _mm256_set1_ps(0x1p120f));
+  value = _mm256_blendv_ps(value, _mm256_set1_ps(__builtin_nanf("")),
+                           _mm256_castsi256_ps(_mm256_cmpeq_epi32(magnitude, _mm256_set1_epi32(0x7f))));
+  return _mm256_or_ps(value, _mm256_castsi256_ps(sign));
+}
+
 // Elements [i, i + 16) of a contiguous row as f32; those from `count` on are 0 and not read.
 inline Float16 load_row(const char* row, spf_scalar_type type, int64_t i, int64_t count) {
   const int64_t size = element_bytes(type);
@@ -26,6 +36,12 @@ inline Float16 load_row(const char* row, spf_scalar_type type, int64_t i, int64_
   for (int j = 0; j < 2; ++j) {
     if (type == SPF_F32) {
       out.v[j] = _mm256_loadu_ps(reinterpret_cast<const float*>(from) + 8 * j);
+      continue;
+    }
+    if (type == SPF_S8 || type == SPF_E4M3) {
+      const __m128i codes = _mm_loadl_epi64(reinterpret_cast<const __m128i*>(from + 8 * j));
+      out.v[j] =
+          type == SPF_S8 ? _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(codes)) : e4m3_to_f32(_mm256_cvtepu8_epi32(codes));
       continue;
     }
     const __m128i half = _mm_loadu_si128(reinterpret_cast<const __m128i*>(from) + j);

@@ -50,24 +50,32 @@ void prepare(const Args& a, const IntegerWorkspace& ws, int limit, int64_t m, in
       _mm256_store_ps(x + at, values.v[0]);
       _mm256_store_ps(x + at + 8, values.v[1]);
     }
-    // As integers, |x| orders like the floats, with infinity and NaN above every number.
-    uint32_t top = 0;
-    for (int32_t j = 0; j < s.length; ++j) {
-      uint32_t bits;
-      std::memcpy(&bits, x + j, sizeof bits);
-      bits &= 0x7fffffffu;
-      top = bits > top ? bits : top;
+    const bool given = a.x_scale != nullptr;
+    bool finite = true;
+    float inverse = 1.0f;
+    if (given) {
+      steps[i] = x_scale_at(a, m, s.start);
+    } else {
+      // As integers, |x| orders like the floats, with infinity and NaN above every number.
+      uint32_t top = 0;
+      for (int32_t j = 0; j < s.length; ++j) {
+        uint32_t bits;
+        std::memcpy(&bits, x + j, sizeof bits);
+        bits &= 0x7fffffffu;
+        top = bits > top ? bits : top;
+      }
+      float max;
+      std::memcpy(&max, &top, sizeof max);
+      const bool zero = top < 0x00800000u; // subnormal counts as zero
+      finite = top < 0x7f800000u;
+      inverse = finite && !zero ? 1.0f / max : 0.0f;
+      steps[i] = !finite ? __builtin_nanf("") : zero ? 0.0f : max * (1.0f / static_cast<float>(limit));
     }
-    float max;
-    std::memcpy(&max, &top, sizeof max);
-    const bool finite = top < 0x7f800000u, zero = top < 0x00800000u; // subnormal counts as zero
-    const float inverse = finite && !zero ? 1.0f / max : 0.0f;
-    steps[i] = !finite ? __builtin_nanf("") : zero ? 0.0f : max * (1.0f / static_cast<float>(limit));
     alignas(32) int32_t code[kCpuMaxSegment];
     int32_t sum = 0;
     for (int32_t j = 0; j < s.length; j += 8) {
       const __m256 scaled = _mm256_mul_ps(_mm256_mul_ps(_mm256_load_ps(x + j), _mm256_set1_ps(inverse)),
-                                          _mm256_set1_ps(static_cast<float>(limit)));
+                                          _mm256_set1_ps(given ? 1.0f : static_cast<float>(limit)));
       _mm256_store_si256(reinterpret_cast<__m256i*>(code + j),
                          finite ? _mm256_cvtps_epi32(scaled) : _mm256_setzero_si256());
     }
@@ -206,16 +214,37 @@ class Tile {
     }
   }
 
+  // As finish() of cpu_avx512.hpp, operation by operation.
+  void take_zero_points(int64_t m, int64_t n, Float16* sum) const {
+    const Float16 adj = load_row(reinterpret_cast<const char*>(a_.azp_adj), SPF_F32, n, a_.n - n); // bits of integers
+    Float16 scale;
+    if (p_.scale_rows == 0)
+      scale.v[0] = scale.v[1] = _mm256_set1_ps(p_.scale_factor);
+    else
+      scale = load_scales(w_.scales + block_ * p_.scale_rows * static_cast<int64_t>(p_.scale_row_bytes), p_.scale_type);
+    const __m256i azp = _mm256_set1_epi32(azp_at(a_, m));
+    const __m256 step = _mm256_set1_ps(x_scale_at(a_, m, 0));
+    for (int h = 0; h < 2; ++h) {
+      const __m256i zero = _mm256_mullo_epi32(_mm256_castps_si256(adj.v[h]), azp);
+      sum->v[h] = _mm256_fnmadd_ps(_mm256_cvtepi32_ps(zero), _mm256_mul_ps(scale.v[h], step), sum->v[h]);
+    }
+  }
+
   void finish(int64_t m) const {
     const int64_t n = block_ * kCpuBlockN;
-    const __m256 global = _mm256_set1_ps(w_.global_scale);
+    Float16 factor = {_mm256_set1_ps(w_.global_scale), _mm256_set1_ps(w_.global_scale)};
+    if (a_.channel_scale != nullptr) {
+      const Float16 channel = load_row(reinterpret_cast<const char*>(a_.channel_scale), SPF_F32, n, a_.n - n);
+      for (int h = 0; h < 2; ++h) factor.v[h] = _mm256_mul_ps(factor.v[h], channel.v[h]);
+    }
     for (int i = 0; i < kM; ++i) {
-      Float16 out;
+      Float16 out = {total_[i][0], total_[i][1]};
+      if (a_.azp_adj != nullptr) take_zero_points(m + i, n, &out);
       if (a_.bias != nullptr) {
         const Float16 bias = load_row(a_.bias, a_.bias_type, n, a_.n - n);
-        for (int h = 0; h < 2; ++h) out.v[h] = _mm256_fmadd_ps(total_[i][h], global, bias.v[h]);
+        for (int h = 0; h < 2; ++h) out.v[h] = _mm256_fmadd_ps(out.v[h], factor.v[h], bias.v[h]);
       } else {
-        for (int h = 0; h < 2; ++h) out.v[h] = _mm256_mul_ps(total_[i][h], global);
+        for (int h = 0; h < 2; ++h) out.v[h] = _mm256_mul_ps(out.v[h], factor.v[h]);
       }
       store_row(row_at(a_.out, m + i), a_.out.type, n, a_.n - n, out);
     }

@@ -9,9 +9,24 @@
 namespace spf::linear {
 namespace {
 
+// e4m3 codes in 32-bit lanes. Exponent and mantissa, read as f32, are 2^120 too small, subnormals too.
+inline __m512 e4m3_to_f32(__m512i code) {
+  const __m512i magnitude = _mm512_and_si512(code, _mm512_set1_epi32(0x7f));
+  const __m512i sign = _mm512_slli_epi32(_mm512_and_si512(code, _mm512_set1_epi32(0x80)), 24);
+  __m512 value = _mm512_mul_ps(_mm512_castsi512_ps(_mm512_slli_epi32(magnitude, 20)), _mm512_set1_ps(0x1p120f));
+  value = _mm512_mask_mov_ps(value, _mm512_cmpeq_epi32_mask(magnitude, _mm512_set1_epi32(0x7f)),
+                             _mm512_set1_ps(__builtin_nanf("")));
+  return _mm512_castsi512_ps(_mm512_or_si512(_mm512_castps_si512(value), sign));
+}
+
 // Elements [i, i + 16) of a contiguous row as f32; lanes outside the mask are 0 and not read.
 inline __m512 load_row(const char* row, spf_scalar_type type, int64_t i, __mmask16 mask) {
   if (type == SPF_F32) return _mm512_maskz_loadu_ps(mask, row + i * 4);
+  if (type == SPF_S8 || type == SPF_E4M3) {
+    const __m128i codes = _mm_maskz_loadu_epi8(mask, row + i);
+    if (type == SPF_S8) return _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(codes));
+    return e4m3_to_f32(_mm512_cvtepu8_epi32(codes));
+  }
   const __m256i half = _mm256_maskz_loadu_epi16(mask, row + i * 2);
   if (type == SPF_F16) return _mm512_cvtph_ps(half);
   return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(half), 16));
@@ -47,17 +62,6 @@ inline __m512 load_scales(const uint8_t* at, spf_scalar_type type) {
   return _mm512_loadu_ps(at);
 }
 
-// Global scale, bias, conversion, store: 16 features of row m from feature n on.
-inline void finish(const Args& a, char* out_row, int64_t n, __m512 sum) {
-  const __mmask16 mask = first_lanes(a.n - n);
-  const __m512 global = _mm512_set1_ps(a.weight.global_scale);
-  if (a.bias != nullptr)
-    sum = _mm512_fmadd_ps(sum, global, load_row(a.bias, a.bias_type, n, mask));
-  else
-    sum = _mm512_mul_ps(sum, global);
-  store_row(out_row, a.out.type, n, mask, sum);
-}
-
 // The 128 (or fewer) activations of a segment as f32; positions beyond K and padding are 0.
 inline void load_segment(const Args& a, const char* row, const CpuSegment& s, __m512 v[8]) {
   const int vectors = s.length / 16;
@@ -86,6 +90,7 @@ inline int64_t plane_row(int64_t token, int plane) {
 // Integers of one row (slot of the chunk) for the segments [first, last).
 //   step = max|x| / limit over the segment, limit = 127 or 32639 (the largest 256 * high + low with two signed bytes);
 //   code = x / max|x| * limit, to nearest even. A segment that holds NaN or infinity gets codes 0 and step NaN.
+// With x_scale x are the codes, and step is their scale.
 //
 // kTiled: a row of a plane is not a run of bytes but 64 bytes of each of a row tile's column tiles, 1 KiB apart; a
 // segment has two column tiles if it may be longer than 64, else one. One AMX tile is then 1 KiB without gaps.
@@ -111,18 +116,27 @@ inline void prepare_integers(const Args& a, const IntegerWorkspace& ws, int64_t 
     const int vectors = s.length / 16;
     __m512 v[8];
     load_segment(a, row, s, v);
-    // As integers, |x| orders like the floats, with infinity and NaN above every number.
-    __m512i top = _mm512_setzero_si512();
-    for (int j = 0; j < vectors; ++j)
-      top = _mm512_max_epu32(top, _mm512_and_si512(_mm512_castps_si512(v[j]), _mm512_set1_epi32(0x7fffffff)));
-    const uint32_t top_bits = _mm512_reduce_max_epu32(top);
-    const bool finite = top_bits < 0x7f800000u, zero = top_bits < 0x00800000u; // subnormal counts as zero
-    const float max = _mm512_cvtss_f32(_mm512_castsi512_ps(_mm512_set1_epi32(static_cast<int32_t>(top_bits))));
-    const __m512 inverse = _mm512_set1_ps(finite && !zero ? 1.0f / max : 0.0f);
-    steps[i] = !finite ? __builtin_nanf("") : zero ? 0.0f : max * (1.0f / kLimit);
+    const bool given = a.x_scale != nullptr;
+    bool finite = true;
+    __m512 inverse = _mm512_set1_ps(1.0f);
+    if (given) {
+      steps[i] = x_scale_at(a, m, s.start);
+    } else {
+      // As integers, |x| orders like the floats, with infinity and NaN above every number.
+      __m512i top = _mm512_setzero_si512();
+      for (int j = 0; j < vectors; ++j)
+        top = _mm512_max_epu32(top, _mm512_and_si512(_mm512_castps_si512(v[j]), _mm512_set1_epi32(0x7fffffff)));
+      const uint32_t top_bits = _mm512_reduce_max_epu32(top);
+      const bool zero = top_bits < 0x00800000u; // subnormal counts as zero
+      finite = top_bits < 0x7f800000u;
+      const float max = _mm512_cvtss_f32(_mm512_castsi512_ps(_mm512_set1_epi32(static_cast<int32_t>(top_bits))));
+      inverse = _mm512_set1_ps(finite && !zero ? 1.0f / max : 0.0f);
+      steps[i] = !finite ? __builtin_nanf("") : zero ? 0.0f : max * (1.0f / kLimit);
+    }
+    const __m512 limit = _mm512_set1_ps(given ? 1.0f : kLimit);
     __m512i sum = _mm512_setzero_si512();
     for (int j = 0; j < vectors; ++j) {
-      __m512i code = _mm512_cvtps_epi32(_mm512_mul_ps(_mm512_mul_ps(v[j], inverse), _mm512_set1_ps(kLimit)));
+      __m512i code = _mm512_cvtps_epi32(_mm512_mul_ps(_mm512_mul_ps(v[j], inverse), limit));
       if (!finite) code = _mm512_setzero_si512();
       sum = _mm512_add_epi32(sum, code);
       const __m512i low = kPlanes == 1 ? code : _mm512_srai_epi32(_mm512_slli_epi32(code, 24), 24);
@@ -173,6 +187,24 @@ inline __m512 add_segment(spf_zero_point_kind zeros, const SegmentScale& s, __m5
   if (zeros == SPF_ZERO_MINIMUM)
     sum = _mm512_fnmadd_ps(s.minimum, _mm512_set1_ps(step * static_cast<float>(code_sum)), sum);
   return sum;
+}
+
+// Zero points, global and channel scales, bias, conversion, store: 16 features of row m from feature n on.
+inline void finish(const Args& a, char* out_row, int64_t m, int64_t n, __m512 sum) {
+  const __mmask16 mask = first_lanes(a.n - n);
+  __m512 factor = _mm512_set1_ps(a.weight.global_scale);
+  if (a.azp_adj != nullptr) {
+    const __m512i zero =
+        _mm512_mullo_epi32(_mm512_maskz_loadu_epi32(mask, a.azp_adj + n), _mm512_set1_epi32(azp_at(a, m)));
+    const __m512 scale = load_segment_scale(a.weight, n / kCpuBlockN, 0).scale;
+    sum = _mm512_fnmadd_ps(_mm512_cvtepi32_ps(zero), _mm512_mul_ps(scale, _mm512_set1_ps(x_scale_at(a, m, 0))), sum);
+  }
+  if (a.channel_scale != nullptr) factor = _mm512_mul_ps(factor, _mm512_maskz_loadu_ps(mask, a.channel_scale + n));
+  if (a.bias != nullptr)
+    sum = _mm512_fmadd_ps(sum, factor, load_row(a.bias, a.bias_type, n, mask));
+  else
+    sum = _mm512_mul_ps(sum, factor);
+  store_row(out_row, a.out.type, n, mask, sum);
 }
 
 } // namespace

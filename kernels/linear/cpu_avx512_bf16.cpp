@@ -28,8 +28,10 @@ class Avx512Bf16 {
       segments<kN>(rows, block, s, smaller(s + kSegments, w_.segments));
     for (int64_t r = 0; r < rows; ++r) {
       char* out = row_at(a_.out, m + r);
+      const __m512 scale = _mm512_set1_ps(a_.x_scale != nullptr ? x_scale_at(a_, m + r, 0) : 1.0f);
       for (int j = 0; j < kN; ++j)
-        finish(a_, out, (block + j) * kCpuBlockN, _mm512_loadu_ps(sums_ + (r * kN + j) * 16));
+        finish(a_, out, m + r, (block + j) * kCpuBlockN,
+               _mm512_mul_ps(_mm512_loadu_ps(sums_ + (r * kN + j) * 16), scale));
     }
   }
 

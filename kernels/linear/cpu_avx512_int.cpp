@@ -78,7 +78,7 @@ void tile(const Args& a, const IntegerWorkspace& ws, int64_t slot, int64_t m, in
   }
   for (int i = 0; i < kM; ++i) {
     char* out = row_at(a.out, m + i);
-    for (int j = 0; j < kN; ++j) finish(a, out, (block + j) * kCpuBlockN, sum[i][j]);
+    for (int j = 0; j < kN; ++j) finish(a, out, m + i, (block + j) * kCpuBlockN, sum[i][j]);
   }
 }
 

@@ -8,7 +8,7 @@
 namespace spf::linear {
 namespace {
 
-inline int bf16_terms(spf_scalar_type x) { return x == SPF_BF16 ? 1 : 2; }
+inline int bf16_terms(spf_scalar_type x) { return x == SPF_BF16 || x == SPF_E4M3 ? 1 : 2; }
 
 class Bf16Operands {
  public:

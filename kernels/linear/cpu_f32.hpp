@@ -53,12 +53,16 @@ class FloatKernel {
     for (int64_t at = 0; at < w_.positions; at += 16) {
       if (!p_.gathered) {
         Isa::load(row, a_.x.type, at, a_.k - at, to + at);
+        if (a_.x_scale == nullptr) continue;
+        const float scale = at < a_.k ? x_scale_at(a_, m, at) : 0.0f;
+        for (int64_t i = at; i < at + 16; ++i) to[i] *= scale;
         continue;
       }
       for (int64_t i = at; i < at + 16; ++i) {
+        const int64_t column = w_.column[i];
         float one[16] = {};
-        if (w_.column[i] >= 0) Isa::load(row, a_.x.type, w_.column[i], 1, one);
-        to[i] = one[0];
+        if (column >= 0) Isa::load(row, a_.x.type, column, 1, one);
+        to[i] = a_.x_scale != nullptr && column >= 0 ? one[0] * x_scale_at(a_, m, column) : one[0];
       }
     }
   }
@@ -263,11 +267,13 @@ class FloatKernel {
   }
 
   void finish(int64_t m, int64_t rows, int64_t n, const float* sums) const {
-    float bias[16] = {};
+    float bias[16] = {}, factor[16];
+    for (int i = 0; i < 16; ++i)
+      factor[i] = w_.global_scale * (a_.channel_scale != nullptr && n + i < a_.n ? a_.channel_scale[n + i] : 1.0f);
     if (a_.bias != nullptr) Isa::load(a_.bias, a_.bias_type, n, a_.n - n, bias);
     for (int64_t r = 0; r < rows; ++r) {
       float out[16];
-      for (int i = 0; i < 16; ++i) out[i] = sums[r * 16 + i] * w_.global_scale + bias[i];
+      for (int i = 0; i < 16; ++i) out[i] = sums[r * 16 + i] * factor[i] + bias[i];
       Isa::store(row_at(a_.out, m + r), a_.out.type, n, a_.n - n, out);
     }
   }

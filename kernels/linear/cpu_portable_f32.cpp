@@ -6,11 +6,18 @@
 namespace spf::linear {
 namespace {
 
+template <class Body>
+void with_type(spf_scalar_type type, Body&& body) {
+  if (type == SPF_S8) return body(TypeTag<SPF_S8>{});
+  if (type == SPF_E4M3) return body(TypeTag<SPF_E4M3>{});
+  with_float_type(type, body);
+}
+
 struct Portable {
   static constexpr int kWidth = 4, kRows = 2;
 
   static void load(const char* row, spf_scalar_type type, int64_t i, int64_t count, float* to) {
-    with_float_type(type, [&](auto t) {
+    with_type(type, [&](auto t) {
       for (int64_t j = 0; j < 16; ++j) to[j] = j < count ? spf::load<decltype(t)::value>(row, i + j) : 0.0f;
     });
   }

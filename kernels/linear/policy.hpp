@@ -113,6 +113,8 @@ inline PolicyResult float_policy(const Problem& problem, const CpuRate& rate) {
   Shape s;
   PolicyResult result;
   if (!cpu_shape(problem, &s, &result)) return result;
+  if (problem.type("O") == SPF_E4M3) return policy::refuse("type", "writes f32, f16 and bf16");
+  if (problem.has("azp_adj")) return policy::refuse("type", "takes no zero points");
   const FloatWorkspace ws = float_workspace(s.weight, s.m);
   result = policy::accept(0, cpu_cost(s, rate, ws.rows));
   result.workspace_bytes = static_cast<size_t>(ws.bytes);
@@ -134,7 +136,8 @@ inline PolicyResult bf16_policy(const Problem& problem, const spf_device_facts& 
   if (!cpu_shape(problem, &s, &result)) return result;
   if (s.weight.codes != CpuCodes::kBF16 && s.weight.codes != CpuCodes::kE4M3 && s.weight.codes != CpuCodes::kE5M2)
     return policy::refuse("type", "reads bf16 and 8-bit floating-point weights");
-  const int terms = problem.type("T") == SPF_BF16 ? 1 : 2, threads = workspace_threads(facts);
+  const bool given = problem.has("x_scale"); // e4m3 codes are bf16 numbers
+  const int terms = given || problem.type("T") == SPF_BF16 ? 1 : 2, threads = workspace_threads(facts);
   const Bf16Workspace ws =
       amx ? amx_bf16_workspace(s.weight, s.m, terms, threads) : avx512_bf16_workspace(s.weight, s.m, terms, threads);
   if (amx) s.m = (s.m + 15) / 16 * 16;
@@ -150,6 +153,53 @@ inline PolicyResult amx_bf16_policy(const Problem& problem, const spf_device_fac
 inline PolicyResult avx512_bf16_policy(const Problem& problem, const spf_device_facts& facts,
                                        std::span<const InstanceRow>) {
   return bf16_policy(problem, facts, {85e3, 1.0, 2.0}, false);
+}
+
+// --- scaled_linear: the same kernels on codes that are given
+
+// Whether an integer kernel may take the codes of x as they are.
+inline bool takes_given_integers(const Problem& problem, PolicyResult* refusal) {
+  Shape s;
+  if (!integer_shape(problem, &s, refusal)) return false;
+  if (problem.type("X") != SPF_S8)
+    *refusal = policy::refuse("type", "takes s8 activations");
+  else if (problem.type("O") == SPF_E4M3)
+    *refusal = policy::refuse("type", "writes f32, f16 and bf16");
+  else if (problem.extent("G") > 1 && (s.weight.gathered || kScaleColumns % s.weight.segment_k != 0))
+    *refusal = policy::refuse("shape", "takes scales of 128 columns where groups of the weight divide them");
+  else
+    return true;
+  return false;
+}
+template <PolicyFn kPolicy>
+PolicyResult given_integer_policy(const Problem& problem, const spf_device_facts& facts,
+                                  std::span<const InstanceRow> instances) {
+  PolicyResult refusal;
+  return takes_given_integers(problem, &refusal) ? kPolicy(problem, facts, instances) : refusal;
+}
+inline PolicyResult amx_a8_policy(const Problem& p, const spf_device_facts& f, std::span<const InstanceRow> i) {
+  return given_integer_policy<amx_s8_policy>(p, f, i);
+}
+inline PolicyResult avx512_a8_policy(const Problem& p, const spf_device_facts& f, std::span<const InstanceRow> i) {
+  return given_integer_policy<avx512_s8_policy>(p, f, i);
+}
+inline PolicyResult avx2_a8_policy(const Problem& p, const spf_device_facts& f, std::span<const InstanceRow> i) {
+  return given_integer_policy<avx2_s8_policy>(p, f, i);
+}
+
+// e4m3 codes as bf16, their scale on the sums.
+inline PolicyResult given_bf16_policy(const Problem& problem, const spf_device_facts& facts, const CpuRate& rate,
+                                      bool amx) {
+  if (problem.type("X") != SPF_E4M3) return policy::refuse("type", "takes e4m3 activations");
+  if (problem.type("O") == SPF_E4M3) return policy::refuse("type", "writes f32, f16 and bf16");
+  if (problem.extent("G") > 1) return policy::refuse("shape", "takes one scale a token");
+  return bf16_policy(problem, facts, rate, amx);
+}
+inline PolicyResult amx_e4m3_policy(const Problem& p, const spf_device_facts& f, std::span<const InstanceRow>) {
+  return given_bf16_policy(p, f, {1500e3, 0.5, 2.0}, true);
+}
+inline PolicyResult avx512_e4m3_policy(const Problem& p, const spf_device_facts& f, std::span<const InstanceRow>) {
+  return given_bf16_policy(p, f, {85e3, 1.0, 2.0}, false);
 }
 
 // Scalar loops with double accumulation; one decoded row of W as workspace.

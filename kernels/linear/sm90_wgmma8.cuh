@@ -534,7 +534,7 @@ template <class C>
 __global__ void __launch_bounds__(C::kThreads, 1) wgmma8_linear(const __grid_constant__ Wgmma8Args a) {
   using namespace spf::cuda;
   using Tile = typename C::Tile;
-  extern __shared__ uint8_t raw[];
+  SPF_DYNAMIC_SHARED(uint8_t, raw, 16);
   __shared__ uint64_t barriers[2 * Tile::kStages];
   uint8_t* memory = raw + (1024 - shared_address(raw) % 1024) % 1024; // the swizzle repeats every 1024 bytes
   const uint32_t full = opaque(shared_address(barriers)), empty = full + 8 * Tile::kStages;
@@ -566,12 +566,12 @@ __global__ void __launch_bounds__(C::kThreads, 1) wgmma8_linear(const __grid_con
   }
 
   if (threadIdx.x < 128) {
-    release_registers<C::kCopierRegisters>();
+    give_registers<C::kCopierRegisters>();
     if (threadIdx.x == 0) copy_weights<C>(a, work, shared_address(memory), full, empty);
     if (threadIdx.x == 32) copy_tokens<C>(a, work, shared_address(memory), full, empty);
     if (C::kFold && threadIdx.x / 32 == 2) copy_token_scales<C>(a, work, memory, full, empty);
   } else {
-    request_registers<C::kConsumerRegisters>();
+    take_registers<C::kConsumerRegisters>();
     wait_for_primary();
     Wgmma8Consumer<C> consumer(a, work, memory, full, empty);
     for (int tile = work.first; tile < work.tiles; tile += work.step) {

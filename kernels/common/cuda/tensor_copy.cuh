@@ -150,25 +150,21 @@ __device__ __forceinline__ void store_matrices_transposed(uint32_t address, cons
 
 // bytes % 16 == 0, both addresses on 16 bytes; the barrier counts the bytes.
 __device__ __forceinline__ void copy_bulk(uint32_t to, const void* from, uint32_t bytes, uint32_t barrier) {
+#ifdef SPF_EMULATED
+  emulated::copy_bulk(to, from, bytes, barrier);
+#else
   asm volatile("cp.async.bulk.shared::cluster.global.mbarrier::complete_tx::bytes [%0], [%1], %2, [%3];" ::"r"(to),
                "l"(from), "r"(bytes), "r"(barrier)
                : "memory");
+#endif
 }
 
 // A value that the compiler holds instead of finding it anew.
 __device__ __forceinline__ uint32_t opaque(uint32_t value) {
+#ifndef SPF_EMULATED
   asm volatile("" : "+r"(value));
+#endif
   return value;
-}
-
-// Gives registers of this warpgroup away, or waits for as many. Every warp of the group executes it.
-template <int kRegisters>
-__device__ __forceinline__ void release_registers() {
-  asm volatile("setmaxnreg.dec.sync.aligned.u32 %0;" ::"n"(kRegisters));
-}
-template <int kRegisters>
-__device__ __forceinline__ void request_registers() {
-  asm volatile("setmaxnreg.inc.sync.aligned.u32 %0;" ::"n"(kRegisters));
 }
 
 // Barrier `id` (1 to 15) of some of the block's warps.

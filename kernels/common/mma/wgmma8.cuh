@@ -12,6 +12,17 @@
 
 namespace spf::cuda {
 
+#ifdef SPF_EMULATED
+template <int kN>
+struct Wgmma8 {
+  static void multiply(float (&d)[kN / 2], uint64_t a, uint64_t b, int add) {
+    emulated::wgmma<emulated::Packed::kE4m3, kN>(static_cast<float*>(d), a, b, add != 0);
+  }
+  static void multiply(int32_t (&d)[kN / 2], uint64_t a, uint64_t b, int add) {
+    emulated::wgmma<emulated::Packed::kS8, kN>(static_cast<int32_t*>(d), a, b, add != 0);
+  }
+};
+#else
 template <int kN>
 struct Wgmma8;
 
@@ -65,5 +76,6 @@ SPF_WGMMA8(256, SPF_FIRST_TEN SPF_TEN(1) SPF_TEN(2) SPF_TEN(3) SPF_TEN(4) SPF_TE
 #undef SPF_FIRST_TEN
 #undef SPF_TEN
 // clang-format on
+#endif
 
 } // namespace spf::cuda
