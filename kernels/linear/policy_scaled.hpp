@@ -47,15 +47,20 @@ inline PolicyResult sm90_wgmma8_policy(const Problem& p, const spf_device_facts&
   using policy::refuse;
   const spf_scalar_type x = p.type("X"), w = p.scheme.weight;
   const int64_t m = p.extent("*"), n = p.extent("N"), k = p.extent("K");
-  if (x == SPF_E4M3 ? w != SPF_E4M3 : w != SPF_S8 && w != SPF_U8B128)
-    return refuse("type", "takes e4m3 with e4m3 weights, s8 with s8 and u8b128 weights");
-  if (p.scheme.format != SPF_FORMAT_FP8 && p.scheme.format != SPF_FORMAT_CT_INT)
-    return refuse("type", "takes fp8 and compressed-tensors weights");
-  if (p.scheme.has_g_idx || p.scheme.zero != SPF_ZERO_NONE)
-    return refuse("type", "takes weights without zero points and act order");
+  const bool four = w == SPF_U4B8; // a byte a code in memory, as numbers of x's type
+  if (!four && (x == SPF_E4M3 ? w != SPF_E4M3 : w != SPF_S8 && w != SPF_U8B128))
+    return refuse("type", "takes e4m3 with e4m3 and u4b8 weights, s8 with s8, u8b128 and u4b8 weights");
+  if (p.scheme.has_g_idx || p.scheme.zero != SPF_ZERO_NONE || p.scheme.has_global_scale)
+    return refuse("type", "takes weights without zero points, act order and global scale");
+  const std::string_view layout = four && x == SPF_E4M3 ? "k128_e4m3" : "k128";
+  if (*p.layout != '\0' && layout != p.layout) return refuse("layout", "reads numbers of the type of x");
   if (p.scheme.group_k > 0 && p.scheme.group_k % 128 != 0)
     return refuse("shape", "takes one scale a column, or groups of a multiple of 128");
-  if (m == 0 || n == 0) return policy::accept(0, 0.0);
+  if (m == 0 || n == 0) {
+    PolicyResult nothing = policy::accept(0, 0.0);
+    nothing.layout = layout.data();
+    return nothing;
+  }
   if (k == 0) return refuse("shape", "takes K of 1 or more");
   constexpr int64_t kMost = int64_t{1} << 30;
   if (m > kMost || n > kMost || k > kMost) return refuse("shape", "takes M, N and K up to 2^30");
@@ -75,6 +80,7 @@ inline PolicyResult sm90_wgmma8_policy(const Problem& p, const spf_device_facts&
   }
   if (best < 0) return refuse("shape", "has no instance for these scales");
   PolicyResult result = policy::accept(best, microseconds);
+  result.layout = layout.data();
   // Room for x where the copy engine cannot read it as it lies.
   if (!p.is_aligned16("x") || !p.is_contiguous("x"))
     result.workspace_bytes = static_cast<size_t>(m * ((k + 15) / 16 * 16));

@@ -36,7 +36,8 @@ spf_plan::spf_plan(const spf::Problem& problem, const spf::Plan& plan) : op(prob
   kernel = spf::full_name(*plan.kernel);
   instance = plan.instance().name;
   // While the weight is not packed yet, the plan says in which layout the chosen kernel wants it.
-  if (layout.empty() && !plan.kernel->layouts.empty()) layout = plan.kernel->layouts.front();
+  if (layout.empty() && !plan.kernel->layouts.empty())
+    layout = plan.choice.layout != nullptr ? plan.choice.layout : plan.kernel->layouts.front();
   activation = activation_text(plan.kernel->activation, problem);
   if (plan.kernel->rounds_weights) activation += ", weights rounded to 16 bits";
   determinism = spf::ops::determinism_text(plan.kernel->determinism);

@@ -18,7 +18,7 @@ constexpr std::array kLayouts = {
     &kCpuN16Layout,    //
     &kMarlinLayout,    //
     &kMarlinA8Layout,  //
-    &kMarlinA8E4m3Layout, &kK128Layout,
+    &kMarlinA8E4m3Layout, &kK128Layout, &kK128E4m3Layout,
 };
 
 std::string layout_names() {

@@ -56,8 +56,9 @@ struct PolicyResult {
   int instance = -1;
   double cost = 0; // estimated microseconds; lower wins, ties go to manifest order
   size_t workspace_bytes = 0;
-  const char* code = "";   // refusal: "shape", "type", "feature", "layout", ...
-  const char* reason = ""; // refusal: one clause, static text
+  const char* layout = nullptr; // of the weight, where the kernel reads several; nullptr: the first that it names
+  const char* code = "";        // refusal: "shape", "type", "feature", "layout", ...
+  const char* reason = "";      // refusal: one clause, static text
 };
 
 using PolicyFn = PolicyResult (*)(const Problem&, const spf_device_facts&, std::span<const InstanceRow>);
