@@ -22,6 +22,7 @@ struct Allocation {
   size_t bytes;
   char* mapping;
   size_t mapped;
+  Owner owner;
   bool freed;
 };
 
@@ -31,7 +32,7 @@ size_t in_use = 0;
 
 } // namespace
 
-void* allocate_device(size_t bytes) {
+void* allocate(size_t bytes, Owner owner) {
   const size_t rounded = (bytes + 15) / 16 * 16;
   const size_t body = (rounded + kPage - 1) / kPage * kPage, mapped = body + 2 * kPage;
   auto* const mapping = static_cast<char*>(
@@ -46,19 +47,29 @@ void* allocate_device(size_t bytes) {
   auto overlapping = allocations.lower_bound(begin);
   while (overlapping != allocations.end() && overlapping->first < begin + mapped)
     overlapping = allocations.erase(overlapping);
-  allocations[reinterpret_cast<uintptr_t>(data)] = {bytes, mapping, mapped, false};
-  in_use += bytes;
+  allocations[reinterpret_cast<uintptr_t>(data)] = {bytes, mapping, mapped, owner, false};
+  if (owner == Owner::kDevice) in_use += bytes;
   return data;
 }
 
-bool free_device(void* pointer) {
+bool release(void* pointer, Owner owner) {
   const std::lock_guard lock(mutex);
   const auto at = allocations.find(reinterpret_cast<uintptr_t>(pointer));
-  if (at == allocations.end() || at->second.freed) return false;
+  if (at == allocations.end() || at->second.freed || at->second.owner != owner) return false;
   munmap(at->second.mapping, at->second.mapped);
   at->second.freed = true;
-  in_use -= at->second.bytes;
+  if (owner == Owner::kDevice) in_use -= at->second.bytes;
   return true;
+}
+
+Extent extent_at(const void* pointer) {
+  const auto address = reinterpret_cast<uintptr_t>(pointer);
+  const std::lock_guard lock(mutex);
+  const auto next = allocations.upper_bound(address);
+  if (next == allocations.begin()) return {Owner::kNobody, 0};
+  const auto& [first, a] = *std::prev(next);
+  if (a.freed || address > first + a.bytes) return {Owner::kNobody, 0};
+  return {a.owner, first + a.bytes - address};
 }
 
 size_t device_bytes_in_use() {

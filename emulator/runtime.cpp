@@ -84,6 +84,14 @@ cudaError_t submit(cudaStream_t stream, Work work) {
   return work();
 }
 
+// Whether a copy may touch `bytes` there: inside of a device allocation, or host memory, whose bounds are known where
+// it is pinned.
+bool may_copy(const void* pointer, size_t bytes, bool device) {
+  const Extent extent = extent_at(pointer);
+  if (device) return extent.owner == Owner::kDevice && bytes <= extent.left;
+  return extent.owner == Owner::kNobody || (extent.owner == Owner::kPinnedHost && bytes <= extent.left);
+}
+
 std::mutex attributes_mutex;
 std::map<const void*, int> most_dynamic_bytes; // that kernels were allowed
 
@@ -214,19 +222,18 @@ cudaError_t cudaMalloc(void** pointer, size_t bytes) {
   *pointer = nullptr;
   if (bytes == 0) return cudaSuccess;
   if (device_bytes_in_use() + bytes > static_cast<size_t>(kMemory)) return remember(cudaErrorMemoryAllocation);
-  *pointer = allocate_device(bytes);
+  *pointer = allocate(bytes, Owner::kDevice);
   return *pointer != nullptr ? cudaSuccess : remember(cudaErrorMemoryAllocation);
 }
 cudaError_t cudaFree(void* pointer) {
-  return pointer == nullptr || free_device(pointer) ? cudaSuccess : remember(cudaErrorInvalidValue);
+  return pointer == nullptr || release(pointer, Owner::kDevice) ? cudaSuccess : remember(cudaErrorInvalidValue);
 }
 cudaError_t cudaMallocHost(void** pointer, size_t bytes) {
-  *pointer = std::malloc(bytes);
+  *pointer = allocate(bytes, Owner::kPinnedHost);
   return *pointer != nullptr ? cudaSuccess : remember(cudaErrorMemoryAllocation);
 }
 cudaError_t cudaFreeHost(void* pointer) {
-  std::free(pointer);
-  return cudaSuccess;
+  return pointer == nullptr || release(pointer, Owner::kPinnedHost) ? cudaSuccess : remember(cudaErrorInvalidValue);
 }
 cudaError_t cudaMemGetInfo(size_t* available, size_t* total) {
   *total = static_cast<size_t>(kMemory);
@@ -234,7 +241,12 @@ cudaError_t cudaMemGetInfo(size_t* available, size_t* total) {
   return cudaSuccess;
 }
 
-cudaError_t cudaMemcpy(void* to, const void* from, size_t bytes, cudaMemcpyKind) {
+cudaError_t cudaMemcpy(void* to, const void* from, size_t bytes, cudaMemcpyKind kind) {
+  const bool to_device = kind == cudaMemcpyHostToDevice || kind == cudaMemcpyDeviceToDevice;
+  const bool from_device = kind == cudaMemcpyDeviceToHost || kind == cudaMemcpyDeviceToDevice;
+  if (kind != cudaMemcpyDefault && bytes > 0 &&
+      (!may_copy(to, bytes, to_device) || !may_copy(from, bytes, from_device)))
+    return remember(cudaErrorInvalidValue);
   std::memmove(to, from, bytes);
   return cudaSuccess;
 }
@@ -242,6 +254,7 @@ cudaError_t cudaMemcpyAsync(void* to, const void* from, size_t bytes, cudaMemcpy
   return submit(stream, [=] { return cudaMemcpy(to, from, bytes, kind); });
 }
 cudaError_t cudaMemset(void* to, int value, size_t bytes) {
+  if (bytes > 0 && !may_copy(to, bytes, true)) return remember(cudaErrorInvalidValue);
   std::memset(to, value, bytes);
   return cudaSuccess;
 }

@@ -70,7 +70,8 @@ uint32_t box_bytes(const TiledMap& m) {
   return bytes;
 }
 
-// Calls body(offset in the box, bytes of the tensor or nullptr outside it) for each run of 16 bytes or one element.
+// Calls body(offset in the box, place in the tensor or nullptr outside it, bytes) for each 16 bytes that lie together
+// in the tensor, and for single elements elsewhere.
 template <class F>
 void each_piece(const TiledMap& m, const std::array<int, 5>& first, F&& body) {
   const uint32_t row_bytes = m.box[0] * m.element_bytes;
@@ -86,10 +87,16 @@ void each_piece(const TiledMap& m, const std::array<int, 5>& first, F&& body) {
       inside = inside && c >= 0 && c < static_cast<int64_t>(m.extents[d]);
       offset += c * static_cast<int64_t>(m.strides[d - 1]);
     }
-    for (uint32_t e = 0; e < m.box[0]; ++e) {
+    const uint32_t together = m.steps[0] == 1 ? 16u / m.element_bytes : 1;
+    for (uint32_t e = 0; e < m.box[0];) {
       const int64_t c = int64_t{first[0]} + int64_t{e} * m.steps[0];
-      const bool here = inside && c >= 0 && c < static_cast<int64_t>(m.extents[0]);
-      body(row * row_bytes + e * m.element_bytes, here ? m.data + offset + c * m.element_bytes : nullptr);
+      const auto holds = [&](int64_t column) {
+        return inside && column >= 0 && column < static_cast<int64_t>(m.extents[0]);
+      };
+      const uint32_t count = e % together == 0 && holds(c) && holds(c + together - 1) ? together : 1;
+      body(row * row_bytes + e * m.element_bytes, holds(c) ? m.data + offset + c * m.element_bytes : nullptr,
+           count * m.element_bytes);
+      e += count;
     }
   }
 }
@@ -150,12 +157,12 @@ void copy_tensor_tile(uint32_t to, const CUtensorMap& map, const int* coordinate
     const uint32_t place = ranks == 0 ? absolute_address(to) : shared_address_in(to, r);
     const uint32_t counted = ranks == 0 ? absolute_address(barrier) : shared_address_in(barrier, r);
     copy_engine(place, [=] {
-      each_piece(m, first, [&](uint32_t at, const char* from) {
-        std::byte* const piece = shared_memory(swizzled(place + at, m.swizzle), m.element_bytes, m.element_bytes);
+      each_piece(m, first, [&](uint32_t at, const char* from, uint32_t bytes) {
+        std::byte* const piece = shared_memory(swizzled(place + at, m.swizzle), bytes, bytes);
         if (from != nullptr)
-          std::memcpy(piece, from, m.element_bytes);
+          std::memcpy(piece, from, bytes);
         else
-          std::memset(piece, 0, m.element_bytes);
+          std::memset(piece, 0, bytes);
       });
       mbarrier_complete(counted, box_bytes(m));
     });
@@ -168,10 +175,8 @@ void store_tensor_tile(const CUtensorMap& map, const int* coordinates, int rank,
   std::array<int, 5> first = {};
   std::copy(coordinates, coordinates + rank, first.begin());
   current->bulk_stores.add([=] {
-    each_piece(m, first, [&](uint32_t at, char* to) {
-      if (to != nullptr)
-        std::memcpy(to, shared_memory(swizzled(from + at, m.swizzle), m.element_bytes, m.element_bytes),
-                    m.element_bytes);
+    each_piece(m, first, [&](uint32_t at, char* to, uint32_t bytes) {
+      if (to != nullptr) std::memcpy(to, shared_memory(swizzled(from + at, m.swizzle), bytes, bytes), bytes);
     });
   });
 }

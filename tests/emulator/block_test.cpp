@@ -161,6 +161,23 @@ TEST(Memory, OutOfBoundsIsReportedWithItsThread) {
   EXPECT_EQ(run({.blocks = 2, .threads = 64}, copy_with_offset, from.data(), to.data(), 0), "");
 }
 
+TEST(Memory, CopiesStayInsideTheirAllocations) {
+  DeviceArray<char> device(std::vector<char>(100));
+  std::vector<char> host(200);
+  void* pinned = nullptr;
+  ASSERT_EQ(cudaMallocHost(&pinned, 50), cudaSuccess);
+  EXPECT_EQ(cudaMemcpy(device.data(), host.data(), 100, cudaMemcpyHostToDevice), cudaSuccess);
+  EXPECT_EQ(cudaMemcpy(device.data() + 90, host.data(), 11, cudaMemcpyHostToDevice), cudaErrorInvalidValue);
+  EXPECT_EQ(cudaMemcpy(host.data(), device.data(), 101, cudaMemcpyDeviceToHost), cudaErrorInvalidValue);
+  EXPECT_EQ(cudaMemcpy(pinned, device.data(), 50, cudaMemcpyDeviceToHost), cudaSuccess);
+  EXPECT_EQ(cudaMemcpy(pinned, device.data(), 51, cudaMemcpyDeviceToHost), cudaErrorInvalidValue);
+  EXPECT_EQ(cudaMemcpy(host.data(), host.data() + 100, 8, cudaMemcpyDeviceToHost), cudaErrorInvalidValue);
+  EXPECT_EQ(cudaMemset(host.data(), 0, 8), cudaErrorInvalidValue);
+  EXPECT_EQ(cudaFree(pinned), cudaErrorInvalidValue);
+  EXPECT_EQ(cudaFreeHost(pinned), cudaSuccess);
+  (void)cudaGetLastError();
+}
+
 __global__ void overflow_stack(int* out, int depth) {
   volatile char large[64 * 1024];
   for (int i = 0; i < 64 * 1024; i += 64) large[i] = static_cast<char>(depth);

@@ -74,6 +74,7 @@ TEST(TensorCopies, TilesWithZerosOutside) {
   expect_tile(CU_TENSOR_MAP_SWIZZLE_NONE, 64, 0, 0);
   expect_tile(CU_TENSOR_MAP_SWIZZLE_NONE, 64, 40, 10);
   expect_tile(CU_TENSOR_MAP_SWIZZLE_NONE, 64, -8, -3);
+  expect_tile(CU_TENSOR_MAP_SWIZZLE_128B, 64, -3, 0);
 }
 
 TEST(TensorCopies, Swizzles) {
