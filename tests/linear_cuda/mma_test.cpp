@@ -1,0 +1,314 @@
+// The mma.sync kernels where cases.toml does not reach: every number of rows, shapes at random, groups of unequal
+// sizes, slices of K, zero points at both ends, negative scales, numbers that are not finite. Expected values are fp64
+// sums over spf_dequantize().
+#include <cmath>
+#include <functional>
+#include <limits>
+#include <random>
+
+#include "core/scalar.hpp"
+#include "device.hpp"
+#include "spearfish/ops/linear.h"
+#include "support/weights.hpp"
+
+namespace {
+
+using linear_cuda::device;
+using support::OwnedWeight;
+using support::scheme;
+
+// --- one call -------------------------------------------------------------------------------------------------------
+
+struct Problem {
+  int64_t m, n, k;
+  spf_scalar_type type = SPF_BF16;
+};
+
+spf::check::Block on_device(const void* host, int64_t bytes) {
+  spf::check::Block block = device().allocate(bytes > 0 ? bytes : 1);
+  if (bytes > 0) device().write(block.data(), host, bytes);
+  return block;
+}
+
+spf_tensor matrix(void* data, spf_scalar_type type, int64_t rows, int64_t columns) {
+  spf_tensor t;
+  const int64_t shape[] = {rows, columns};
+  EXPECT_EQ(spf_tensor_init(&t, data, type, 2, shape, device().device()), SPF_OK);
+  return t;
+}
+
+std::vector<uint16_t> codes_of(spf_scalar_type type, const std::vector<float>& values) {
+  std::vector<uint16_t> out;
+  for (const float v : values) out.push_back(static_cast<uint16_t>(spf::encode(type, v)));
+  return out;
+}
+
+std::vector<float> normal(int64_t count, unsigned seed) {
+  std::mt19937 random(seed);
+  std::normal_distribution<float> value;
+  std::vector<float> out(static_cast<size_t>(count));
+  for (float& v : out) v = value(random);
+  return out;
+}
+
+// The kernel that serves the Marlin order on mma.sync here; "" if nothing does.
+const char* mma_kernel() { return device().facts().compute_capability >= 80 ? "sm80_mma" : "sm75_mma"; }
+
+class Weight {
+ public:
+  explicit Weight(OwnedWeight owned) : owned_(std::move(owned)), values_(support::dequantized(owned_.weight)) {
+    const spf_quantized_weight& w = owned_.weight;
+    size_t bytes = 0;
+    EXPECT_EQ(spf_pack_size(&w.scheme, "marlin", w.n, w.k, &bytes), SPF_OK);
+    support::AlignedBytes host(bytes);
+    packed_.struct_size = sizeof packed_;
+    EXPECT_EQ(spf_pack(&w, "marlin", host.data(), bytes, &packed_), SPF_OK);
+    block_ = on_device(host.data(), static_cast<int64_t>(bytes));
+    packed_.data = block_.data();
+    packed_.device = device().device();
+  }
+  int64_t n() const { return owned_.weight.n; }
+  int64_t k() const { return owned_.weight.k; }
+  float at(int64_t row, int64_t column) const { return values_[static_cast<size_t>(row * k() + column)]; }
+  const spf_packed_weight& packed() const { return packed_; }
+
+ private:
+  OwnedWeight owned_;
+  std::vector<float> values_;
+  spf_packed_weight packed_ = {};
+  spf::check::Block block_;
+};
+
+// out in f32, with every byte of it and of the workspace NaN before. Empty if the kernel refuses.
+std::vector<float> multiply(const Weight& weight, const Problem& p, const std::vector<uint16_t>& x) {
+  const spf::check::Block x_block = on_device(x.data(), static_cast<int64_t>(x.size() * 2));
+  std::vector<float> out(static_cast<size_t>(p.m * p.n), std::numeric_limits<float>::quiet_NaN());
+  const spf::check::Block out_block = on_device(out.data(), static_cast<int64_t>(out.size() * 4));
+  const spf_tensor x_view = matrix(x_block.data(), p.type, p.m, p.k);
+  const spf_tensor out_view = matrix(out_block.data(), SPF_F32, p.m, p.n);
+  spf_plan_options options = {};
+  options.struct_size = sizeof options;
+  options.require_kernel = mma_kernel();
+  spf_launch launch;
+  spf_plan* plan = nullptr;
+  EXPECT_EQ(spf_launch_init(&launch, device().device()), SPF_OK);
+  launch.options = &options;
+  launch.plan = &plan;
+  launch.flags = SPF_LAUNCH_PLAN_ONLY;
+  const spf_status planned = spf_linear(&x_view, &weight.packed(), nullptr, &out_view, &launch);
+  spf_plan_info info = {};
+  info.struct_size = sizeof info;
+  if (planned == SPF_OK) {
+    EXPECT_EQ(spf_plan_describe(plan, &info), SPF_OK);
+  }
+  const auto room = static_cast<int64_t>(info.workspace_bytes);
+  spf_plan_free(plan);
+  if (planned != SPF_OK) return {};
+  const std::vector<uint8_t> poison(static_cast<size_t>(room), 0xff);
+  const spf::check::Block workspace = on_device(poison.data(), room);
+  launch.plan = nullptr;
+  launch.flags = 0;
+  launch.workspace = workspace.data();
+  launch.workspace_bytes = static_cast<size_t>(room);
+  EXPECT_EQ(spf_linear(&x_view, &weight.packed(), nullptr, &out_view, &launch), SPF_OK);
+  device().wait();
+  device().read(out.data(), out_block.data(), static_cast<int64_t>(out.size() * 4));
+  return out;
+}
+
+// Weights are rounded once to the activations' type, independently, by 0.4 roundoffs in the mean: ten of
+// those, and fp32 sums.
+void expect_close(const Weight& weight, const Problem& p, const std::vector<uint16_t>& x, const std::vector<float>& out,
+                  const std::string& what, int64_t columns = 16) {
+  ASSERT_EQ(out.size(), static_cast<size_t>(p.m * p.n)) << what << ": refused";
+  const double roundoff = p.type == SPF_BF16 ? 0x1p-8 : 0x1p-11;
+  std::mt19937 random(static_cast<unsigned>(p.m * 7919 + p.n));
+  for (int64_t m = 0; m < p.m; ++m)
+    for (int64_t i = 0; i < std::min(columns, p.n); ++i) {
+      const int64_t n = columns >= p.n ? i : static_cast<int64_t>(random() % static_cast<unsigned>(p.n));
+      double sum = 0, squares = 0;
+      for (int64_t k = 0; k < p.k; ++k) {
+        const double term = spf::decode(p.type, x[static_cast<size_t>(m * p.k + k)]) * weight.at(n, k);
+        sum += term;
+        squares += term * term;
+      }
+      const double bound = std::sqrt(squares) * (4 * roundoff + std::sqrt(static_cast<double>(p.k)) * 0x1p-22) + 1e-30;
+      ASSERT_NEAR(out[static_cast<size_t>(m * p.n + n)], sum, bound) << what << " [" << m << ", " << n << "]";
+    }
+}
+
+void check(const spf_quant_scheme& s, const Problem& p, unsigned seed, const std::string& what) {
+  const Weight weight(support::quantized(s, p.n, p.k, support::random_matrix(p.n, p.k, seed)));
+  const std::vector<uint16_t> x = codes_of(p.type, normal(p.m * p.k, seed + 1));
+  expect_close(weight, p, x, multiply(weight, p, x), what);
+}
+
+bool takes_bf16() { return device().facts().compute_capability >= 80; }
+spf_scalar_type own_type() { return takes_bf16() ? SPF_BF16 : SPF_F16; }
+
+const spf_quant_scheme kInt4 = scheme(SPF_FORMAT_CT_INT, SPF_U4B8, SPF_F16, 128);
+
+// --- tests ----------------------------------------------------------------------------------------------------------
+
+// One block a tile, several blocks a tile, more tiles than blocks on a small device.
+TEST(Mma, EveryNumberOfRows) {
+  const int64_t shapes[][2] = {{136, 256}, {64, 1040}, {264, 400}};
+  for (const auto& [n, k] : shapes) {
+    const Weight weight(support::quantized(kInt4, n, k, support::random_matrix(n, k, 3)));
+    const std::vector<uint16_t> x = codes_of(own_type(), normal(256 * k, 4));
+    for (int64_t m = 1; m <= 256; ++m) {
+      const Problem p = {m, n, k, own_type()};
+      const std::vector<uint16_t> rows(x.begin(), x.begin() + m * k);
+      expect_close(weight, p, rows, multiply(weight, p, rows), "m=" + std::to_string(m), 3);
+      if (HasFailure()) return;
+    }
+  }
+}
+
+TEST(Mma, RandomShapes) {
+  const spf_quant_scheme schemes[] = {
+      kInt4,
+      scheme(SPF_FORMAT_CT_INT, SPF_U4B8, SPF_F16, 16),
+      scheme(SPF_FORMAT_CT_INT, SPF_U4, SPF_F16, 64, 1, SPF_ZERO_INTEGER),
+      scheme(SPF_FORMAT_CT_INT, SPF_U8, SPF_F16, 32, 1, SPF_ZERO_INTEGER),
+      scheme(SPF_FORMAT_CT_INT, SPF_U8, SPF_F16, 128, 1, SPF_ZERO_INTEGER),
+  };
+  std::mt19937 random(5);
+  for (int i = 0; i < 40; ++i) {
+    const auto up_to = [&](int64_t most) { return static_cast<int64_t>(1 + random() % static_cast<unsigned>(most)); };
+    const Problem p = {up_to(i % 4 == 0 ? 200 : 20), up_to(i % 5 == 0 ? 2000 : 300),
+                       256 + up_to(i % 7 == 0 ? 4000 : 800), i % 3 == 0 ? SPF_F16 : own_type()};
+    check(schemes[i % 5], p, static_cast<unsigned>(i),
+          "scheme " + std::to_string(i % 5) + " m=" + std::to_string(p.m) + " n=" + std::to_string(p.n) +
+              " k=" + std::to_string(p.k));
+    if (HasFailure()) return;
+  }
+}
+
+// Columns of 16 consecutive k that belong to several groups.
+OwnedWeight with_groups(const spf_quant_scheme& s, int64_t n, int64_t k, const std::function<int64_t(int64_t)>& group) {
+  OwnedWeight owned = support::quantized(s, n, k, support::random_matrix(n, k, 8));
+  auto* g_idx = static_cast<int32_t*>(owned.weight.g_idx.data);
+  for (int64_t i = 0; i < k; ++i) g_idx[i] = static_cast<int32_t>(group(i));
+  return owned;
+}
+
+TEST(Mma, ActOrderWithGroupsOfAnySize) {
+  std::mt19937 random(9);
+  for (const spf_scalar_type code : {SPF_U4B8, SPF_U4, SPF_U8B128, SPF_U8}) {
+    const bool zeros = code == SPF_U4 || code == SPF_U8;
+    spf_quant_scheme s = scheme(SPF_FORMAT_CT_INT, code, SPF_F16, 32, 1, zeros ? SPF_ZERO_INTEGER : SPF_ZERO_NONE);
+    s.has_g_idx = 1;
+    for (const int64_t m : {1, 20, 70}) {
+      const Problem p = {m, 200, 600, own_type()};
+      const Weight weight(with_groups(s, p.n, p.k, [&](int64_t) { return random() % 19; }));
+      const std::vector<uint16_t> x = codes_of(p.type, normal(p.m * p.k, 10));
+      expect_close(weight, p, x, multiply(weight, p, x), "code " + std::to_string(code) + " m=" + std::to_string(m));
+    }
+  }
+}
+
+// A tensor-parallel rank has some columns of every group: slices of K add up to the whole.
+TEST(Mma, SlicesOfKAddUp) {
+  constexpr int64_t kM = 5, kN = 130, kK = 1024, kGroup = 128;
+  const spf_scalar_type type = own_type();
+  const std::vector<float> w = support::random_matrix(kN, kK, 12);
+  const std::vector<uint16_t> x = codes_of(type, normal(kM * kK, 13));
+  for (const int64_t parts : {1, 2, 4, 8}) {
+    const int64_t k = kK / parts;
+    std::vector<double> sum(kM * kN), want(kM * kN), squares(kM * kN);
+    for (int64_t part = 0; part < parts; ++part) {
+      // Columns of this rank in an order of their own: group boundaries of the whole lie anywhere in it.
+      const auto column = [&](int64_t i) { return (i * parts + part) * 37 % kK; };
+      spf_quant_scheme s = scheme(SPF_FORMAT_CT_INT, SPF_U4B8, SPF_F16, static_cast<int>(kGroup / parts));
+      s.has_g_idx = 1;
+      std::vector<float> slice;
+      for (int64_t n = 0; n < kN; ++n)
+        for (int64_t i = 0; i < k; ++i) slice.push_back(w[static_cast<size_t>(n * kK + column(i))]);
+      OwnedWeight owned = support::quantized(s, kN, k, slice);
+      auto* g_idx = static_cast<int32_t*>(owned.weight.g_idx.data);
+      for (int64_t i = 0; i < k; ++i) g_idx[i] = static_cast<int32_t>(column(i) / kGroup);
+      const Weight weight(std::move(owned));
+      std::vector<uint16_t> rows;
+      for (int64_t m = 0; m < kM; ++m)
+        for (int64_t i = 0; i < k; ++i) rows.push_back(x[static_cast<size_t>(m * kK + column(i))]);
+      const std::vector<float> out = multiply(weight, {kM, kN, k, type}, rows);
+      ASSERT_EQ(out.size(), sum.size()) << parts;
+      for (int64_t m = 0; m < kM; ++m)
+        for (int64_t n = 0; n < kN; ++n) {
+          const auto at = static_cast<size_t>(m * kN + n);
+          sum[at] += out[at];
+          for (int64_t i = 0; i < k; ++i) {
+            const double term = spf::decode(type, rows[static_cast<size_t>(m * k + i)]) * weight.at(n, i);
+            want[at] += term;
+            squares[at] += term * term;
+          }
+        }
+    }
+    for (size_t i = 0; i < sum.size(); ++i)
+      ASSERT_NEAR(sum[i], want[i], std::sqrt(squares[i]) * 4 * (type == SPF_BF16 ? 0x1p-8 : 0x1p-11)) << parts;
+  }
+}
+
+// Scales of both signs, and zero points 0 and the largest.
+TEST(Mma, NegativeScalesAndZeroPointsAtBothEnds) {
+  constexpr int64_t kN = 96, kK = 256, kGroups = kK / 32;
+  for (const spf_scalar_type code : {SPF_U4, SPF_U8, SPF_U4B8}) {
+    const int32_t largest = code == SPF_U8 ? 255 : 15;
+    const bool zeros = code != SPF_U4B8;
+    const spf_quant_scheme s =
+        scheme(SPF_FORMAT_CT_INT, code, SPF_F16, 32, 1, zeros ? SPF_ZERO_INTEGER : SPF_ZERO_NONE);
+    std::vector<float> scales;
+    std::vector<int32_t> points;
+    for (int64_t i = 0; i < kN * kGroups; ++i) {
+      scales.push_back((i % 3 == 0 ? -1.0f : 1.0f) * 0x1p-6f * static_cast<float>(1 + i % 5));
+      points.push_back(i % 2 == 0 ? 0 : largest);
+    }
+    const std::vector<float> w = support::random_matrix(kN, kK, 20);
+    size_t bytes = 0;
+    ASSERT_EQ(spf_quantize_size(&s, kN, kK, &bytes), SPF_OK);
+    OwnedWeight owned{support::AlignedBytes(bytes), {}};
+    owned.weight.struct_size = sizeof owned.weight;
+    ASSERT_EQ(spf_quantize_with_scales(&s, kN, kK, w.data(), scales.data(), zeros ? points.data() : nullptr, 1.0f,
+                                       owned.memory.data(), bytes, &owned.weight),
+              SPF_OK);
+    const Weight weight(std::move(owned));
+    const Problem p = {9, kN, kK, own_type()};
+    const std::vector<uint16_t> x = codes_of(p.type, normal(p.m * p.k, 21));
+    expect_close(weight, p, x, multiply(weight, p, x), "code " + std::to_string(code), kN);
+  }
+}
+
+// A row that holds a NaN or an infinity becomes NaN or infinite, and no other row does.
+TEST(Mma, NumbersThatAreNotFiniteStayInTheirRow) {
+  const Problem p = {20, 130, 300, own_type()};
+  const Weight weight(support::quantized(kInt4, p.n, p.k, support::random_matrix(p.n, p.k, 30)));
+  std::vector<float> values = normal(p.m * p.k, 31);
+  values[static_cast<size_t>(3 * p.k + 7)] = std::numeric_limits<float>::quiet_NaN();
+  values[static_cast<size_t>(11 * p.k + 299)] = std::numeric_limits<float>::infinity();
+  const std::vector<float> out = multiply(weight, p, codes_of(p.type, values));
+  ASSERT_EQ(out.size(), static_cast<size_t>(p.m * p.n));
+  for (int64_t m = 0; m < p.m; ++m)
+    for (int64_t n = 0; n < p.n; ++n) {
+      const float v = out[static_cast<size_t>(m * p.n + n)];
+      if (m == 3)
+        EXPECT_TRUE(std::isnan(v)) << n;
+      else if (m == 11)
+        EXPECT_TRUE(weight.at(n, 299) == 0 ? std::isnan(v)
+                                           : std::isinf(v) && std::signbit(v) == std::signbit(weight.at(n, 299)))
+            << n << " " << v;
+      else
+        EXPECT_TRUE(std::isfinite(v)) << m << " " << n;
+    }
+}
+
+// The same call gives the same bits.
+TEST(Mma, SameBitsAtEveryRun) {
+  const Problem p = {33, 136, 2000, own_type()};
+  const Weight weight(support::quantized(kInt4, p.n, p.k, support::random_matrix(p.n, p.k, 40)));
+  const std::vector<uint16_t> x = codes_of(p.type, normal(p.m * p.k, 41));
+  const std::vector<float> first = multiply(weight, p, x);
+  for (int i = 0; i < 5; ++i) EXPECT_EQ(multiply(weight, p, x), first);
+}
+
+} // namespace
