@@ -73,7 +73,7 @@ spf_status launch_marlin(const Call& call, const LaunchContext& ctx) {
   a.weights.f16_scales = w.scheme.scale == SPF_F16;
   const int64_t group = group_size(call.problem);
   a.weights.groups = static_cast<int32_t>(group == 0 ? 1 : stream_ceil(w.k, group));
-  a.weights.group_rows = static_cast<int32_t>(group / 16);
+  Weights::set_groups(&a.weights, group, C::kSteps);
   a.end.unit = Weights::kUnit;
   if (kGroupKind == kOneGroup) {
     a.end.column_scales = data + w.scales_offset;

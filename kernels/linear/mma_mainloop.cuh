@@ -124,7 +124,7 @@ struct HeldCopies {
 
 // Where run b of the divided tiles begins, in stages.
 __host__ __device__ __forceinline__ int64_t run_begin(const MmaPlan& p, int64_t b) {
-  return p.divided_stages * b / p.grid;
+  return p.run * b + (b < p.longer ? b : p.longer);
 }
 
 // A block's way through its tiles and their stages.
@@ -435,9 +435,10 @@ __global__ void __launch_bounds__(128) mma_add_parts(const __grid_constant__ Mma
   const int tile = static_cast<int>(i / kPieces), piece = static_cast<int>(i % kPieces);
   if (tile >= a.plan.tiles - a.plan.whole) return;
   const int64_t begin = static_cast<int64_t>(tile) * a.plan.stages, end = begin + a.plan.stages;
-  int64_t b = begin * a.plan.grid / a.plan.divided_stages;
-  while (b > 0 && run_begin(a.plan, b) > begin) --b;
-  while (run_begin(a.plan, b + 1) <= begin) ++b;
+  // The run that reaches into the tile first.
+  const int64_t in_longer = (a.plan.run + 1) * a.plan.longer;
+  int64_t b =
+      begin < in_longer ? begin / (a.plan.run + 1) : a.plan.longer + (begin - in_longer) / max(a.plan.run, int64_t{1});
   if (run_begin(a.plan, b) <= begin && run_begin(a.plan, b + 1) >= end) return; // one block had it all
   float v[8] = {};
   for (; b < a.plan.grid && run_begin(a.plan, b) < end; ++b) {

@@ -82,6 +82,8 @@ struct MmaPlan {
   int grid = 0, whole = 0;
   int64_t tiles = 0;
   int64_t divided_stages = 0; // of the tiles from `whole` on
+  int64_t run = 0;            // stages of a block's run, at least; the first `longer` blocks have one more
+  int longer = 0;
   double microseconds = 0;
 };
 
@@ -166,6 +168,8 @@ constexpr MmaPlan mma_plan(const MmaShape& s, const spf_device_facts& facts, con
     best.divided_stages = (tiles - whole) * best.stages;
     best.microseconds = us;
   }
+  best.run = best.divided_stages / best.grid;
+  best.longer = static_cast<int>(best.divided_stages % best.grid);
   return best;
 }
 

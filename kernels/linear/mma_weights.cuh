@@ -12,7 +12,9 @@ struct MarlinArgs {
   const uint8_t *scales, *zeros; // [groups][padded_n], permuted
   const int32_t* sorted;         // act order: the group of each k
   int32_t tiles, rows, groups, padded_n;
-  int32_t group_rows; // k16 rows of a group
+  // A group holds whole stages, 2^stage_shift of them (-1: a number that is no power of two, stages_a_group), or a
+  // stage holds scale_rows groups of 2^row_shift steps. The loop has no time for divisions.
+  int32_t scale_rows, row_shift, stage_shift, stages_a_group;
   bool f16_scales;
 };
 
@@ -40,17 +42,33 @@ struct MarlinWeights {
   // Scales of a stage: one row, or one for each group or (act order) step that begins in it.
   template <class C>
   static __device__ __forceinline__ int scale_rows(const Args& a) {
-    if constexpr (kOrdered) return C::kSteps;
-    return a.group_rows >= C::kSteps ? 1 : C::kSteps / a.group_rows;
+    return kOrdered ? C::kSteps : a.scale_rows;
   }
   template <class C>
   static __device__ __forceinline__ int group_of(const Args& a, int stage, int row) {
-    if constexpr (kOrdered)
+    if constexpr (kOrdered) {
       return a.sorted[min(stage * C::kSteps + row, a.rows - 1) * 16];
-    else
-      return min(
-          a.group_rows >= C::kSteps ? stage * C::kSteps / a.group_rows : stage * (C::kSteps / a.group_rows) + row,
-          a.groups - 1);
+    } else {
+      const int group = a.scale_rows > 1     ? stage * a.scale_rows + row
+                        : a.stage_shift >= 0 ? stage >> a.stage_shift
+                                             : stage / a.stages_a_group;
+      return min(group, a.groups - 1);
+    }
+  }
+  // What the loop has to know of groups of `group` values, in stages of `steps` steps.
+  static void set_groups(Args* a, int64_t group, int steps) {
+    const int rows = static_cast<int>(group / 16);
+    a->scale_rows = 1;
+    a->stages_a_group = 1;
+    if (rows == 0) return;
+    if (rows < steps) {
+      a->scale_rows = steps / rows;
+      while ((1 << a->row_shift) < rows) ++a->row_shift;
+      return;
+    }
+    a->stages_a_group = rows / steps;
+    while ((1 << a->stage_shift) < a->stages_a_group) ++a->stage_shift;
+    if ((1 << a->stage_shift) != a->stages_a_group) a->stage_shift = -1;
   }
 
   template <class C>
@@ -186,8 +204,11 @@ struct MarlinWeights {
         }
         prepare(memory, step);
       } else if constexpr (kHasGroups) {
-        const bool whole = a.group_rows >= C::kSteps;
-        if (first || (!whole && step % a.group_rows == 0)) prepare(memory, whole ? 0 : step / a.group_rows);
+        if (a.scale_rows > 1) {
+          if (first || (step & ((1 << a.row_shift) - 1)) == 0) prepare(memory, step >> a.row_shift);
+        } else if (first) {
+          prepare(memory, 0);
+        }
       }
 #pragma unroll
       for (int j = 0; j < C::kSub; ++j) {
