@@ -13,6 +13,7 @@
 
 #include "kernels/common/cuda/fp8.cuh"
 #include "kernels/common/cuda/launch.cuh"
+#include "kernels/common/cuda/math.cuh"
 #include "kernels/common/cuda/memory.cuh"
 #include "kernels/common/cuda/rows.cuh"
 #include "kernels/kv_cache/args.h"
@@ -58,9 +59,10 @@ struct ChunkOf {
       float x[kElements];
       cuda::unpack<kNumbers>(chunk, x);
       uint32_t words[2] = {};
+      const cuda::Division divide(scale);
 #pragma unroll
       for (int i = 0; i < kElements; i += 2)
-        words[i / 4] |= cuda::narrow_fp8x2<kCode>(__fdiv_rn(x[i], scale), __fdiv_rn(x[i + 1], scale)) << (8 * (i % 4));
+        words[i / 4] |= cuda::narrow_fp8x2<kCode>(divide.of(x[i]), divide.of(x[i + 1])) << (8 * (i % 4));
       return make_uint4(words[0], words[1], 0, 0);
     } else {
       float x[kElements];
