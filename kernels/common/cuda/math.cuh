@@ -42,23 +42,4 @@ __device__ __forceinline__ float sigmoid_times(float v, float slope) { // v * si
   return v * fast_reciprocal(1.0f + fast_exp2(-kLog2e * slope * v));
 }
 
-// Many quotients of one divisor: correctly rounded from 2^-60 to 2^100, a neighbour of it or 0 below, infinite or NaN
-// as x / divisor above, so that its rounding to 8 bits is that of the quotient. Two residuals correct x * (1 /
-// divisor); a third of what a division takes.
-struct Division {
-  float divisor, inverse;
-  bool tame; // the residuals are exact
-
-  __device__ __forceinline__ explicit Division(float d)
-      : divisor(d), inverse(__fdiv_rn(1.0f, d)), tame(fabsf(d) >= 0x1p-60f && fabsf(d) <= 0x1p60f) {}
-
-  __device__ __forceinline__ float of(float x) const {
-    if (!tame) return __fdiv_rn(x, divisor);
-    const float first = __fmul_rn(x, inverse);
-    const float second = __fmaf_rn(__fmaf_rn(-first, divisor, x), inverse, first);
-    const float third = __fmaf_rn(__fmaf_rn(-second, divisor, x), inverse, second);
-    return fabsf(first) < 0x1p100f ? third : first; // of an infinity there is no residual
-  }
-};
-
 } // namespace spf::cuda
