@@ -15,7 +15,6 @@
 #include "check/run.hpp"
 #include "command.hpp"
 #include "problem.hpp"
-#include "sample.hpp"
 #include "spearfish/spearfish.hpp"
 #include "terminal.hpp"
 
@@ -134,26 +133,29 @@ class DoctorCommand : public Command {
           "unset OMP_NUM_THREADS, or set it higher");
   }
 
-  // The smallest cases of an op, one for each combination of types: numbers and ids that its header allows.
+  // The smallest cases of an op, one for each combination of types, or for each format of its packed weight: numbers
+  // and ids that its header allows.
   static std::vector<spf::check::Problem> small_problems(const std::string& op) {
     static const std::vector<spf::check::Case> cases = spf::check::embedded_cases({});
-    std::map<std::map<std::string, std::string>, spf::check::Problem> smallest;
+    using Kind = std::map<std::string, std::string>;
+    std::map<Kind, spf::check::Problem> smallest;
     for (const spf::check::Case& c : cases) {
       if (c.op != op || c.bench) continue;
       const spf::check::Problem problem = spf::check::make_problem(c);
       const bool empty =
           problem.rows() == 0 || std::any_of(problem.operands.begin(), problem.operands.end(),
                                              [](const auto& o) { return o.present && o.elements() == 0; });
-      const auto found = smallest.find(c.types);
+      const Kind kind = c.weight.empty() ? c.types : Kind{{"weight", c.weight}};
+      const auto found = smallest.find(kind);
       if (empty || (found != smallest.end() && problem.elements() >= found->second.elements())) continue;
-      if (spf::check::is_legal(problem)) smallest.insert_or_assign(c.types, problem); // others are there to be refused
+      if (spf::check::is_legal(problem)) smallest.insert_or_assign(kind, problem); // others are there to be refused
     }
     std::vector<spf::check::Problem> out;
-    for (const auto& [types, problem] : smallest) out.push_back(problem);
+    for (const auto& [kind, problem] : smallest) out.push_back(problem);
     return out;
   }
 
-  // Runs every op in every combination of types on a few numbers; ops with a packed weight in every weight format.
+  // Runs every op on a few numbers, in every combination of types or with every weight format.
   void check_cpu_ops() {
     size_t calls = 0, failures = 0;
     const std::vector<OpInfo> all = ops();
@@ -169,50 +171,20 @@ class DoctorCommand : public Command {
     };
     const std::unique_ptr<spf::check::Memory> memory = spf::check::open_device("cpu");
     for (const OpInfo& op : all) {
-      if (op.takes_packed_weight) {
-        for (const std::string& format : quant_scheme_names())
-          attempt(op.name + " with " + format, [&] { run_with_weight(op, format); });
-        continue;
-      }
       for (const spf::check::Problem& problem : small_problems(op.name))
-        attempt(op.name + " " + problem.name, [&] { run_plain(*memory, problem); });
+        attempt(op.name + " " + problem.name, [&] { run_small(*memory, problem); });
     }
     if (failures == 0)
       add(Level::kOk,
           fmt::format("{} ops run on the CPU, in all types and weight formats ({} calls)", all.size(), calls));
   }
 
-  static void run_plain(spf::check::Memory& memory, const spf::check::Problem& problem) {
+  static void run_small(spf::check::Memory& memory, const spf::check::Problem& problem) {
     const std::vector<spf::check::Layout> contiguous(problem.operands.size());
     const auto inputs = spf::check::make_inputs(problem, spf::check::Pattern::kPlain);
     const spf::check::Outcome outcome = spf::check::run({memory}, problem, inputs, contiguous, {});
     if (outcome.status != SPF_OK) throw std::runtime_error(outcome.error.message);
     if (!outcome.damage.empty()) throw std::runtime_error(outcome.damage);
-  }
-
-  static void run_with_weight(const OpInfo& op, const std::string& format) {
-    constexpr int64_t kM = 2, kN = 32, kK = 256;
-    const QuantizedWeight quantized =
-        QuantizedWeight::quantize(quant_scheme(format), kN, kK, normal_values(kN * kK, 0.02, 1).data());
-    const OwnedTensor x(SPF_BF16, {kM, kK}, normal_values(kM * kK, 1.0, 2)), out(SPF_BF16, {kM, kN});
-    const Plan plan = plan_linear(x.view(), quantized.scheme(), kN, kK, std::nullopt, out.view());
-    const PackedWeight packed = PackedWeight::pack(quantized, plan.layout());
-    std::vector<OptionalTensor> operands;
-    for (const OperandInfo& operand : op.operands)
-      operands.push_back(operand.optional ? OptionalTensor() : operand.role == SPF_ROLE_IN ? x.view() : out.view());
-    run_planned(op.name, operands, packed.get());
-  }
-
-  static void run_planned(const std::string& op, const std::vector<OptionalTensor>& operands,
-                          const spf_packed_weight* weight) {
-    Plan plan;
-    Launch ask;
-    ask.plan_only(plan);
-    call(op, operands, {}, ask, weight);
-    const Buffer workspace(plan.workspace_bytes());
-    Launch launch;
-    launch.workspace(workspace.data(), workspace.size());
-    call(op, operands, {}, launch, weight);
   }
 
   void check_cpu_only_build() {
@@ -250,7 +222,6 @@ class DoctorCommand : public Command {
     std::vector<std::string> runs, not_built, without;
     const std::unique_ptr<spf::check::Memory> memory = spf::check::open_device(fmt::format("cuda:{}", index));
     for (const OpInfo& op : ops()) {
-      if (op.takes_packed_weight) continue;
       for (const spf::check::Problem& problem : small_problems(op.name)) {
         const std::vector<spf::check::Layout> contiguous(problem.operands.size());
         spf_status status = SPF_OK;

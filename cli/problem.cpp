@@ -2,6 +2,8 @@
 
 #include <algorithm>
 #include <charconv>
+#include <functional>
+#include <numeric>
 
 #include <fmt/format.h>
 #include <fmt/ranges.h>
@@ -51,11 +53,14 @@ std::vector<std::string> split_assignments(const std::string& text) {
 struct Dim {
   int64_t factor = 1;
   std::string symbol;
+  bool padded = false; // "up128(G)": an extent rounded up to a multiple; "rows" is the product of the leading ones
 };
 
 Dim parse_dim(const std::string& text) {
   if (text == "*") return {1, text};
   Dim dim;
+  if (const size_t open = text.find('('); text.starts_with("up") && open != std::string::npos)
+    return {std::stoll(text.substr(2, open - 2)), text.substr(open + 1, text.size() - open - 2), true};
   std::string rest = text;
   if (const size_t star = text.find('*'); star != std::string::npos) {
     dim.factor = std::stoll(text.substr(0, star));
@@ -101,8 +106,8 @@ std::vector<std::string> symbols_of(const OpInfo& op) {
   std::vector<std::string> out;
   for (const OperandInfo& operand : op.operands)
     for (const std::string& text : split(operand.shape, ", ")) {
-      const std::string symbol = parse_dim(text).symbol;
-      if (!symbol.empty() && std::find(out.begin(), out.end(), symbol) == out.end()) out.push_back(symbol);
+      const auto [factor, symbol, padded] = parse_dim(text);
+      if (!padded && !symbol.empty() && std::find(out.begin(), out.end(), symbol) == out.end()) out.push_back(symbol);
     }
   std::stable_partition(out.begin(), out.end(), [](const std::string& s) { return s == "*"; });
   return out;
@@ -135,10 +140,16 @@ std::vector<OptionalTensor> operands_without_data(const OpInfo& op, const Extent
         shape.push_back(dim.factor);
         continue;
       }
-      const auto given = extents.find(dim.symbol);
+      const auto given = extents.find(dim.padded && dim.symbol == "rows" ? "*" : dim.symbol);
       if (given == extents.end())
         throw UsageError(fmt::format("{} needs the extent of {}: --dims {}=...", op.name, dim.symbol, dim.symbol));
-      for (int64_t extent : given->second) shape.push_back(dim.factor * extent);
+      if (dim.padded) {
+        const int64_t extent =
+            std::accumulate(given->second.begin(), given->second.end(), int64_t{1}, std::multiplies<>());
+        shape.push_back((extent + dim.factor - 1) / dim.factor * dim.factor);
+      } else {
+        for (int64_t extent : given->second) shape.push_back(dim.factor * extent);
+      }
     }
     // Operands of activations take the type that was asked for, and are refused if they cannot; those that never hold
     // activations (indices, scales) have the first type that they take.

@@ -32,8 +32,8 @@ enum class ViewRule : uint8_t {
 struct DimSchema {
   int8_t symbol;
   int32_t factor;
-  bool leading; // "*": zero or more dimensions whose product binds the symbol "*"
-  bool padded;  // "up128(G)": rounded up; an operand before this one binds the symbol
+  bool leading = false; // "*": zero or more dimensions whose product binds the symbol "*"
+  bool padded = false;  // "up128(G)": rounded up; an operand before this one binds the symbol
 
   // Of a dimension that is no leading one.
   constexpr int64_t extent(int64_t symbol_extent) const {
