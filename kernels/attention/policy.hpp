@@ -131,7 +131,7 @@ inline PolicyResult sm80_split_policy(const Problem& p, const spf_device_facts& 
   if (!result.accepted) return result;
   const InstanceRow& row = instances[static_cast<size_t>(result.instance)];
   const SplitGeometry g = split_geometry(static_cast<int>(policy::axis(row, "dims")), is_fp8(kv_type(p)) ? 1 : 2,
-                                         static_cast<int>(policy::axis(row, "tiles")), cache_bytes(p), facts);
+                                         static_cast<int>(policy::axis(row, "tiles")), facts);
   if (!g.fits()) return policy::refuse("shape", "a tile of keys and values does not fit into shared memory");
   result.cost = 9 + cache_bytes(p) / 4.3e6;
   result.workspace_bytes = g.workspace_bytes;

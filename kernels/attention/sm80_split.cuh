@@ -1,12 +1,10 @@
 // Decode attention over paged keys, 8.0 and later; what a warp does is in decode_tiles.cuh.
 //
-// The tiles of 16 keys of all (sequence, KV head, head block) items, one after the other, are cut into shares, one for
-// each block: equal ones, or, where there is much to do, large ones for the blocks that start together and small ones
-// for whoever is through with those. Where a cut lies depends on lengths alone, so bits do not depend on who came
-// first. Within an item the warps of a block take turns; each has its own ring of half tiles (keys, values) that
-// cp.async fills, across items. At an item's end the block adds up its warps in their order. An item that lies in one
-// block is done then; the parts of others go to the workspace, and a second kernel adds them in the order of the
-// blocks.
+// The tiles of 16 keys of all (sequence, KV head, head block) items, one after the other, are cut into equal shares,
+// one for each block. Within an item the warps of a block take turns; each has its own ring of half tiles (keys,
+// values) that cp.async fills, across items. At an item's end the block adds up its warps in their order. An item that
+// lies in one block is done then; the parts of others go to the workspace, and a second kernel adds them in the order
+// of the blocks.
 #pragma once
 
 #include "kernels/attention/decode_tiles.cuh"
@@ -15,9 +13,8 @@
 namespace spf::attention {
 
 struct SplitArgs : DecodeArgs {
-  int4* tails;   // by block: sequence, unit of the item that it begins and others finish, and the last of them
-  float* parts;  // by block and end: [2][heads][dims + 2]
-  int32_t large; // blocks with large shares, the first ones
+  int4* tails;  // by block: sequence, unit of the item that it begins and others finish, and the last of them
+  float* parts; // by block and end: [2][heads][dims + 2]
 };
 
 template <int kHeads, int kDims>
@@ -87,28 +84,13 @@ __device__ __forceinline__ int64_t tiles_of(const DecodeArgs& args, int64_t sequ
 
 // The place of a block's share among the tiles of all items.
 struct Place {
-  int64_t all, large, small; // tiles: of all items, of a large share, of a small one
-  int64_t begin, end;        // of this block's share
-  int32_t larges;
+  int64_t per_block, begin, all;
 
-  __device__ __forceinline__ Place(const SplitArgs& args, int64_t tiles) : all(tiles * args.units), larges(args.large) {
+  __device__ __forceinline__ Place(const DecodeArgs& args, int64_t tiles) : all(tiles * args.units) {
     // A share keeps every warp busy, so that short contexts need no second kernel's work.
-    const int64_t least = blockDim.x / 32, smalls = static_cast<int64_t>(gridDim.x) - larges;
-    const int64_t even = quotient(all + larges - 1, larges);
-    large = smalls == 0 ? even : even * 27 / 32;
-    if (large < least) large = least;
-    const int64_t rest = all > larges * large ? all - larges * large : 0;
-    small = smalls == 0 ? 0 : quotient(rest + smalls - 1, smalls);
-    if (small < least) small = least;
-    const int64_t block = blockIdx.x;
-    begin = block < larges ? block * large : larges * large + (block - larges) * small;
-    end = begin + (block < larges ? large : small);
-    if (end > all) end = all;
-  }
-  // The block in whose share a tile lies.
-  __device__ __forceinline__ int32_t block_of(int64_t tile) const {
-    return static_cast<int32_t>(tile < larges * large ? quotient(tile, large)
-                                                      : larges + quotient(tile - larges * large, small));
+    const int64_t even = quotient(all + gridDim.x - 1, gridDim.x), least = blockDim.x / 32;
+    per_block = even < least ? least : even;
+    begin = per_block * blockIdx.x;
   }
   __device__ __forceinline__ bool empty() const { return begin >= all; }
   __device__ __forceinline__ bool is_in(const DecodeArgs& args, int64_t before, int64_t tiles) const {
@@ -118,7 +100,7 @@ struct Place {
 
 // Finds the sequence in which a share begins and the tiles of one unit before it. Each warp finds the same, without a
 // barrier, among up to 128 sequences.
-__device__ __forceinline__ Place find_in_few(const SplitArgs& args, int32_t* sequence, int64_t* before) {
+__device__ __forceinline__ Place find_in_few(const DecodeArgs& args, int32_t* sequence, int64_t* before) {
   constexpr int kEach = 4;
   const int lane = static_cast<int>(threadIdx.x) % 32;
   int64_t tiles[kEach], own = 0;
@@ -149,7 +131,7 @@ __device__ __forceinline__ Place find_in_few(const SplitArgs& args, int32_t* seq
 }
 
 // The same among any number, by the whole block.
-__device__ __forceinline__ Place find_in_many(const SplitArgs& args, ShareStart& shared, int32_t* sequence,
+__device__ __forceinline__ Place find_in_many(const DecodeArgs& args, ShareStart& shared, int32_t* sequence,
                                               int64_t* before) {
   const int threads = static_cast<int>(blockDim.x);
   int64_t total = 0, chunk;
@@ -175,19 +157,21 @@ __device__ __forceinline__ Place find_in_many(const SplitArgs& args, ShareStart&
   return place;
 }
 
-// Enters a block's share, unless it is empty.
-__device__ __forceinline__ Place find_share(const SplitArgs& args, ShareStart& shared, Share* share) {
+// Finds where a block's share begins. False if it is empty.
+__device__ __forceinline__ bool find_share(const SplitArgs& args, ShareStart& shared, Share* share,
+                                           int64_t* per_block) {
   int64_t before;
   const Place place = args.a.sequences <= 128 ? find_in_few(args, &share->now.sequence, &before)
                                               : find_in_many(args, shared, &share->now.sequence, &before);
-  if (place.empty()) return place;
+  *per_block = place.per_block;
+  if (place.empty()) return false;
   args.span(share->now.sequence, &share->now.first, &share->now.length);
   const int64_t rest = place.begin - before * args.units;
   const int32_t tiles = Share::tiles(share->now.first, share->now.length);
   share->now.unit = static_cast<int32_t>(quotient(rest, tiles));
-  share->left = place.end - place.begin;
+  share->left = place.all - place.begin < place.per_block ? place.all - place.begin : place.per_block;
   share->enter(share->now.first / SplitGeometry::kKeys + static_cast<int32_t>(rest - int64_t{share->now.unit} * tiles));
-  return place;
+  return true;
 }
 
 // Requests every line of the block tables, for lengths, then tables, then keys are three trips to memory, one after the
@@ -292,9 +276,10 @@ __global__ void __launch_bounds__(32 * SplitGeometry::kMaxWarps, 1)
   cuda::wait_for_primary();
   prefetch_tables(args.a);
   Share share{args, 0, {}};
-  const Place place = find_share(args, start, &share);
+  int64_t per_block;
+  const bool any = find_share(args, start, &share, &per_block);
   if (threadIdx.x == 0) args.tails[blockIdx.x] = make_int4(-1, 0, 0, 0);
-  if (place.empty()) {
+  if (!any) {
     write_empty<T>(args.a);
     return;
   }
@@ -305,10 +290,9 @@ __global__ void __launch_bounds__(32 * SplitGeometry::kMaxWarps, 1)
                                     TableEntries(), ring, [&](const Segment& s, bool begins, bool ends) {
                                       sums.finish(s, begins && ends, begins ? 1 : 0);
                                       if (!begins || ends || threadIdx.x != 0) return;
-                                      // The share ends here, inside the item.
                                       const int64_t rest = Segment::tiles_up_to(s.length) - s.end;
-                                      const int32_t last = place.block_of(place.end + rest - 1);
-                                      args.tails[blockIdx.x] = make_int4(s.sequence, s.unit, last, 0);
+                                      const int64_t last = blockIdx.x + (rest + per_block - 1) / per_block;
+                                      args.tails[blockIdx.x] = make_int4(s.sequence, s.unit, static_cast<int>(last), 0);
                                     });
   write_empty<T>(args.a);
 }
@@ -360,11 +344,9 @@ __global__ void __launch_bounds__(kDims) split_combine(const __grid_constant__ S
 
 template <spf_scalar_type T, spf_scalar_type C, int kDims, int kTiles>
 spf_status launch_split(const char* op, const AttentionArgs& a, const LaunchContext& ctx) {
-  const double bytes = 2.0 * KvType<C>::kBytes * static_cast<double>(a.sequences * a.table_width) *
-                       static_cast<double>(a.block_size * a.kv_heads * a.dims);
-  const SplitGeometry geometry = split_geometry(kDims, KvType<C>::kBytes, kTiles, bytes, *ctx.facts);
+  const SplitGeometry geometry = split_geometry(kDims, KvType<C>::kBytes, kTiles, *ctx.facts);
   const int64_t group = a.group(), heads = 8 * kTiles;
-  SplitArgs args = {decode_args(a, kTiles), nullptr, nullptr, geometry.large};
+  SplitArgs args = {decode_args(a, kTiles), nullptr, nullptr};
   args.tails = static_cast<int4*>(ctx.workspace);
   args.parts = reinterpret_cast<float*>(args.tails + geometry.blocks);
   const spf_status status = cuda::launch(op, ctx, split_decode<T, C, kDims, kTiles>, geometry.blocks,

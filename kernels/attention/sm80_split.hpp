@@ -12,8 +12,7 @@ struct SplitGeometry {
   static constexpr int kKeys = 16;    // of a tile
   static constexpr int kMaxWarps = 8; // of a block
 
-  int blocks = 0; // that share the keys of all sequences: large shares, then small ones
-  int large = 0;  // how many large ones; they start together
+  int blocks = 0; // that share the keys of all sequences; one a multiprocessor
   int warps = 0;  // of a block
   size_t shared_bytes = 0;
   size_t workspace_bytes = 0;
@@ -42,30 +41,17 @@ constexpr int split_slots(int dims, int element_bytes, int head_tiles) {
   return slots > 12 ? 12 : slots;
 }
 
-// From so many bytes of keys and values on, in all block tables, multiprocessors are not left alone with equal shares:
-// those of H200 that share their way to memory with fewer others are through after 70 % of the time.
-inline constexpr double kBalancedBytes = 200e6;
-
 // dims: the instance's head size; head_tiles: of 8 query heads.
-constexpr SplitGeometry split_geometry(int dims, int element_bytes, int head_tiles, double cache_bytes,
-                                       const spf_device_facts& facts) {
+constexpr SplitGeometry split_geometry(int dims, int element_bytes, int head_tiles, const spf_device_facts& facts) {
   SplitGeometry g;
   const int heads = 8 * head_tiles;
   const int64_t of_warp =
       int64_t{split_slots(dims, element_bytes, head_tiles)} * split_slot_bytes(dims, element_bytes) +
       split_sum_bytes(head_tiles);
-  int64_t warps = (facts.shared_memory_per_block - 1024) / of_warp;
+  const int64_t warps = (facts.shared_memory_per_block - 1024) / of_warp;
   if (facts.sm_count < 1 || warps < 1) return g;
-  if (warps > g.kMaxWarps) warps = g.kMaxWarps;
-  g.large = g.blocks = facts.sm_count;
-  if (cache_bytes >= kBalancedBytes && warps == g.kMaxWarps) {
-    // Two blocks a multiprocessor, so that one streams while the other begins or ends; most of the work in the blocks
-    // that start together, the rest in small ones for whoever is through.
-    warps /= 2;
-    g.large = 2 * facts.sm_count;
-    g.blocks = 5 * g.large;
-  }
-  g.warps = static_cast<int>(warps);
+  g.blocks = facts.sm_count;
+  g.warps = static_cast<int>(warps < g.kMaxWarps ? warps : g.kMaxWarps);
   g.shared_bytes = static_cast<size_t>(g.warps * of_warp);
   // A block leaves the sums of at most two items unfinished: the one it begins with and the one it ends with.
   g.workspace_bytes =
