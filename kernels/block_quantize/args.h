@@ -96,4 +96,31 @@ inline BlockArgs block_args(const Call& call, BlockOp op) {
   return args;
 }
 
+// What swizzle_scales and unswizzle_scales read.
+struct TileArgs {
+  uint8_t* scales = nullptr;
+  uint8_t* swizzled = nullptr;
+  int64_t matrices = 0, rows = 0, groups = 0;
+  int64_t tiles = 0;       // of a row of tiles
+  int64_t padded_rows = 0; // of a matrix
+  RowSpace<1> space;       // of scales
+
+  int64_t matrix_bytes() const { return padded_rows * tiles * 4; }
+};
+
+inline TileArgs tile_args(const Call& call) {
+  TileArgs args;
+  const spf_tensor* const scales = call.operand("scales");
+  args.scales = static_cast<uint8_t*>(scales->data);
+  args.swizzled = static_cast<uint8_t*>(call.operand("swizzled")->data);
+  args.matrices = call.problem.extent("*");
+  args.rows = call.problem.extent("R");
+  args.groups = call.problem.extent("G");
+  args.tiles = (args.groups + 3) / 4;
+  args.padded_rows = (args.rows + 127) / 128 * 128;
+  const spf_tensor* const one[1] = {scales};
+  args.space = row_space(one);
+  return args;
+}
+
 } // namespace spf::block_quantize

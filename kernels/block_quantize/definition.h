@@ -1,5 +1,6 @@
 // The arithmetic that every implementation of these ops shares, one rounding at a time: f32, no fused operation but
-// those written here, nothing flushed to zero. So codes and scales are the same bits on every device.
+// those written here, nothing flushed to zero. So codes and scales are the same bits on every device. Functions have
+// internal linkage, because units for different instruction sets include them.
 #pragma once
 
 #include <cmath>
@@ -14,6 +15,10 @@ namespace spf::block_quantize {
 // How an e8m0 scale follows from the largest magnitude of its block; the values of spf_mx_scale_rule.
 enum class MxScaleRule : uint8_t { kFloor, kUp, kNearest };
 
+// And where a rotation precedes; the values of spf_rotated_scale_rule.
+enum class RotatedRule : uint8_t { kQuest, kAbsMax };
+
+namespace {
 namespace detail {
 
 #ifdef __CUDA_ARCH__
@@ -89,9 +94,6 @@ SPF_HOST_DEVICE float mx_factor(uint32_t code) { return detail::from_bits((254u 
 
 // --- rotated MXFP4 -----------------------------------------------------------------------------------------------
 
-// The values of spf_rotated_scale_rule.
-enum class RotatedRule : uint8_t { kQuest, kAbsMax };
-
 // The scale for which a normal distribution of standard deviation 1 loses least on e2m1's grid.
 inline constexpr float kQuest = 2.92247856f / 6.0f;
 
@@ -129,4 +131,5 @@ SPF_HOST_DEVICE int64_t swizzled_scale(int64_t row, int64_t group, int64_t tiles
   return (row / 128 * tiles + group / 4) * 512 + row % 32 * 16 + row / 32 % 4 * 4 + group % 4;
 }
 
+} // namespace
 } // namespace spf::block_quantize

@@ -68,4 +68,14 @@ spf_status spf_rotate_mxfp4_quantize(const spf_tensor* x, const spf_tensor* rota
   return spf_op_call("rotate_mxfp4_quantize", operands, 5, &rule, 1, nullptr, launch);
 }
 
+spf_status spf_swizzle_scales(const spf_tensor* scales, const spf_tensor* swizzled, const spf_launch* launch) {
+  const spf_tensor* operands[] = {scales, swizzled};
+  return spf_op_call("swizzle_scales", operands, 2, nullptr, 0, nullptr, launch);
+}
+
+spf_status spf_unswizzle_scales(const spf_tensor* swizzled, const spf_tensor* scales, const spf_launch* launch) {
+  const spf_tensor* operands[] = {scales, swizzled}; // the schema has what binds the extents first
+  return spf_op_call("unswizzle_scales", operands, 2, nullptr, 0, nullptr, launch);
+}
+
 } // extern "C"

@@ -248,6 +248,19 @@ TEST(BlockQuantize, RotatedBlocksFollowTheirRules) {
   EXPECT_EQ(swapped.swizzled, plain.swizzled);
 }
 
+TEST(BlockQuantize, ScalesGoIntoTilesAndBack) {
+  const int64_t rows = 150, groups = 6;
+  std::vector<float> x(static_cast<size_t>(rows * groups * 16));
+  for (size_t i = 0; i < x.size(); ++i) x[i] = static_cast<float>(1 + i * 7919 % 1000);
+  Quantized q = nvfp4(x, rows, 1);
+  std::vector<uint8_t> tiles(q.swizzled.size(), 0xa5), back(q.scales.size(), 0xa5);
+  const Tensor in_rows(q.scales.data(), SPF_E4M3, {rows, groups}), in_tiles(tiles.data(), SPF_E4M3, {256, 8});
+  swizzle_scales(in_rows, in_tiles);
+  EXPECT_EQ(tiles, q.swizzled) << "what the quantizer itself writes";
+  unswizzle_scales(in_tiles, Tensor(back.data(), SPF_E4M3, {rows, groups}));
+  EXPECT_EQ(back, q.scales);
+}
+
 TEST(BlockQuantize, RefusesPartsOfBlocksAndCallsWithoutScales) {
   std::vector<float> x(24);
   std::vector<uint8_t> codes(12), scales(2);

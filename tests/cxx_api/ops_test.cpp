@@ -152,6 +152,8 @@ const std::map<std::string, Typed>& typed_functions() {
         [](const Operands& o, const Launch& l) {
           silu_and_mul_nvfp4_quantize(*o[0], *o[1], *o[2], {o[3], o[4]}, l);
         }}},
+      {"swizzle_scales", unary(swizzle_scales)},
+      {"unswizzle_scales", {{}, [](const Operands& o, const Launch& l) { unswizzle_scales(*o[1], *o[0], l); }}},
       {"rotate_nvfp4_quantize",
        {{},
         [](const Operands& o, const Launch& l) {
@@ -328,7 +330,7 @@ TEST(TypedOps, GiveWhatTheGenericCallGives) {
     const Typed& typed = typed_functions().at(op.name);
     for (bool with_optional : {true, false}) {
       // Scales go to one of two optional places at least.
-      if (!with_optional && op.family == "block_quantize") continue;
+      if (!with_optional && op.family == "block_quantize" && op.operands.size() > 2) continue;
       Data a = make(op, with_optional), b = make(op, with_optional);
       const Data untouched = make(op, with_optional);
       const Buffer workspace(1 << 20);

@@ -97,4 +97,14 @@ inline void rotate_mxfp4_quantize(const Tensor& x, const Tensor& rotation, const
   });
 }
 
+// Rows of block scales into tiles of 128 x 4
+inline void swizzle_scales(const Tensor& scales, const Tensor& swizzled, const Launch& launch = Launch()) {
+  launch.run([&](const spf_launch* l) { return spf_swizzle_scales(scales.get(), swizzled.get(), l); });
+}
+
+// and back
+inline void unswizzle_scales(const Tensor& swizzled, const Tensor& scales, const Launch& launch = Launch()) {
+  launch.run([&](const spf_launch* l) { return spf_unswizzle_scales(swizzled.get(), scales.get(), l); });
+}
+
 } // namespace spearfish

@@ -103,6 +103,12 @@ SPF_API spf_status spf_rotate_mxfp4_quantize(const spf_tensor* x, const spf_tens
                                              const spf_tensor* scales, const spf_tensor* scales_swizzled,
                                              int32_t scale_rule, const spf_launch* launch);
 
+/* Block scales of any number of matrices, e4m3 or e8m0, from rows [..., R, G] into tiles [..., ceil128(R), ceil4(G)] as
+ * scales_swizzled above, padding written as 0, and back, padding not read. Rows may have any stride, tiles are
+ * contiguous. */
+SPF_API spf_status spf_swizzle_scales(const spf_tensor* scales, const spf_tensor* swizzled, const spf_launch* launch);
+SPF_API spf_status spf_unswizzle_scales(const spf_tensor* swizzled, const spf_tensor* scales, const spf_launch* launch);
+
 #ifdef __cplusplus
 }
 #endif
