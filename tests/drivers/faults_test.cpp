@@ -2,6 +2,7 @@
 // to catch, and has to find it. Every fault wraps the real call and spoils one thing.
 #include <algorithm>
 #include <cstring>
+#include <functional>
 #include <map>
 
 #include <gtest/gtest.h>
@@ -280,27 +281,31 @@ const Row kRows[] = {
     {"capture finds an ignored stream", capture, ignores_the_stream, false, true},
 };
 
-// True if a kernel of the op asks for a workspace on some problem that the poison driver makes.
-bool has_workspace(const Session& session, const Op& op) {
+// True if a kernel of the op, on some problem that the poison driver makes, has such a plan.
+bool has_plan(const Session& session, const Op& op, const std::function<bool(const PlanFacts&)>& such) {
   for (const Case& c : seeds(op, 4)) {
     const Problem problem = check::make_problem(
         at_extents(op, c, op.has_leading() ? std::vector<int64_t>{3} : std::vector<int64_t>{}, 130));
     Call call(session, problem, {});
     for (const Kernel& kernel : check::kernels_of(op.name, session.memory.device().kind)) {
       spf_status status = SPF_OK;
-      if (call.query({kernel.name, {}}, &status).workspace_bytes > 0 && status == SPF_OK) return true;
+      const PlanFacts plan = call.query({kernel.name, {}}, &status);
+      if (status == SPF_OK && such(plan)) return true;
     }
   }
   return false;
 }
+
+bool has_workspace(const PlanFacts& plan) { return plan.workspace_bytes > 0; }
+bool has_invariant_rows(const PlanFacts& plan) { return plan.determinism == "row-invariant"; }
 
 // The first op of each family: what the drivers do does not depend on which op of a family it is. Ops with a packed
 // weight take long and exercise nothing else, so they stand in only where a workspace is needed.
 std::vector<const Op*> chosen_ops(const Row& row, const Session& session) {
   std::map<std::string, const Op*> by_family;
   for (const Op& op : check::ops()) {
-    if (row.workspace_only ? !has_workspace(session, op) : op.packed_weight) continue;
-    if (row.rows_only && !op.has_leading()) continue;
+    if (row.workspace_only ? !has_plan(session, op, has_workspace) : op.packed_weight) continue;
+    if (row.rows_only && (!op.has_leading() || !has_plan(session, op, has_invariant_rows))) continue;
     if (check::kernels_of(op.name, session.memory.device().kind).empty()) continue;
     by_family.try_emplace(op.family, &op);
   }
