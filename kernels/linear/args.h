@@ -100,7 +100,8 @@ namespace {
   if (a.x_scale != nullptr) {
     a.scale_groups = call.problem.extent("G");
     a.azp = call.operand("azp");
-    if (const spf_tensor* adj = call.operand("azp_adj")) a.azp_adj = static_cast<const int32_t*>(adj->data);
+    if (const spf_tensor* adj = call.operand("azp_adj"); adj != nullptr && a.k > 0)
+      a.azp_adj = static_cast<const int32_t*>(adj->data);
     if (const spf_tensor* scale = call.operand("channel_scale"))
       a.channel_scale = static_cast<const float*>(scale->data);
   }
