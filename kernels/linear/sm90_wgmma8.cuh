@@ -225,7 +225,9 @@ struct Wgmma8Consumer {
   __device__ __forceinline__ Wgmma8Consumer(const Wgmma8Args& args, const Wgmma8Work& w, uint8_t* mem, uint32_t full_at,
                                             uint32_t empty_at)
       : a(args), work(w), memory(mem), base(cuda::shared_address(mem)), full(full_at) {
-    consumer = threadIdx.x / 128 - 1;
+    // By a shuffle, so that the compiler knows it to be the same in a warp: it serializes wgmma on paths that may
+    // diverge.
+    consumer = static_cast<int>(__shfl_sync(0xffffffffu, threadIdx.x / 128, 0)) - 1;
     warp = threadIdx.x / 32 % 4;
     lane = threadIdx.x % 32;
     release_at = C::kShare > 1 ? cuda::in_block(empty_at, lane % C::kShare) : empty_at;
@@ -291,6 +293,7 @@ struct Wgmma8Consumer {
       }
     } else {
       int before = -1;
+#pragma unroll 1
       for (; j < count; j += kStep) {
         cuda::barrier_wait(full + 8 * ring.stage, ring.phase);
         cuda::wgmma_fence();
@@ -303,6 +306,11 @@ struct Wgmma8Consumer {
         ring.advance(min(kStep, count - j));
       }
       cuda::wgmma_wait<0>();
+      // Not to be read before this point: a wait names no registers, and reads that move above it serialize the loop.
+#pragma unroll
+      for (int i = 0; i < kT; ++i)
+#pragma unroll
+        for (int e = 0; e < kN / 2; ++e) cuda::hold(total[i][e]);
       if (before >= 0) release(before);
     }
   }

@@ -12,6 +12,18 @@
 
 namespace spf::cuda {
 
+// Keeps reads of an accumulator behind this point of the program.
+__device__ __forceinline__ void hold(float& value) {
+#ifndef SPF_EMULATED
+  asm volatile("" : "+f"(value)::"memory");
+#endif
+}
+__device__ __forceinline__ void hold(int32_t& value) {
+#ifndef SPF_EMULATED
+  asm volatile("" : "+r"(value)::"memory");
+#endif
+}
+
 #ifdef SPF_EMULATED
 template <int kN>
 struct Wgmma8 {
