@@ -106,14 +106,27 @@ class Run {
       if (!name_fits(kernel.name, options_.kernel)) continue;
       // On the CPU the reference is what the others are compared with.
       if (kernel.is_reference && session_.memory.is_cpu() && !options_.reference) continue;
+      // A kernel of hundreds of instances that takes the problem in none of them is asked once.
+      std::optional<Refusal> whole;
       for (const std::string& instance : kernel.instances) {
         ReportRow& r = row(c.op, kernel.name, instance);
         if (options_.quick && r.passed + r.failed >= kQuickCases) continue;
+        if (whole && whole->refused) {
+          skip(r, *whole);
+          continue;
+        }
         if (too_large) {
           skip(r, "larger than the conformance run computes; 'bench' times it");
           continue;
         }
         if (!call) call.emplace(session_, problem, std::vector<Layout>{});
+        if (!whole) {
+          whole = ask(*call, kernel.name, {kernel.name, {}});
+          if (whole->refused) {
+            skip(r, *whole);
+            continue;
+          }
+        }
         run_instance(r, prepared, *call, kernel.pattern(instance));
       }
     }
@@ -124,21 +137,42 @@ class Run {
     ++r.refusals[why];
   }
 
-  void run_instance(ReportRow& r, Prepared& prepared, Call& call, const std::string& pattern) {
+  // Whether a kernel, or one of its instances, takes a problem.
+  struct Refusal {
+    bool refused = false, about_device = false;
+    std::string why;
+    PlanFacts plan;
+  };
+
+  static Refusal ask(Call& call, const std::string& kernel, const Demand& demand) {
     spf_status status = SPF_OK;
     ErrorDetail error;
+    Refusal answer;
+    answer.plan = call.query(demand, &status, &error);
+    if (status == SPF_OK) return answer;
+    answer.refused = true;
+    answer.why = error.message;
+    for (const PlanFacts::Rejection& rejection : answer.plan.rejected) {
+      if (rejection.kernel != kernel || rejection.code == "not_required") continue;
+      answer.why = rejection.code + ": " + rejection.reason;
+      answer.about_device = answer.about_device || is_about_device(rejection.code);
+    }
+    return answer;
+  }
+
+  void skip(ReportRow& r, const Refusal& refusal) {
+    if (refusal.about_device) device_refused_[static_cast<size_t>(&r - rows_->data())] = true;
+    skip(r, refusal.why);
+  }
+
+  void run_instance(ReportRow& r, Prepared& prepared, Call& call, const std::string& pattern) {
     const Demand demand{pattern, {}};
-    const PlanFacts plan = call.query(demand, &status, &error);
-    if (status != SPF_OK) {
-      std::string why = error.message;
-      for (const PlanFacts::Rejection& rejection : plan.rejected) {
-        if (rejection.kernel != r.kernel || rejection.code == "not_required") continue;
-        why = rejection.code + ": " + rejection.reason;
-        if (is_about_device(rejection.code)) device_refused_[static_cast<size_t>(&r - rows_->data())] = true;
-      }
-      skip(r, why);
+    const Refusal answer = ask(call, r.kernel, demand);
+    if (answer.refused) {
+      skip(r, answer);
       return;
     }
+    const PlanFacts& plan = answer.plan;
     prepared.make(options_.quick);
     for (const Prepared::Data& data : prepared.data) {
       // An 8-bit activation has no code for NaN or infinity.
