@@ -1,6 +1,8 @@
 // Which CUDA linear kernel runs. Costs are microseconds on an otherwise idle device.
 #pragma once
 
+#include <algorithm>
+
 #include "core/marlin_formats.hpp"
 #include "core/scalar.hpp"
 #include "kernels/common/policy.hpp"
@@ -16,7 +18,8 @@ inline StreamShape stream_shape(const Problem& p) {
   return {p.extent("*"), p.extent("N"), k, column ? 0 : p.scheme.group_k, p.scheme.zero == SPF_ZERO_INTEGER};
 }
 
-// 4-bit integers, up to 16 tokens. Measured on H200 (README.md): the weight at 4.2 TB/s after 2.8 us of start and end.
+// 4-bit integers, up to 16 tokens. Measured on H200 (README.md): the weight at 4.2 TB/s after 2.8 us of start and end;
+// with two tiles of tokens the multiplications decide.
 inline PolicyResult sm90_stream_policy(const Problem& p, const spf_device_facts& facts,
                                        std::span<const InstanceRow> instances) {
   using policy::refuse;
@@ -48,7 +51,7 @@ inline PolicyResult sm90_stream_policy(const Problem& p, const spf_device_facts&
         policy::axis(row, "fold") != fold || policy::axis(row, "tiles") != tiles)
       continue;
     const double bytes = static_cast<double>(shape.n) * static_cast<double>(shape.k) * 0.5;
-    return policy::accept(static_cast<int>(i), 2.8 + bytes / 4.2e6);
+    return policy::accept(static_cast<int>(i), tiles == 1 ? 2.8 + bytes / 4.2e6 : 3.4 + bytes / 1.35e6);
   }
   return refuse("shape", "has no instance for this group size and type");
 }
@@ -94,7 +97,7 @@ inline WgmmaFormat wgmma_format(const spf_quant_scheme& s, int64_t group, spf_sc
   return {eight ? SPF_U8B128 : s.weight, group == 0 ? 0 : group == 32 ? 2 : group % 128 == 0 ? 8 : 4, nullptr};
 }
 
-// What sm90_wgmma, sm90_unpack and sm90_dense ask of every problem but its format. False and *refusal, or true;
+// What sm90_wgmma and sm90_dense ask of every problem but its format. False and *refusal, or true;
 // *trivial: there is nothing to compute.
 inline bool wgmma_takes(const Problem& p, PolicyResult* refusal, bool* trivial) {
   constexpr int64_t kMost = int64_t{1} << 30;
@@ -132,7 +135,8 @@ PolicyResult wgmma_best(const Problem& p, const spf_device_facts& facts, std::sp
     if (!fits(row)) continue;
     const WgmmaChoice choice = {
         static_cast<int>(policy::axis(row, "tokens")), static_cast<int>(policy::axis(row, "tiles")),
-        static_cast<int>(policy::axis(row, "groups")), static_cast<int>(policy::axis(row, "share"))};
+        static_cast<int>(policy::axis(row, "groups")), static_cast<int>(policy::axis(row, "share")),
+        static_cast<int>(std::max<int64_t>(policy::axis(row, "parts"), 1))};
     const WgmmaPlan plan = wgmma_plan(wgmma_shape(p), facts, choice);
     if (best >= 0 && plan.microseconds >= microseconds) continue;
     best = static_cast<int>(i);
@@ -158,29 +162,6 @@ inline PolicyResult sm90_wgmma_policy(const Problem& p, const spf_device_facts& 
     return policy::axis(row, "T") == type && policy::axis(row, "weight") == format.weight &&
            policy::axis(row, "fold") == format.fold;
   });
-}
-
-// The same formats, decoded to 16 bits first: for as many tokens as make up for that.
-inline PolicyResult sm90_unpack_policy(const Problem& p, const spf_device_facts& facts,
-                                       std::span<const InstanceRow> instances) {
-  PolicyResult refusal;
-  bool trivial = false;
-  const spf_scalar_type type = p.type("T");
-  if (!wgmma_takes(p, &refusal, &trivial)) return refusal;
-  const WgmmaFormat format = wgmma_format(p.scheme, stream_shape(p).group, type);
-  if (format.why != nullptr) return policy::refuse("type", format.why);
-  if (trivial) return policy::accept(0, 0.0);
-  for (size_t i = 0; i < instances.size(); ++i) {
-    const InstanceRow& row = instances[i];
-    if (policy::axis(row, "T") != type || policy::axis(row, "weight") != format.weight ||
-        policy::axis(row, "fold") != format.fold)
-      continue;
-    const UnpackPlan plan = unpack_plan(wgmma_shape(p), facts);
-    PolicyResult result = policy::accept(static_cast<int>(i), plan.microseconds);
-    result.workspace_bytes = static_cast<size_t>(plan.run_bytes + wgmma_room(p));
-    return result;
-  }
-  return policy::refuse("shape", "has no instance for this group size and type");
 }
 
 // 16-bit weights of the activations' type, row-major, any number of tokens.

@@ -1,7 +1,8 @@
 // out[m,n] = sum_k x[m,k] * weight[k,n] + bias[n] on Hopper's warpgroup tensor cores. Weights are the register operand,
 // decoded from the Marlin order (decode/fragment.cuh); tokens are the n side, so few tokens waste nothing.
 //
-//   block = 4 copying warps + kConsumers warpgroups; its tile is kConsumers * kT * 64 channels x kN tokens
+//   block = 4 copying warps + kParts * kGroups warpgroups; its tile is kGroups * kT * 64 channels x kN tokens, and with
+//   few tokens kParts warpgroups take turns at its stages
 //
 //   copiers     codes, x and scales of 64 or 128 k per stage, by the copy engine, into a ring of stages
 //   consumers   words of the next stage from shared memory | decode half a stage | wgmma on the half before
@@ -45,27 +46,31 @@ struct WgmmaArgs {
   int32_t k_blocks, split, clusters;             // k_blocks: stages of K
   int32_t group;                                 // values of K that share a scale
   spf_scalar_type bias_type, column_scale_type;
-  bool vector_out;    // rows of out start on 16 bytes
-  bool f16_scales;    // with bf16 activations: rounded to bf16
-  bool fresh_weights; // written by the kernel before
+  bool vector_out; // rows of out start on 16 bytes
+  bool f16_scales; // with bf16 activations: rounded to bf16
 };
 
 // kFold: k16 rows between scales (8: 128 values or more), 0 for one scale a channel. kT: 64-channel tiles of a
 // consumer.
 template <spf_scalar_type T, spf_scalar_type kCode, int kFoldRows, int kTokens, int kTiles, int kGroups,
-          int kShareBlocks>
+          int kShareBlocks, int kTurns = 1>
 struct WgmmaConfig {
-  using Tile = WgmmaTile<kCode, kFoldRows, kTokens, kTiles, kGroups>;
+  using Tile = WgmmaTile<kCode, kFoldRows, kTokens, kTiles, kGroups, kTurns>;
   static constexpr spf_scalar_type kType = T, kWeight = kCode;
-  static constexpr int kN = kTokens, kT = kTiles, kConsumers = kGroups, kShare = kShareBlocks;
+  static constexpr int kN = kTokens, kT = kTiles, kShare = kShareBlocks;
+  static constexpr int kChannelGroups = kGroups, kParts = kTurns, kConsumers = kGroups * kTurns;
   static constexpr bool kHasGroups = kFoldRows != 0, kDense = T == kCode; // dense: 16-bit weights, row-major
   static constexpr auto kElement = T == SPF_F16 ? CU_TENSOR_MAP_DATA_TYPE_FLOAT16 : CU_TENSOR_MAP_DATA_TYPE_BFLOAT16;
-  static constexpr bool kFew = !kDense && kTokens <= 32; // mma.sync in wgmma's place
+  static constexpr bool kFew = !kDense && (kTokens <= 16 || kTurns > 1); // mma.sync in wgmma's place
+  // Descriptors in uniform registers: a shuffle more, and no move before every product. Pays where a stage has many.
+  static constexpr bool kUniform = kDense || kTokens >= 256 || (kTokens == 64 && kTiles * kGroups == 4);
   static constexpr int kScaleRows = Tile::kScaleRows;
-  static constexpr int kThreads = 128 * (kConsumers + 1), kConsumerThreads = 128 * kConsumers;
+  static constexpr int kThreads = 128 * (kConsumers + 1);
+  static constexpr int kConsumerThreads = 128 * kGroups; // that hold sums of the block's tile
   static constexpr int kCopiers = kHasGroups ? 3 : 2;
   static constexpr int kCopierRegisters = kConsumers == 2 ? 40 : 24, kConsumerRegisters = kConsumers == 2 ? 232 : 112;
   static_assert(kConsumers == 2 || kConsumers == 4);
+  static_assert(kParts == 1 || kFew);
   using Fragment = cuda::WeightFragment<T, kCode, kHasGroups, kFoldRows == 1>;
   static_assert(Fragment::kScaleBytes == wgmma_scale_bytes(kCode) && Fragment::kZeros == wgmma_zeros(kCode));
 };
@@ -97,7 +102,7 @@ __device__ __forceinline__ void copy_stages(const WgmmaArgs& a, const WgmmaShare
                                             uint32_t full, uint32_t empty) {
   using namespace spf::cuda;
   using Tile = typename C::Tile;
-  if (copier == 1 || a.fresh_weights) wait_for_primary(); // packed weights do not depend on the kernel before
+  if (copier == 1) wait_for_primary(); // weights do not depend on the kernel before
   int stage = 0, filled = 0;
   uint32_t phase = 1;
   for (int tile = share.first; tile < share.tiles; tile += share.step) {
@@ -160,12 +165,14 @@ struct WgmmaConsumer {
   const WgmmaShare& share;
   uint8_t* memory;
   uint32_t base, full, release_at;
-  int consumer, warp, lane, word;      // word: sub-tile of 16 channels that this lane's sums belong to
+  int consumer, part, warp, lane;      // consumer: of a part, which are the channels; part: which are the stages
+  int word;                            // sub-tile of 16 channels that this lane's sums belong to
   uint32_t code_at, scale_at, zero_at; // of the first of its tiles, which lie one behind the other
   uint32_t x_at; // in a part of x: this lane's row of the four 8x8 matrices of 16 tokens and 16 k (kFew)
   static_assert(C::kDense || kT <= Tile::kBoxTiles);
-  int stage = 0; // whose words were read last
+  int stage; // whose words are read next
   uint32_t phase = 0;
+  int next, end = 0; // stages of all tiles so far: this part's next, and where the tile's end
   uint32_t words[kRows][kT][Fragment::kWords];
   cuda::RowFacts facts[C::kHasGroups ? C::kScaleRows : 1][kT];
   float acc[kT][kN / 2];
@@ -173,7 +180,9 @@ struct WgmmaConsumer {
   __device__ __forceinline__ WgmmaConsumer(const WgmmaArgs& args, const WgmmaShare& s, uint8_t* mem, uint32_t full_at,
                                            uint32_t empty_at)
       : a(args), share(s), memory(mem), base(cuda::shared_address(mem)), full(full_at) {
-    consumer = threadIdx.x / 128 - 1;
+    consumer = (threadIdx.x / 128 - 1) % C::kChannelGroups;
+    part = (threadIdx.x / 128 - 1) / C::kChannelGroups;
+    stage = next = part;
     warp = threadIdx.x / 32 % 4;
     lane = threadIdx.x % 32;
     word = C::kDense ? warp : (warp + lane / 8) % 4;
@@ -193,11 +202,16 @@ struct WgmmaConsumer {
   // Words of the next stage, once it is there.
   __device__ __forceinline__ void fetch() {
     cuda::barrier_wait(full + 8 * stage, phase);
-    const int at = stage * Tile::kStageBytes;
+    load<0, kRows>(stage * Tile::kStageBytes);
+    advance();
+  }
+  // Words of kCount k16 rows from row kFrom on, and the scales that begin there, of a stage at `at`.
+  template <int kFrom, int kCount>
+  __device__ __forceinline__ void load(int at) {
 #pragma unroll
     for (int i = 0; i < kT; ++i) {
 #pragma unroll
-      for (int kk = 0; kk < kRows; ++kk) {
+      for (int kk = kFrom; kk < kFrom + kCount; ++kk) {
         const uint32_t from = code_at + at + (kk * Tile::kBoxTiles + i) * Tile::kTileBytes;
         if constexpr (Fragment::kWords == 1)
           words[kk][i][0] = cuda::load_shared(from);
@@ -206,6 +220,8 @@ struct WgmmaConsumer {
       }
 #pragma unroll
       for (int r = 0; r < C::kScaleRows; ++r) {
+        constexpr int kEach = C::kScaleRows == 0 ? 1 : kRows / C::kScaleRows;
+        if (r * kEach < kFrom || r * kEach >= kFrom + kCount) continue;
         const uint32_t from = scale_at + at + (r * Tile::kChannels + i * 64) * kScaleElement;
         if constexpr (kScaleElement == 4)
           cuda::load_shared(from, facts[r][i].scale[0], facts[r][i].scale[1]);
@@ -215,10 +231,12 @@ struct WgmmaConsumer {
           facts[r][i].zero = cuda::load_shared(zero_at + at + (r * Tile::kChannels + i * 64) * Tile::kBits / 8);
       }
     }
-    if (++stage == Tile::kStages) {
-      stage = 0;
-      phase ^= 1;
-    }
+  }
+  __device__ __forceinline__ void advance() {
+    stage += C::kParts;
+    if (stage < Tile::kStages) return;
+    stage -= Tile::kStages;
+    phase ^= 1;
   }
   // Scales and zero points of this lane's two rows, out of the words that hold them.
   __device__ __forceinline__ cuda::RowFacts own(cuda::RowFacts f) const {
@@ -243,7 +261,8 @@ struct WgmmaConsumer {
   }
   template <int kFrom>
   __device__ __forceinline__ void multiply(const Fragments& fragments, int from) {
-    const uint64_t tokens = cuda::wgmma_operand(base + from * Tile::kStageBytes);
+    uint32_t tokens = cuda::wgmma_operand(base + from * Tile::kStageBytes);
+    if constexpr (C::kUniform) tokens = cuda::uniform(tokens);
     cuda::wgmma_fence();
 #pragma unroll
     for (int kk = 0; kk < kHalf; ++kk)
@@ -253,33 +272,37 @@ struct WgmmaConsumer {
             acc[i], fragments[kk][i], tokens + (kFrom + kk) / 4 * (Tile::kXPartBytes / 16) + (kFrom + kk) % 4 * 2);
     cuda::wgmma_commit();
   }
-  // The same with mma.sync: its A fragment is a warp's part of wgmma's, its sums lie in the same registers.
+  // Half of a stage with mma.sync: its A fragment is a warp's part of wgmma's, its sums lie in the same registers.
   template <int kFrom>
-  __device__ __forceinline__ void multiply_few(const Fragments& fragments, int from) {
+  __device__ __forceinline__ void multiply_few(Fragment (&decoders)[kT], int at) {
 #pragma unroll
-    for (int kk = 0; kk < kHalf; ++kk) {
+    for (int row = kFrom; row < kFrom + kHalf; ++row) {
       constexpr int kPart = 4; // k16 rows of a part of x
-      const int row = kFrom + kk;
-      const uint32_t at = (base + from * Tile::kStageBytes + row / kPart * Tile::kXPartBytes + x_at) ^ row % kPart * 32;
+      uint32_t x[kN / 16][4];
 #pragma unroll
-      for (int p = 0; p < kN / 16; ++p) {
-        uint32_t x[4];
-        cuda::load_matrices(x, at + p * 16 * 128);
+      for (int p = 0; p < kN / 16; ++p)
+        cuda::load_matrices(x[p],
+                            ((base + at + row / kPart * Tile::kXPartBytes + x_at) ^ row % kPart * 32) + p * 16 * 128);
 #pragma unroll
-        for (int i = 0; i < kT; ++i)
+      for (int i = 0; i < kT; ++i) {
+        if constexpr (C::kHasGroups) {
+          constexpr int kEach = kRows / C::kScaleRows;
+          if (row % kEach == 0) decoders[i].prepare(own(facts[row / kEach][i]), a.f16_scales);
+        }
+        uint32_t weights[4];
+        decoders[i].decode(weights, words[row][i]);
 #pragma unroll
-          for (int q = 0; q < 2; ++q)
-            cuda::mma_m16n8k16<C::kType>(*reinterpret_cast<float(*)[4]>(&acc[i][8 * p + 4 * q]), fragments[kk][i][0],
-                                         fragments[kk][i][1], fragments[kk][i][2], fragments[kk][i][3], x[2 * q],
-                                         x[2 * q + 1]);
+        for (int b = 0; b < kN / 8; ++b)
+          cuda::mma_m16n8k16<C::kType>(*reinterpret_cast<float(*)[4]>(&acc[i][4 * b]), weights[0], weights[1],
+                                       weights[2], weights[3], x[b / 2][b % 2 * 2], x[b / 2][b % 2 * 2 + 1]);
       }
     }
   }
   // A stage of 16-bit weights, both operands in shared memory.
   __device__ __forceinline__ void multiply_shared(int from) {
-    const uint64_t tokens = cuda::wgmma_operand(base + from * Tile::kStageBytes);
-    const uint64_t channels =
-        cuda::wgmma_operand(base + from * Tile::kStageBytes + Tile::kCodesAt + consumer * kT * 64 * 128);
+    const uint32_t tokens = cuda::uniform(cuda::wgmma_operand(base + from * Tile::kStageBytes));
+    const uint32_t channels =
+        cuda::uniform(cuda::wgmma_operand(base + from * Tile::kStageBytes + Tile::kCodesAt + consumer * kT * 64 * 128));
     cuda::wgmma_fence();
 #pragma unroll
     for (int kk = 0; kk < kRows; ++kk)
@@ -302,7 +325,9 @@ struct WgmmaConsumer {
     for (int i = 0; i < kT; ++i)
 #pragma unroll
       for (int e = 0; e < kN / 2; ++e) acc[i][e] = 0.0f;
-    const int count = share.kb_end - share.kb_begin;
+    end += share.kb_end - share.kb_begin;
+    const int count = (end - next + C::kParts - 1) / C::kParts;
+    next += count * C::kParts;
     if (count == 0) return;
     if constexpr (C::kDense)
       sum_shared(count);
@@ -319,10 +344,7 @@ struct WgmmaConsumer {
       used = stage;
       cuda::barrier_wait(full + 8 * stage, phase);
       multiply_shared(stage);
-      if (++stage == Tile::kStages) {
-        stage = 0;
-        phase ^= 1;
-      }
+      advance();
       cuda::wgmma_wait<1>(); // the stage before is done with
       if (i > 0) release(before(used));
     }
@@ -330,21 +352,50 @@ struct WgmmaConsumer {
     release(used);
   }
 
+  // One half of a stage after the other; what a warp waits for, the others of its scheduler hide.
   __device__ __forceinline__ void sum_few(int count) {
-    Fragments first, second;
-    int used = stage;
-    fetch();
-    decode<0>(first);
+    Fragment decoders[kT];
+#pragma unroll
+    for (int i = 0; !C::kHasGroups && i < kT; ++i) decoders[i].prepare({}, false);
     for (int i = 0; i < count; ++i) {
-      multiply_few<0>(first, used);
-      decode<kHalf>(second);
-      if (i + 1 < count) fetch();
-      multiply_few<kHalf>(second, used);
+      const int at = stage * Tile::kStageBytes;
+      cuda::barrier_wait(full + 8 * stage, phase);
+      load<0, kHalf>(at);
+      multiply_few<0>(decoders, at);
+      load<kHalf, kHalf>(at);
+      multiply_few<kHalf>(decoders, at);
       __syncwarp(); // every lane has read
-      release(used);
-      used = used + 1 == Tile::kStages ? 0 : used + 1;
-      if (i + 1 < count) decode<0>(first);
+      release(stage);
+      advance();
     }
+  }
+
+  // The sums of all parts into the first one's, in their order.
+  __device__ __forceinline__ void combine() {
+    const int barrier = 8 + consumer, threads = C::kParts * 128;
+    constexpr int kPieces = kT * kN / 8;
+    auto* sums = reinterpret_cast<float4*>(memory + Tile::kStages * Tile::kStageBytes + Tile::kSumsAt) +
+                 consumer * kPieces * 128 + threadIdx.x % 128;
+    const auto of = [&](int p, int e) -> float4& { return sums[((p - 1) * C::kChannelGroups * kPieces + e) * 128]; };
+    cuda::sync_threads(barrier, threads); // the tile before has been read
+#pragma unroll
+    for (int e = 0; e < kPieces; ++e) {
+      const float* mine = &acc[e / (kN / 8)][e % (kN / 8) * 4];
+      if (part > 0) of(part, e) = make_float4(mine[0], mine[1], mine[2], mine[3]);
+    }
+    cuda::sync_threads(barrier, threads);
+    if (part > 0) return;
+#pragma unroll
+    for (int p = 1; p < C::kParts; ++p)
+#pragma unroll
+      for (int e = 0; e < kPieces; ++e) {
+        const float4 v = of(p, e);
+        float* mine = &acc[e / (kN / 8)][e % (kN / 8) * 4];
+        mine[0] += v.x;
+        mine[1] += v.y;
+        mine[2] += v.z;
+        mine[3] += v.w;
+      }
   }
 
   __device__ __forceinline__ void sum_decoded(int count) {
@@ -529,7 +580,7 @@ __global__ void __launch_bounds__(C::kThreads, 1) wgmma_linear(const __grid_cons
   if (threadIdx.x == 0) {
     for (int s = 0; s < Tile::kStages; ++s) {
       barrier_init(full + 8 * s, C::kCopiers);
-      barrier_init(empty + 8 * s, 4 * C::kConsumers * C::kShare);
+      barrier_init(empty + 8 * s, 4 * C::kChannelGroups * C::kShare);
     }
     fence_barrier_init();
   }
@@ -549,6 +600,10 @@ __global__ void __launch_bounds__(C::kThreads, 1) wgmma_linear(const __grid_cons
     WgmmaConsumer<C> consumer(a, share, memory, full, empty);
     for (int tile = share.first; tile < share.tiles; tile += share.step) {
       consumer.sum();
+      if constexpr (C::kParts > 1) {
+        consumer.combine();
+        if (consumer.part > 0) continue;
+      }
       const WgmmaPlace place = locate<C>(a, tile, share.rank);
       if (C::kShare > 1 || a.split == 1)
         consumer.store(place);
@@ -628,7 +683,7 @@ spf_status launch_wgmma(const LaunchContext& ctx, const WgmmaTokens& x, int64_t 
                         std::initializer_list<cuda::Matrix> weight, WgmmaArgs* a) {
   using Tile = typename C::Tile;
   const WgmmaShape shape = {a->m, a->n, k, Tile::kBits};
-  const WgmmaPlan plan = wgmma_plan(shape, *ctx.facts, {C::kN, C::kT, C::kConsumers, C::kShare});
+  const WgmmaPlan plan = wgmma_plan(shape, *ctx.facts, {C::kN, C::kT, C::kChannelGroups, C::kShare, C::kParts});
   a->k_blocks = static_cast<int32_t>(stream_ceil(k, Tile::kStageK));
   a->channel_tiles = plan.channel_tiles;
   a->token_tiles = plan.token_tiles;
@@ -647,9 +702,10 @@ spf_status launch_wgmma(const LaunchContext& ctx, const WgmmaTokens& x, int64_t 
                       Tile::kSharedBytes, *a, width);
 }
 
-template <spf_scalar_type T, spf_scalar_type kWeight, int kFold, int kTokens, int kTiles, int kGroups, int kShare>
+template <spf_scalar_type T, spf_scalar_type kWeight, int kFold, int kTokens, int kTiles, int kGroups, int kShare,
+          int kParts = 1>
 spf_status wgmma(const Call& call, const LaunchContext& ctx) {
-  using C = WgmmaConfig<T, kWeight, kFold, kTokens, kTiles, kGroups, kShare>;
+  using C = WgmmaConfig<T, kWeight, kFold, kTokens, kTiles, kGroups, kShare, kParts>;
   using Tile = typename C::Tile;
   const spf_packed_weight& w = *call.weight;
   if (call.problem.extent("*") == 0 || w.n == 0) return SPF_OK;

@@ -1,7 +1,6 @@
 // Geometry of linear/sm90_wgmma: tiles and stages, as the kernel, its launch and its policy see them.
 #pragma once
 
-#include <algorithm>
 #include <cstddef>
 #include <cstdint>
 
@@ -23,8 +22,8 @@ constexpr int wgmma_scale_bytes(spf_scalar_type weight) { return weight == SPF_E
 constexpr bool wgmma_zeros(spf_scalar_type weight) { return weight == SPF_U4; }
 
 // kFold: k16 rows between scales (8: 128 values of K or more), 0 without groups. kTiles: 64-channel tiles of each of
-// kGroups consumer warpgroups.
-template <spf_scalar_type kWeight, int kFold, int kTokens, int kTiles, int kGroups>
+// kGroups consumer warpgroups; kParts such sets take turns at the stages.
+template <spf_scalar_type kWeight, int kFold, int kTokens, int kTiles, int kGroups, int kParts = 1>
 struct WgmmaTile {
   static constexpr int kBits = wgmma_bits(kWeight);
   static constexpr int kStageK = wgmma_stage_k(kBits, kTokens, kTiles), kRows = kStageK / 16; // k16 rows of a stage
@@ -44,7 +43,9 @@ struct WgmmaTile {
   static constexpr int kStageBytes = (kZerosAt + kZeroBytes + 1023) / 1024 * 1024;
   // Tokens that the epilogue stages at a time.
   static constexpr int kStoreTokens = kTokens < 64 ? kTokens : 64;
-  static constexpr int kStoreBytes = kGroups * kStoreTokens * 128;
+  static constexpr int kSumBytes = kTiles * kTokens * 256;     // of a warpgroup
+  static constexpr int kSumsAt = kGroups * kStoreTokens * 128; // behind them, sums of the parts but the first
+  static constexpr int kStoreBytes = kSumsAt + (kParts - 1) * kGroups * kSumBytes;
   static constexpr int kMost = (226 * 1024 - 1024 - kStoreBytes) / kStageBytes;
   static constexpr int kStages = kMost > 16 ? 16 : kMost;
   static constexpr int kSharedBytes = kStages * kStageBytes + kStoreBytes + 1024;
@@ -53,6 +54,7 @@ struct WgmmaTile {
 // What a policy chooses among.
 struct WgmmaChoice {
   int tokens, tiles, groups, share; // of a block's tile; blocks that share tokens
+  int parts = 1;                    // sets of warpgroups that take turns at the stages
   constexpr int channels() const { return 64 * tiles * groups; }
 };
 
@@ -87,12 +89,17 @@ constexpr WgmmaPlan wgmma_plan(const WgmmaShape& s, const spf_device_facts& fact
   const int stage_k = wgmma_stage_k(s.bits, c.tokens, c.tiles);
   const int64_t channel_tiles = ceil(s.n, c.channels()), token_tiles = ceil(s.m, c.tokens), blocks = ceil(s.k, stage_k);
   const int64_t units = ceil(channel_tiles, c.share) * token_tiles;
-  const bool dense =
-      s.bits == 16; // nothing to decode; the operand that comes from shared memory takes 16 cycles at least
+  // Nothing to decode: the operand that comes from shared memory takes 16 cycles at least.
+  const bool dense = s.bits == 16;
   const double multiply = stage_k / 16.0 * c.tiles * c.groups * (dense && c.tokens < 32 ? 16 : c.tokens * 0.5);
-  const double steps = dense ? 60.0 : (260.0 + 440.0 * c.tiles) * stage_k / 128;
+  const double width = c.tiles * c.groups; // in 64 channels
+  const double steps = dense          ? 60.0
+                       : c.parts > 1  ? 214.0 + width * (97.0 + 4.4 * c.tokens)
+                       : c.groups > 2 ? 910.0 * stage_k / 128
+                                      : (300.0 + 320.0 * c.tiles) * stage_k / 128;
   // Two blocks that share x need less power, and so run at a higher clock, but wait for each other at every tile.
-  const double block_us = larger(multiply * (c.share > 1 ? 1.06 : 1.1), steps + multiply * 0.55) / 1750;
+  const double block_us =
+      larger(multiply * (c.share > 1 ? 1.06 : 1.1), c.parts > 1 ? steps : steps + multiply * 0.55) / 1750;
   const double outputs = c.channels() * c.tokens;
   const double stream_us = static_cast<double>(s.n) * static_cast<double>(s.k) * s.bits / 8 / 4.2e6;
   for (int split = 1; split <= (c.share > 1 ? 1 : 8) && split <= blocks; ++split) {
@@ -112,43 +119,6 @@ constexpr WgmmaPlan wgmma_plan(const WgmmaShape& s, const spf_device_facts& fact
   best.token_tiles = static_cast<int>(token_tiles);
   best.token_run = static_cast<int>(token_tiles < 12 ? token_tiles : 12);
   return best;
-}
-
-// Many tokens: a run of channels at a time is decoded to 16-bit rows and multiplied from there (sm90_unpack.cuh).
-inline constexpr WgmmaChoice kUnpackTile = {256, 1, 2, 2};
-
-struct UnpackPlan {
-  int64_t run = 0;       // channels decoded at a time
-  int64_t run_bytes = 0; // of 16-bit rows in the workspace
-  double microseconds = 0;
-};
-
-constexpr UnpackPlan unpack_plan(const WgmmaShape& s, const spf_device_facts& facts) {
-  const auto ceil = [](int64_t a, int64_t b) { return (a + b - 1) / b; };
-  const int64_t pitch = ceil(s.k, 16) * 16, token_tiles = ceil(s.m, kUnpackTile.tokens);
-  const int64_t step = kUnpackTile.channels() * kUnpackTile.share, all = ceil(s.n, step);
-  const int64_t at_once = clusters_at_once(kUnpackTile.share, facts.sm_count);
-  // Rows that stay in the last-level cache until they are multiplied, and of those the most that fill their waves best.
-  constexpr int64_t kCached = int64_t{36} << 20;
-  const int64_t most = std::clamp<int64_t>(kCached / (pitch * 2 * step), 1, all);
-  int64_t best = most;
-  double fullest = 0;
-  for (int64_t units = most; units > most / 2; --units) {
-    const int64_t tiles = units * token_tiles;
-    const double full = static_cast<double>(tiles) / static_cast<double>(ceil(tiles, at_once) * at_once);
-    if (full <= fullest) continue;
-    fullest = full;
-    best = units;
-  }
-  UnpackPlan plan;
-  plan.run = best * step;
-  plan.run_bytes = std::min(plan.run, ceil(s.n, 64) * 64) * pitch * 2;
-  for (int64_t from = 0; from < s.n; from += plan.run) {
-    const WgmmaShape part = {s.m, std::min(plan.run, s.n - from), s.k, 16};
-    const double bytes = static_cast<double>(part.n) * static_cast<double>(pitch) * (2 + s.bits / 8.0);
-    plan.microseconds += 2.0 + bytes / 4.0e6 + wgmma_plan(part, facts, kUnpackTile).microseconds - 2.0;
-  }
-  return plan;
 }
 
 } // namespace spf::linear

@@ -175,15 +175,15 @@ __global__ void product(const __grid_constant__ ProductArgs args) {
       const uint16_t* const from = args.a + (16 * warp + g + 8 * (r % 2)) * kK + kk + 8 * (r / 2) + 2 * t;
       a[r] = from[0] | static_cast<uint32_t>(from[1]) << 16;
     }
-    const uint64_t b = wgmma_operand(shared_address(memory)) + kk / 8,
+    const uint32_t b = wgmma_operand(shared_address(memory)) + kk / 8,
                    a_shared = wgmma_operand(shared_address(a_memory)) + kk / 8;
     // Columns of K are 128 bytes; eight of them, 1024 bytes, are the stride.
-    const uint64_t b_turned = wgmma_operand(shared_address(memory) + kk * 128);
+    const uint64_t b_turned = wgmma_descriptor(wgmma_operand(shared_address(memory) + kk * 128));
     using emulated::Packed;
     if (args.turned_b)
       emulated::wgmma<Packed::kF16, kN, true>(d, a, b_turned, true);
     else if (args.shared_a)
-      emulated::wgmma<Packed::kF16, kN>(d, a_shared, b, true);
+      Wgmma<kN>::multiply<SPF_F16>(d, a_shared, b);
     else
       Wgmma<kN>::multiply<SPF_F16>(d, a, b);
   }

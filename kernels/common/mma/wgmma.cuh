@@ -49,21 +49,27 @@ __device__ __forceinline__ void take_registers() {
 }
 
 // Descriptor of an operand at a shared address; the next 16 values of K are 2 further. Eight rows are 1024 bytes apart.
-__device__ __forceinline__ uint64_t wgmma_operand(uint32_t address) {
-  return static_cast<uint64_t>((address & 0x3ffff) >> 4) | (uint64_t{1} << 16) | (uint64_t{64} << 32) |
-         (uint64_t{1} << 62);
+// Only the low word varies. Kept apart until it is used, the high one is an immediate instead of a register to be
+// moved.
+__device__ __forceinline__ uint32_t wgmma_operand(uint32_t address) { return (address & 0x3ffff) >> 4 | 1u << 16; }
+__device__ __forceinline__ uint64_t wgmma_descriptor(uint32_t operand) {
+  return uint64_t{64u | 1u << 30} << 32 | operand;
 }
+
+// A value that all lanes share. The compiler then keeps it, and what is added to it, in uniform registers, where wgmma
+// wants descriptors; otherwise every product waits for two of them to be moved there.
+__device__ __forceinline__ uint32_t uniform(uint32_t value) { return __shfl_sync(0xffffffffu, value, 0); }
 
 #ifdef SPF_EMULATED
 template <int kN>
 struct Wgmma {
   template <spf_scalar_type T>
-  static void multiply(float (&d)[kN / 2], const uint32_t (&a)[4], uint64_t b) {
-    emulated::wgmma<emulated::kPackedOf<T>, kN>(d, a, b, true);
+  static void multiply(float (&d)[kN / 2], const uint32_t (&a)[4], uint32_t b) {
+    emulated::wgmma<emulated::kPackedOf<T>, kN>(d, a, wgmma_descriptor(b), true);
   }
   template <spf_scalar_type T>
-  static void multiply(float (&d)[kN / 2], uint64_t a, uint64_t b) {
-    emulated::wgmma<emulated::kPackedOf<T>, kN>(static_cast<float*>(d), a, b, true);
+  static void multiply(float (&d)[kN / 2], uint32_t a, uint32_t b) {
+    emulated::wgmma<emulated::kPackedOf<T>, kN>(static_cast<float*>(d), wgmma_descriptor(a), wgmma_descriptor(b), true);
   }
 };
 #else
@@ -80,15 +86,15 @@ struct Wgmma;
   asm volatile("wgmma.mma_async.sync.aligned.m64n" #n "k16.f32." type "." type " {" list "}, " a ", " b ", 1, 1, 1" last ";" \
                : __VA_ARGS__                                                                                     \
                : operands)
-#define SPF_REGISTER_A "r"(a_[0]), "r"(a_[1]), "r"(a_[2]), "r"(a_[3]), "l"(b_)
-#define SPF_SHARED_A "l"(a_), "l"(b_)
+#define SPF_REGISTER_A "r"(a_[0]), "r"(a_[1]), "r"(a_[2]), "r"(a_[3]), "l"(wgmma_descriptor(b_))
+#define SPF_SHARED_A "l"(wgmma_descriptor(a_)), "l"(wgmma_descriptor(b_))
 #define SPF_LIST(...) __VA_ARGS__
 // p0 .. p4: places of the operands behind the accumulators.
 #define SPF_WGMMA(n, list, p0, p1, p2, p3, p4, ...)                                                              \
   template <>                                                                                                    \
   struct Wgmma<n> {                                                                                              \
     template <spf_scalar_type T>                                                                                 \
-    static __device__ __forceinline__ void multiply(float (&d)[n / 2], const uint32_t (&a_)[4], uint64_t b_) {   \
+    static __device__ __forceinline__ void multiply(float (&d)[n / 2], const uint32_t (&a_)[4], uint32_t b_) {   \
       static_assert(T == SPF_F16 || T == SPF_BF16);                                                              \
       if constexpr (T == SPF_F16)                                                                                \
         SPF_WGMMA_OF(n, "f16", list, "{" p0 ", " p1 ", " p2 ", " p3 "}", p4, ", 0", SPF_LIST(SPF_REGISTER_A), __VA_ARGS__); \
@@ -96,7 +102,7 @@ struct Wgmma;
         SPF_WGMMA_OF(n, "bf16", list, "{" p0 ", " p1 ", " p2 ", " p3 "}", p4, ", 0", SPF_LIST(SPF_REGISTER_A), __VA_ARGS__); \
     }                                                                                                            \
     template <spf_scalar_type T>                                                                                 \
-    static __device__ __forceinline__ void multiply(float (&d)[n / 2], uint64_t a_, uint64_t b_) {               \
+    static __device__ __forceinline__ void multiply(float (&d)[n / 2], uint32_t a_, uint32_t b_) {               \
       static_assert(T == SPF_F16 || T == SPF_BF16);                                                              \
       if constexpr (T == SPF_F16)                                                                                \
         SPF_WGMMA_OF(n, "f16", list, p0, p1, ", 0, 0", SPF_LIST(SPF_SHARED_A), __VA_ARGS__);                     \
