@@ -71,6 +71,7 @@ class CompareCommand final : public Command {
         ->capture_default_str()
         ->check(CLI::PositiveNumber);
     app.add_option("--device", device_, "cpu, cuda or cuda:N")->type_name("DEVICE")->capture_default_str();
+    app.add_flag("--allow-8bit-activation", allow_8bit_, "Kernels may quantize activations to 8 bits");
     app.add_option("--svg", svg_, "Write a plot of quality against size to this file")->type_name("FILE");
     app.add_flag("--json", json_, "JSON instead of text");
     app.footer(std::string(kModelExitCodes) +
@@ -79,6 +80,7 @@ class CompareCommand final : public Command {
 
   int run() override {
     options_.device = parse_device(device_);
+    options_.allow_activation_8bit = allow_8bit_;
     const std::vector<std::string> known = quant_scheme_names();
     if (formats_.empty())
       for (const std::string& name : known)
@@ -235,7 +237,11 @@ class CompareCommand final : public Command {
   }
 
   void print_json() const {
-    Json out = {{"model", path_}, {"device", device_}, {"text", text_}, {"bytes", rows_.front().quality.bytes}};
+    Json out = {{"model", path_},
+                {"device", device_},
+                {"text", text_},
+                {"allow_8bit_activation", allow_8bit_},
+                {"bytes", rows_.front().quality.bytes}};
     for (const Row& row : rows_) {
       if (!row.refusal.empty()) {
         out["rows"].push_back({{"format", row.format}, {"kernel", nullptr}, {"reason", row.refusal}});
@@ -258,7 +264,7 @@ class CompareCommand final : public Command {
   std::string path_, text_, prompt_ = "It was a ", device_ = "cpu", svg_;
   std::vector<std::string> formats_;
   int64_t limit_ = 16384, max_tokens_ = 120;
-  bool json_ = false;
+  bool allow_8bit_ = false, json_ = false;
 
   model::RunnerOptions options_;
   std::optional<model::Checkpoint> checkpoint_;

@@ -96,6 +96,7 @@ class QuantizeCommand final : public Command {
         bar->show(done, what);
       };
       const model::Checkpoint source = model::Checkpoint::open(model_);
+      source.check_finite(); // norms too, which nobody rounds
       std::optional<model::Calibration> calibration;
       if (!text_.empty()) {
         calibration.emplace(source, calibration_ids(source), calibration_options(source, bar, linears_done));
@@ -117,7 +118,6 @@ class QuantizeCommand final : public Command {
 
  private:
   std::vector<int32_t> calibration_ids(const model::Checkpoint& source) const {
-    source.check_finite();
     constexpr uint64_t kLongest = uint64_t{1} << 30;
     std::string text = model::read_text(text_, kLongest);
     if (text.size() > static_cast<size_t>(calibrate_bytes_)) text.resize(static_cast<size_t>(calibrate_bytes_));

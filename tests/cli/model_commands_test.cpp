@@ -1,4 +1,5 @@
 // generate, perplexity, inspect and compare: what they print, and how they refuse bad models, prompts and machines.
+#include <cmath>
 #include <filesystem>
 #include <fstream>
 #include <iterator>
@@ -236,6 +237,74 @@ TEST(Compare, OneRowAFormatAndAPlot) {
   EXPECT_EQ(j["rows"][0]["loss"], 0.0);
   EXPECT_GT(j["rows"][2]["loss"], j["rows"][1]["loss"]);
   EXPECT_LT(j["rows"][2]["bytes"], j["rows"][1]["bytes"]);
+}
+
+TEST(Compare, EightBitActivations) {
+  const Json j = json_of(command({"compare", kSample, "--text", kText, "--limit", "300", "--max-tokens", "2",
+                                  "--formats", "int8,int4-g128", "--allow-8bit-activation", "--json"}));
+  EXPECT_EQ(j["allow_8bit_activation"], true);
+  for (const Json& row : j["rows"]) EXPECT_LT(std::abs(row["loss"].get<double>()), 0.1) << row["format"];
+}
+
+// --- what every command refuses
+// ---------------------------------------------------------------------------------------
+
+// Damaged or missing models give one sentence and exit code 4, whatever is asked of them.
+TEST(EveryModelCommand, RefusesBadModels) {
+  const Model truncated(kSample), nan(kSample), config(kSample), shard(kSample);
+  truncated.write("model.safetensors", truncated.read("model.safetensors").substr(0, 70000));
+  std::string bytes = nan.read("model.safetensors");
+  bytes[bytes.size() - 2] = '\xc0';
+  bytes[bytes.size() - 1] = '\x7f';
+  nan.write("model.safetensors", bytes);
+  config.write("config.json", "{\"model_type\": ");
+  shard.write("model.safetensors.index.json",
+              R"({"weight_map":{"model.norm.weight":"model-00002-of-00002.safetensors"}})");
+  const Model gguf(kSample);
+  gguf.write("broken.gguf", "GGUF\x03");
+  const std::pair<std::string, std::string> models[] = {
+      {kSample + "/nowhere", "nowhere"},
+      {truncated.path(), "model.safetensors"},
+      {config.path(), "config.json"},
+      {shard.path(), "model-00002-of-00002.safetensors"},
+      {gguf.path() + "/broken.gguf", "broken.gguf"},
+      {nan.path(), "is NaN"},
+  };
+  const fs::path out = fs::path(gguf.path()) / "out";
+  for (const auto& [model, part] : models) {
+    expect_refusal(generate(model, {"--token-ids", "1"}), 4, part);
+    expect_refusal(command({"perplexity", model, "--text", kText}), 4, part);
+    expect_refusal(command({"compare", model, "--text", kText}), 4, part);
+    expect_refusal(command({"quantize", model, "--format", "int8", "--out", out.string()}), 4, part);
+    EXPECT_FALSE(fs::exists(out)) << "half of a checkpoint";
+    // Reads no weights, so it has nothing to say of their values.
+    if (model != nan.path()) expect_refusal(command({"inspect", model}), 4, part);
+  }
+  EXPECT_EQ(command({"inspect", nan.path()}).code, 0);
+}
+
+TEST(EveryModelCommand, RefusesBadOptions) {
+  for (const char* name : {"generate", "perplexity", "compare", "quantize", "inspect"}) {
+    EXPECT_EQ(command({name}).code, 2) << name;
+    EXPECT_EQ(command({name, kSample, "--no-such-option"}).code, 2) << name;
+    const Result help = command({name, "--help"});
+    EXPECT_EQ(help.code, 0);
+    EXPECT_TRUE(contains(help.out, "Exit codes: 0 success")) << name;
+  }
+  const std::vector<std::string> compare = {"compare", kSample, "--text", kText};
+  const auto with = [&](std::vector<std::string> more) {
+    more.insert(more.begin(), compare.begin(), compare.end());
+    return command(more);
+  };
+  expect_refusal(with({"--formats", "int9"}), 2, "'int9' is not a weight format");
+  expect_refusal(with({"--device", "abacus"}), 2, "'abacus' is no device");
+  EXPECT_EQ(with({"--limit", "0"}).code, 2);
+  expect_refusal(command({"compare", kSample, "--text", "/dev/null"}), 2, "/dev/null");
+  expect_refusal(command({"compare", kSample, "--text", kSample + "/nothing.txt"}), 4, "nothing.txt");
+  expect_refusal(command({"perplexity", kSample, "--text", kText, "--memory", "4"}), 5, "allowed: at most 4.0 MiB");
+  expect_refusal(command({"perplexity", kSample, "--text", kText, "--device", "cuda:7x"}), 2, "'cuda:7x' is no device");
+  EXPECT_EQ(command({"inspect", kSample, "--context", "100000"}).code, 2);
+  expect_refusal(command({"quantize", kSample, "--format", "int8", "--out", "/proc/nothing/here"}), 4, "/proc/nothing");
 }
 
 } // namespace

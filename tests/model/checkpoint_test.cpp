@@ -222,6 +222,8 @@ const std::string kInt4Asym = ct("pack-quantized", R"({"num_bits":4,"symmetric":
 const std::string kInt8 = ct("pack-quantized", R"({"num_bits":8,"type":"int","strategy":"channel"})");
 const std::string kFp8 = ct("float-quantized", R"({"num_bits":8,"type":"float","strategy":"tensor"})");
 const std::string kFp8Channel = ct("float-quantized", R"({"num_bits":8,"type":"float","strategy":"channel"})");
+const std::string kFp8Block = ct("float-quantized", R"({"num_bits":8,"type":"float","strategy":"block",)"
+                                                    R"("block_structure":[128,128]})");
 const std::string kNvfp4 =
     ct("nvfp4-pack-quantized", R"({"num_bits":4,"type":"float","strategy":"tensor_group","group_size":16})");
 const std::string kMxfp4 =
@@ -231,12 +233,43 @@ INSTANTIATE_TEST_SUITE_P(Checkpoint, Quantized,
                                          Case{"int8", kInt8.c_str()}, Case{"fp8", kFp8.c_str()},
                                          Case{"fp8-channel", kFp8Channel.c_str()},
                                          Case{"fp8-block", R"({"quant_method":"fp8","weight_block_size":[128,128]})"},
-                                         Case{"nvfp4", kNvfp4.c_str()}, Case{"mxfp4", kMxfp4.c_str()}),
+                                         Case{"nvfp4", kNvfp4.c_str()}, Case{"mxfp4", kMxfp4.c_str()},
+                                         Case{"fp8-block", kFp8Block.c_str()},
+                                         Case{"fp8", R"({"quant_method":"fp8","activation_scheme":"dynamic"})"},
+                                         Case{"mxfp4", R"({"quant_method":"mxfp4"})"}),
                          [](const auto& param_info) {
-                           std::string name = param_info.param.scheme;
+                           const Json config = Json::parse(param_info.param.quantization);
+                           std::string name = std::string(param_info.param.scheme) + "_of_" +
+                                              config.at("quant_method").template get<std::string>();
                            std::replace(name.begin(), name.end(), '-', '_');
                            return name;
                          });
+
+// Words run along N, eight columns of one row of K each, in the interleaved order of AutoAWQ.
+TEST(Checkpoint, AwqWordsAreInterleaved) {
+  Copy copy("llama_linear");
+  copy.config["quantization_config"] =
+      Json::parse(R"({"quant_method":"awq","bits":4,"group_size":32,"zero_point":true,"version":"gemm"})");
+  copy.tensors.erase(std::string(kUp) + ".weight");
+  std::vector<uint32_t> words(64 * 16, 0), zeros(2 * 16, 0);
+  words[3 * 16 + 5] = 0x76543210; // row 3, columns 40 to 47
+  zeros[5] = 0x11111111;
+  copy.put(std::string(kUp) + ".qweight", Dtype::kI32, {64, 16}, std::as_bytes(std::span(words)));
+  copy.put(std::string(kUp) + ".qzeros", Dtype::kI32, {2, 16}, std::as_bytes(std::span(zeros)));
+  copy.put(std::string(kUp) + ".scales", Dtype::kF16, {2, 128}, bytes_of(std::string(2 * 128 * 2, '\x2c')));
+  const Scratch dir;
+  copy.write(dir.path());
+  const Checkpoint c = Checkpoint::open(dir.path());
+  const Linear& up = c.layers()[1].gate_up[1];
+  EXPECT_EQ(up.weight.scheme.format, SPF_FORMAT_AWQ);
+  const std::vector<float> values = dequantized(up);
+  constexpr float kScale = 0.065185546875f; // f16 0x2c2c
+  const int codes[8] = {0, 4, 1, 5, 2, 6, 3, 7};
+  for (size_t i = 0; i < 8; ++i)
+    EXPECT_EQ(values[(40 + i) * 64 + 3], static_cast<float>(codes[i] - 1) * kScale) << "column " << 40 + i;
+  EXPECT_EQ(values[40 * 64 + 4], -kScale); // code 0, zero 1
+  EXPECT_EQ(values[0], 0);
+}
 
 TEST(Checkpoint, GptqOrderIsReadFromTheTensor) {
   const auto open = [](bool ordered) {
