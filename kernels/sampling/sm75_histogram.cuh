@@ -407,7 +407,7 @@ __global__ void __launch_bounds__(kPartThreads) sample_draw(const __grid_constan
 // --- pick ----------------------------------------------------------------------------------------------------------
 
 inline constexpr int kRuns = 64; // that a range is cut into
-inline constexpr int kRunsOfWarp = kRuns / (kPartThreads / 32);
+inline constexpr int kWarps = kPartThreads / 32, kRunsOfWarp = kRuns / kWarps;
 
 // Which of kRuns sums a running sum passes `within` at, and what is before it. Every warp finds the same.
 __device__ inline int find_run(const uint64_t* run_masses, uint64_t within, uint64_t* before) {
@@ -437,9 +437,9 @@ __device__ void find_token(const RowLogits<T>& row, int64_t from, int64_t to, ui
   constexpr int64_t kLeast = 32 * kElements; // entries of a run
   const bool vector = on_16_bytes(row.logits);
   const int lane = static_cast<int>(threadIdx.x % 32), warp = static_cast<int>(threadIdx.x / 32);
-  const auto masses_at = [&](int64_t at, uint64_t(&masses)[kElements]) {
+  const auto masses_of = [&](const uint4& chunk, int64_t at, uint64_t(&masses)[kElements]) {
     float v[kElements];
-    unpack<T>(load_chunk<T>(row.logits + at, to - at, vector), v);
+    unpack<T>(chunk, v);
     uint64_t sum = 0;
 #pragma unroll
     for (int i = 0; i < kElements; ++i) sum += masses[i] = at + i < to ? mass_of(v[i]) : 0;
@@ -449,17 +449,25 @@ __device__ void find_token(const RowLogits<T>& row, int64_t from, int64_t to, ui
   for (int64_t run = 2 * kLeast; run > kLeast;) {
     run = ((to - from + kRuns - 1) / kRuns + kLeast - 1) / kLeast * kLeast;
     uint64_t sums[kRunsOfWarp] = {};
-    for (int64_t at = lane * kElements; at < run; at += kLeast)
+    // Warps take turns, so that a short range keeps all of them busy; a warp's chunks are asked for at once.
+    for (int64_t at = lane * kElements; at < run; at += kLeast) {
+      uint4 chunk[kRunsOfWarp];
 #pragma unroll
       for (int r = 0; r < kRunsOfWarp; ++r) {
-        const int64_t entry = from + (warp * kRunsOfWarp + r) * run + at;
-        if (entry < to) sums[r] += masses_at(entry, masses);
+        const int64_t entry = from + (r * kWarps + warp) * run + at;
+        chunk[r] = entry < to ? load_chunk<T>(row.logits + entry, to - entry, vector) : make_uint4(0, 0, 0, 0);
       }
+#pragma unroll
+      for (int r = 0; r < kRunsOfWarp; ++r) {
+        const int64_t entry = from + (r * kWarps + warp) * run + at;
+        if (entry < to) sums[r] += masses_of(chunk[r], entry, masses);
+      }
+    }
 #pragma unroll
     for (int r = 0; r < kRunsOfWarp; ++r) {
 #pragma unroll
       for (int step = 16; step > 0; step /= 2) sums[r] += __shfl_xor_sync(0xffffffffu, sums[r], step);
-      if (lane == 0) run_masses[warp * kRunsOfWarp + r] = sums[r];
+      if (lane == 0) run_masses[r * kWarps + warp] = sums[r];
     }
     __syncthreads();
     from += find_run(run_masses, within, &before) * run;
@@ -469,7 +477,7 @@ __device__ void find_token(const RowLogits<T>& row, int64_t from, int64_t to, ui
   }
   if (warp != 0) return;
   const int64_t first = from + lane * kElements;
-  const uint64_t own = first < to ? masses_at(first, masses) : 0;
+  const uint64_t own = first < to ? masses_of(load_chunk<T>(row.logits + first, to - first, vector), first, masses) : 0;
   uint64_t running = own;
 #pragma unroll
   for (int step = 1; step < 32; step *= 2) {
