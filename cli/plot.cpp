@@ -29,23 +29,23 @@ struct Axis {
   }
 };
 
-// Where each label's baseline goes: right of its point, pushed down while it meets one above it.
+// Where each label's baseline goes: right of its point, or else the nearest free line above or below, in the frame.
 std::vector<double> label_heights(const std::vector<std::pair<double, double>>& at,
                                   const std::vector<PlotPoint>& points) {
-  std::vector<size_t> order(points.size());
-  for (size_t i = 0; i < order.size(); ++i) order[i] = i;
-  std::sort(order.begin(), order.end(), [&](size_t a, size_t b) { return at[a].second < at[b].second; });
   std::vector<double> heights(points.size());
-  std::vector<size_t> placed;
-  const auto width = [&](size_t i) { return 7.0 * static_cast<double>(points[i].label.size()); };
-  for (const size_t i : order) {
-    double y = at[i].second + 4;
-    for (const size_t other : placed) {
-      const bool beside = at[i].first < at[other].first + width(other) && at[other].first < at[i].first + width(i);
-      if (beside && std::fabs(y - heights[other]) < kText) y = heights[other] + kText;
-    }
-    heights[i] = y;
-    placed.push_back(i);
+  const auto width = [&](size_t i) { return 7.0 * static_cast<double>(points[i].label.size()) + 8; };
+  for (size_t i = 0; i < points.size(); ++i) {
+    const auto is_free = [&](double y) {
+      if (y < kTop + kText || y > kHeight - kBottom - 2) return false;
+      for (size_t other = 0; other < i; ++other) {
+        const bool beside = at[i].first < at[other].first + width(other) && at[other].first < at[i].first + width(i);
+        if (beside && std::fabs(y - heights[other]) < kText) return false;
+      }
+      return true;
+    };
+    heights[i] = at[i].second + 4;
+    for (int step = 0; step < 40 && !is_free(heights[i]); ++step)
+      heights[i] = at[i].second + 4 + (step % 2 == 0 ? 1 : -1) * (step / 2 + 1) * kText;
   }
   return heights;
 }
@@ -117,6 +117,10 @@ std::string scatter_svg(const std::string& title, const std::string& x_label, co
   std::vector<std::pair<double, double>> at;
   for (const PlotPoint& p : points) at.emplace_back(px(p.x), py(p.y));
   const std::vector<double> heights = label_heights(at, points);
+  for (size_t i = 0; i < points.size(); ++i) // a thin line to where a label had to move
+    if (std::fabs(heights[i] - at[i].second - 4) > 1)
+      out += fmt::format("<path d=\"M{:.1f} {:.1f}L{:.1f} {:.1f}\" stroke=\"#999\" stroke-width=\"0.5\"/>\n",
+                         at[i].first, at[i].second, at[i].first + 7, heights[i] - 4);
   for (size_t i = 0; i < points.size(); ++i)
     out += fmt::format(
         "<circle cx=\"{:.1f}\" cy=\"{:.1f}\" r=\"4\" fill=\"#1f6feb\"/>\n<text x=\"{:.1f}\" y=\"{:.1f}\">{}</text>\n",
