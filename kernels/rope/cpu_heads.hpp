@@ -3,7 +3,8 @@
 #pragma once
 
 #include "kernels/common/simd/elements.hpp"
-#include "kernels/rope/args.h"
+#include "kernels/common/simd/fp8.hpp"
+#include "kernels/rope/cache.h"
 
 namespace spf::rope {
 namespace {
@@ -119,6 +120,46 @@ struct CpuHeads : simd::Elements<T, kLanes> {
              turn);
   }
 
+  // The numbers of a head into a slot, as they are or as codes.
+  static void cache_head(const CacheArgs& args, int s, const char* x, int64_t place, float scale) {
+    if (args.type == SPF_E4M3 || args.type == SPF_E5M2) {
+      uint8_t* const to = static_cast<uint8_t*>(args.side[s].data) + place;
+      each(args.rope.size, [&](int64_t i, int64_t n) {
+        const F v = read(x, i, n) / scale;
+        L::store_bytes(to + i,
+                       args.type == SPF_E4M3 ? simd::Fp8Lanes<SPF_E4M3, kLanes>::encode(v)
+                                             : simd::Fp8Lanes<SPF_E5M2, kLanes>::encode(v),
+                       n);
+      });
+    } else {
+      std::memcpy(static_cast<char*>(args.side[s].data) + place * kBytes, x,
+                  static_cast<size_t>(args.rope.size * kBytes));
+    }
+  }
+
+  static void cache_token(const CacheArgs& args, int64_t index) {
+    token(args.rope, index);
+    const int64_t slot = args.slot_of(index);
+    if (slot < 0) return;
+    int64_t at[3];
+    args.rope.space.offsets(index, at);
+    for (int64_t h = 0; h < args.cached_heads(); ++h) {
+      const char* const key =
+          static_cast<const char*>(args.rope.heads[1].data) + args.rope.head_offset(1, h, at) * kBytes;
+      const char* const value =
+          static_cast<const char*>(args.value) + (index * args.value_token + h * args.value_head) * kBytes;
+      cache_head(args, 0, key, args.place(0, slot, h), args.scale_of(0, h));
+      cache_head(args, 1, value, args.place(1, slot, h), args.scale_of(1, h));
+    }
+  }
+
+  static void run(const CacheArgs& args, int threads) {
+    const int64_t tokens = args.rope.space.rows;
+    const bool worth = tokens > 1 && tokens * args.all_heads() * args.rope.size > 32768;
+#pragma omp parallel for schedule(static) num_threads(threads) if (worth)
+    for (int64_t t = 0; t < tokens; ++t) cache_token(args, t);
+  }
+
   static void run(const RopeArgs& args, int threads) {
     const int64_t tokens = args.space.rows;
     const bool worth = tokens > 1 && tokens * args.all_heads() * args.size > 32768;
@@ -127,10 +168,8 @@ struct CpuHeads : simd::Elements<T, kLanes> {
   }
 };
 
-template <int kLanes>
-spf_status cpu_rope(const Call& call, const LaunchContext& ctx) {
-  const RopeArgs args = rope_args(call);
-  if (args.empty()) return SPF_OK;
+template <int kLanes, class Args>
+spf_status cpu_run(const Call& call, const Args& args, const LaunchContext& ctx) {
   switch (call.problem.type("T")) {
     case SPF_F32:
       CpuHeads<SPF_F32, kLanes>::run(args, ctx.threads);
@@ -144,6 +183,18 @@ spf_status cpu_rope(const Call& call, const LaunchContext& ctx) {
     default:
       return SPF_INVALID_TYPE;
   }
+}
+
+template <int kLanes>
+spf_status cpu_rope(const Call& call, const LaunchContext& ctx) {
+  const RopeArgs args = rope_args(call);
+  return args.empty() ? SPF_OK : cpu_run<kLanes>(call, args, ctx);
+}
+
+template <int kLanes>
+spf_status cpu_cache(const Call& call, const LaunchContext& ctx) {
+  const CacheArgs args = cache_args(call);
+  return args.rope.size == 0 ? SPF_OK : cpu_run<kLanes>(call, args, ctx);
 }
 
 } // namespace

@@ -21,8 +21,35 @@ inline Violation rope_constraint(const Problem& problem) {
   return {};
 }
 
+// And a cache holds the heads' type, or codes, which may have scales: one, or one a head.
+inline Violation cache_constraint(const Problem& problem) {
+  const spf_scalar_type held = problem.type("K");
+  const bool codes = held == SPF_E4M3 || held == SPF_E5M2;
+  if (!codes && held != problem.type("T"))
+    return {"key_cache.type",
+            held == SPF_F32   ? "f32"
+            : held == SPF_F16 ? "f16"
+                              : "bf16",
+            "the type of the heads, e4m3, e5m2"};
+  if (problem.extent("S") > problem.extent("N"))
+    return {"slot_mapping.shape[0]", std::to_string(problem.extent("S")),
+            "at most the tokens of key, " + std::to_string(problem.extent("N"))};
+  for (const char* scale : {"k_scale", "v_scale"}) {
+    if (!problem.has(scale)) continue;
+    if (!codes) return {scale, "given", "NULL: a cache of numbers has no scale"};
+    if (problem.extent("SH") != 1 && problem.extent("SH") != problem.extent("KH"))
+      return {std::string(scale) + ".shape[0]", std::to_string(problem.extent("SH")),
+              "1 or the number of heads, " + std::to_string(problem.extent("KH"))};
+  }
+  return rope_constraint(problem);
+}
+
 // Elements that are read and written.
 inline double elements(const Problem& problem) {
+  if (problem.has("slot_mapping"))
+    return static_cast<double>(problem.extent("N")) *
+           static_cast<double>(problem.extent("QH") + 2 * problem.extent("KH")) *
+           static_cast<double>(problem.extent("D"));
   const double heads = problem.extent("H") > 0 ? problem.param("q_heads") + problem.param("k_heads")
                                                : static_cast<double>(problem.extent("QH") + problem.extent("KH"));
   return static_cast<double>(problem.extent("*")) * heads * static_cast<double>(problem.extent("D"));

@@ -6,13 +6,16 @@
 //   pairs are (i, i + R/2), or (2i, 2i + 1) if interleaved; entries from R on stay.
 //   fused_qk_norm_rope first takes x[e] * r * w[e], r = 1 / sqrt(mean(x^2) + epsilon), w = weight or 1 + weight, of all
 //   D entries, so all of them are written.
+//   rotary_embedding_and_cache then writes key and value, codes as nearest of x / scale, into the slots of the first S
+//   tokens, whether they were turned or not.
 //   Tokens at other positions, and heads that are neither query nor key, stay as they are.
+#include <algorithm>
 #include <cmath>
 #include <vector>
 
 #include "core/scalar_traits.hpp"
 #include "kernels/common/float_types.hpp"
-#include "kernels/rope/args.h"
+#include "kernels/rope/cache.h"
 
 namespace spf::rope {
 namespace {
@@ -65,7 +68,47 @@ void rotate_tokens(const RopeArgs& args) {
   }
 }
 
+template <spf_scalar_type T>
+void cache_tokens(const CacheArgs& args) {
+  for (int64_t token = 0; token < args.rope.space.rows; ++token) {
+    const int64_t slot = args.slot_of(token);
+    if (slot < 0) continue;
+    int64_t at[3];
+    args.rope.space.offsets(token, at);
+    for (int64_t head = 0; head < args.cached_heads(); ++head) {
+      const void* const from[2] = {args.rope.heads[1].data, args.value};
+      const int64_t from_at[2] = {args.rope.head_offset(1, head, at),
+                                  token * args.value_token + head * args.value_head};
+      for (int s = 0; s < 2; ++s) {
+        const int64_t to = args.place(s, slot, head);
+        for (int64_t e = 0; e < args.rope.size; ++e) {
+          const float x = load<T>(from[s], from_at[s] + e);
+          if (args.type == SPF_E4M3)
+            store<SPF_E4M3>(args.side[s].data, to + e, x / args.scale_of(s, head));
+          else if (args.type == SPF_E5M2)
+            store<SPF_E5M2>(args.side[s].data, to + e,
+                            std::isnan(x) ? x : std::clamp(x / args.scale_of(s, head), -57344.0f, 57344.0f));
+          else
+            store<T>(args.side[s].data, to + e, x);
+        }
+      }
+    }
+  }
+}
+
 } // namespace
+
+spf_status reference_cache(const Call& call, const LaunchContext&) {
+  const CacheArgs args = cache_args(call);
+  bool known = false;
+  with_float_type(call.problem.type("T"), [&](auto type) {
+    known = with_float_type(args.rope.table_type, [&](auto table) {
+      rotate_tokens<decltype(type)::value, decltype(table)::value>(args.rope);
+      cache_tokens<decltype(type)::value>(args);
+    });
+  });
+  return known ? SPF_OK : SPF_INVALID_TYPE;
+}
 
 spf_status reference_rope(const Call& call, const LaunchContext&) {
   const RopeArgs args = rope_args(call);

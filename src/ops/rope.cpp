@@ -148,6 +148,17 @@ spf_status spf_rotary_embedding(const spf_tensor* positions, const spf_tensor* q
   return spf_op_call("rotary_embedding", operands, 4, params, 1, nullptr, launch);
 }
 
+spf_status spf_rotary_embedding_and_cache(const spf_tensor* positions, const spf_tensor* query, const spf_tensor* key,
+                                          const spf_tensor* value, const spf_tensor* cos_sin,
+                                          const spf_tensor* key_cache, const spf_tensor* value_cache,
+                                          const spf_tensor* slot_mapping, const spf_tensor* k_scale,
+                                          const spf_tensor* v_scale, int32_t interleaved, const spf_launch* launch) {
+  const spf_tensor* operands[] = {positions, query,       key,          value,   cos_sin,
+                                  key_cache, value_cache, slot_mapping, k_scale, v_scale};
+  const double param = interleaved;
+  return spf_op_call("rotary_embedding_and_cache", operands, 10, &param, 1, nullptr, launch);
+}
+
 spf_status spf_fused_qk_norm_rope(const spf_tensor* qkv, const spf_tensor* q_weight, const spf_tensor* k_weight,
                                   const spf_tensor* cos_sin, const spf_tensor* positions, int64_t q_heads,
                                   int64_t k_heads, double epsilon, int32_t interleaved, int32_t weight_plus_one,

@@ -35,6 +35,7 @@ const std::map<std::string, std::map<std::string, int64_t>> kExtents = {
     {"persistent_masked_m_silu_mul_quant", {{"K", 128}, {"2*K", 128}, {"G", 1}}}};
 const std::map<std::string, std::map<std::string, ScalarType>> kTypes = {
     {"reshape_and_cache_flash", {{"key_cache", SPF_E4M3}, {"value_cache", SPF_E4M3}}},
+    {"rotary_embedding_and_cache", {{"key_cache", SPF_E4M3}, {"value_cache", SPF_E4M3}}},
     {"reshape_and_cache", {{"key_cache", SPF_E4M3}, {"value_cache", SPF_E4M3}}},
     {"gather_cache", {{"cache", SPF_E4M3}}},
     {"convert_fp8", {{"out", SPF_E5M2}}}};
@@ -237,6 +238,11 @@ const std::map<std::string, Typed>& typed_functions() {
        {{}, [](const Operands& o, const Launch& l) { large_context_topk(*o[0], *o[1], o[2], *o[3], l); }}},
       {"rotary_embedding",
        {{1}, [](const Operands& o, const Launch& l) { rotary_embedding(*o[0], *o[1], o[2], *o[3], {true}, l); }}},
+      {"rotary_embedding_and_cache",
+       {{1},
+        [](const Operands& o, const Launch& l) {
+          rotary_embedding_and_cache(*o[0], *o[1], *o[2], *o[3], *o[4], *o[5], *o[6], *o[7], {o[8], o[9]}, {true}, l);
+        }}},
       {"fused_qk_norm_rope",
        {{9, 4, 0.5, 1, 1},
         [](const Operands& o, const Launch& l) {
@@ -388,6 +394,10 @@ TEST(TypedOps, TakeTheDefaultsOfTheManifest) {
        }},
       {"embedding", [](const Operands& o) { embedding(*o[0], *o[1], *o[2]); }},
       {"rotary_embedding", [](const Operands& o) { rotary_embedding(*o[0], *o[1], o[2], *o[3]); }},
+      {"rotary_embedding_and_cache",
+       [](const Operands& o) {
+         rotary_embedding_and_cache(*o[0], *o[1], *o[2], *o[3], *o[4], *o[5], *o[6], *o[7], {o[8], o[9]});
+       }},
       {"fused_qk_norm_rope", [](const Operands& o) { fused_qk_norm_rope(*o[0], *o[1], *o[2], *o[3], *o[4], {}); }},
       {"convert_fp8", [](const Operands& o) { convert_fp8(*o[0], *o[1]); }},
       {"attention_decode",

@@ -87,4 +87,47 @@ TEST(Rope, WhatIsRefused) {
   EXPECT_EQ(refused_field([&] { spearfish::fused_qk_norm_rope(query, w, w, table, positions, params); }), "k_heads");
 }
 
+// One kernel, the bits of two: query and key as rotary_embedding leaves them, the cache as reshape_and_cache_flash
+// does.
+TEST(Rope, WithTheCacheIsRopeAndThenTheCache) {
+  constexpr int64_t kTokens = 37;
+  auto positions = goldens()["rope.pos"].as<int64_t>();
+  auto cos_sin = goldens()["rope.cos_sin"].as<uint16_t>();
+  auto slots = goldens()["cache.slots"].as<int64_t>();
+  auto value = goldens()["cache.value"].as<uint16_t>();
+  positions[3] = -1; // turned by nothing, and still written
+  float k_scale = 0.3f, v_scale = 0.7f;
+  const Tensor table(cos_sin.data(), SPF_BF16, {512, 64}), at(positions.data(), SPF_I64, {kTokens});
+  const Tensor v(value.data(), SPF_BF16, {kTokens, 2, 64}), slot(slots.data(), SPF_I64, {kTokens});
+  const spearfish::OptionalTensor ks = Tensor(&k_scale, SPF_F32, {1}), vs = Tensor(&v_scale, SPF_F32, {1});
+  for (const char* isa : {"reference", "avx2", "avx512"}) {
+    const bool reference = isa == std::string("reference");
+    const auto kernel = [&](const char* family, const char* rows) {
+      return spearfish::Launch().require(std::string(family) + "/" + isa + (reference ? "" : rows));
+    };
+    auto q = goldens()["rope.q"].as<uint16_t>(), k = goldens()["rope.k"].as<uint16_t>();
+    auto q_apart = q, k_apart = k;
+    std::vector<uint8_t> keys(8 * 16 * 2 * 64, 0x11), values(keys.size(), 0x22);
+    auto keys_apart = keys, values_apart = values;
+    const std::vector<int64_t> pages = {8, 16, 2, 64};
+    const auto heads = [&](std::vector<uint16_t>& x, int64_t count) {
+      return Tensor(x.data(), SPF_BF16, {kTokens, count, 64});
+    };
+    const auto cache = [&](std::vector<uint8_t>& x) { return Tensor(x.data(), SPF_E4M3, pages); };
+    try {
+      spearfish::rotary_embedding_and_cache(at, heads(q, 4), heads(k, 2), v, table, cache(keys), cache(values), slot,
+                                            {ks, vs}, {}, kernel("rope", "_heads"));
+      spearfish::rotary_embedding(at, heads(q_apart, 4), heads(k_apart, 2), table, {}, kernel("rope", "_heads"));
+    } catch (const spearfish::Error& e) {
+      if (e.status() != SPF_REQUIREMENT_UNMET) throw;
+      continue;
+    }
+    spearfish::reshape_and_cache_flash(heads(k_apart, 2), v, cache(keys_apart), cache(values_apart), slot, ks, vs);
+    EXPECT_EQ(q, q_apart) << isa;
+    EXPECT_EQ(k, k_apart) << isa;
+    EXPECT_EQ(keys, keys_apart) << isa;
+    EXPECT_EQ(values, values_apart) << isa;
+  }
+}
+
 } // namespace

@@ -22,6 +22,24 @@ inline void rotary_embedding(const Tensor& positions, const Tensor& query, const
   });
 }
 
+struct KvScales {
+  OptionalTensor k_scale, v_scale;
+};
+
+// The same, and writes key and value into the slots of a paged cache, as numbers or as codes of x / scale.
+inline void rotary_embedding_and_cache(const Tensor& positions, const Tensor& query, const Tensor& key,
+                                       const Tensor& value, const Tensor& cos_sin, const Tensor& key_cache,
+                                       const Tensor& value_cache, const Tensor& slot_mapping,
+                                       const KvScales& scales = {}, const RotaryEmbeddingParams& params = {},
+                                       const Launch& launch = Launch()) {
+  launch.run([&](const spf_launch* l) {
+    return spf_rotary_embedding_and_cache(positions.get(), query.get(), key.get(), value.get(), cos_sin.get(),
+                                          key_cache.get(), value_cache.get(), slot_mapping.get(),
+                                          detail::pointer(scales.k_scale), detail::pointer(scales.v_scale),
+                                          params.interleaved ? 1 : 0, l);
+  });
+}
+
 struct FusedQkNormRopeParams {
   int64_t q_heads = 0, k_heads = 0;
   double epsilon = 1e-6;

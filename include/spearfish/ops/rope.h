@@ -40,6 +40,19 @@ SPF_API spf_status spf_fused_qk_norm_rope(const spf_tensor* qkv, const spf_tenso
                                           int64_t k_heads, double epsilon, int32_t interleaved, int32_t weight_plus_one,
                                           const spf_launch* launch);
 
+/* rotary_embedding of query and key, [N, heads, D], and reshape_and_cache_flash (kv_cache.h) of the turned key and of
+ * value, [N, KH, D], in one kernel, with the bits of the two. key_cache and value_cache are [NB, BS, KH, D], any
+ * strides but the last one, of the heads' type or of e4m3 or e5m2 codes: nearest of x / scale, saturated. slot_mapping
+ * is i32 or i64 [S], S at most N: a token without a slot in [0, NB * BS), or from S on, is turned but not written; one
+ * whose position is not in [0, P) is written as it is. No two tokens name one slot. k_scale and v_scale are f32, above
+ * 0, [1] or [KH], or NULL (1); NULL where the cache holds numbers. */
+SPF_API spf_status spf_rotary_embedding_and_cache(const spf_tensor* positions, const spf_tensor* query,
+                                                  const spf_tensor* key, const spf_tensor* value,
+                                                  const spf_tensor* cos_sin, const spf_tensor* key_cache,
+                                                  const spf_tensor* value_cache, const spf_tensor* slot_mapping,
+                                                  const spf_tensor* k_scale, const spf_tensor* v_scale,
+                                                  int32_t interleaved, const spf_launch* launch);
+
 /* --- the table -------------------------------------------------------------------------------------------------- */
 
 /* How the angles of a model are stretched to longer sequences than it was trained on. With f_i = base^(-2i / R):
