@@ -33,25 +33,28 @@ spf_status spf_dynamic_scaled_int8_quant(const spf_tensor* x, const spf_tensor* 
   return spf_op_call("dynamic_scaled_int8_quant", operands, 4, nullptr, 0, nullptr, launch);
 }
 
-spf_status spf_per_token_group_fp8_quant(const spf_tensor* x, const spf_tensor* out, const spf_tensor* scale,
-                                         int64_t group_size, double eps, int32_t ue8m0, const spf_launch* launch) {
-  const spf_tensor* operands[] = {x, out, scale};
+spf_status spf_per_token_group_fp8_quant(const spf_tensor* x, const spf_tensor* scale_ub, const spf_tensor* out,
+                                         const spf_tensor* scale, int64_t group_size, double eps, int32_t ue8m0,
+                                         const spf_launch* launch) {
+  const spf_tensor* operands[] = {x, scale_ub, out, scale};
   const double params[] = {static_cast<double>(group_size), eps, static_cast<double>(ue8m0)};
-  return spf_op_call("per_token_group_fp8_quant", operands, 3, params, 3, nullptr, launch);
+  return spf_op_call("per_token_group_fp8_quant", operands, 4, params, 3, nullptr, launch);
 }
 
-spf_status spf_per_token_group_quant_int8(const spf_tensor* x, const spf_tensor* out, const spf_tensor* scale,
-                                          int64_t group_size, double eps, int32_t truncate, const spf_launch* launch) {
-  const spf_tensor* operands[] = {x, out, scale};
+spf_status spf_per_token_group_quant_int8(const spf_tensor* x, const spf_tensor* scale_ub, const spf_tensor* out,
+                                          const spf_tensor* scale, int64_t group_size, double eps, int32_t truncate,
+                                          const spf_launch* launch) {
+  const spf_tensor* operands[] = {x, scale_ub, out, scale};
   const double params[] = {static_cast<double>(group_size), eps, static_cast<double>(truncate)};
-  return spf_op_call("per_token_group_quant_int8", operands, 3, params, 3, nullptr, launch);
+  return spf_op_call("per_token_group_quant_int8", operands, 4, params, 3, nullptr, launch);
 }
 
-spf_status spf_per_token_group_fp8_quant_packed(const spf_tensor* x, const spf_tensor* out, const spf_tensor* scale,
-                                                int64_t group_size, double eps, const spf_launch* launch) {
-  const spf_tensor* operands[] = {x, out, scale};
+spf_status spf_per_token_group_fp8_quant_packed(const spf_tensor* x, const spf_tensor* scale_ub, const spf_tensor* out,
+                                                const spf_tensor* scale, int64_t group_size, double eps,
+                                                const spf_launch* launch) {
+  const spf_tensor* operands[] = {x, scale_ub, out, scale};
   const double params[] = {static_cast<double>(group_size), eps};
-  return spf_op_call("per_token_group_fp8_quant_packed", operands, 3, params, 2, nullptr, launch);
+  return spf_op_call("per_token_group_fp8_quant_packed", operands, 4, params, 2, nullptr, launch);
 }
 
 spf_status spf_silu_and_mul_quant(const spf_tensor* x, const spf_tensor* scale, const spf_tensor* out,

@@ -297,17 +297,17 @@ const std::map<std::string, Typed>& typed_functions() {
       {"per_token_group_fp8_quant",
        {{128, 0.5, 1},
         [](const Operands& o, const Launch& l) {
-          per_token_group_fp8_quant(*o[0], *o[1], *o[2], {128, 0.5, true, false}, l);
+          per_token_group_fp8_quant(*o[0], o[1], *o[2], *o[3], {128, 0.5, true, false}, l);
         }}},
       {"per_token_group_quant_int8",
        {{128, 0.5, 1},
         [](const Operands& o, const Launch& l) {
-          per_token_group_quant_int8(*o[0], *o[1], *o[2], {128, 0.5, false, true}, l);
+          per_token_group_quant_int8(*o[0], o[1], *o[2], *o[3], {128, 0.5, false, true}, l);
         }}},
       {"per_token_group_fp8_quant_packed",
        {{128, 0.5},
         [](const Operands& o, const Launch& l) {
-          per_token_group_fp8_quant_packed(*o[0], *o[1], *o[2], {128, 0.5, false, false}, l);
+          per_token_group_fp8_quant_packed(*o[0], o[1], *o[2], *o[3], {128, 0.5, false, false}, l);
         }}},
       {"silu_and_mul_quant",
        {{}, [](const Operands& o, const Launch& l) { silu_and_mul_quant(*o[0], *o[1], *o[2], l); }}},
@@ -316,9 +316,8 @@ const std::map<std::string, Typed>& typed_functions() {
         [](const Operands& o, const Launch& l) { silu_and_mul_per_block_quant(*o[0], o[1], *o[2], *o[3], 128, l); }}},
       {"persistent_masked_m_silu_mul_quant",
        {{0.5, 1},
-        [](const Operands& o, const Launch& l) {
-          persistent_masked_m_silu_mul_quant(*o[0], *o[1], *o[2], *o[3], 0.5, true, l);
-        }}},
+        [](const Operands& o,
+           const Launch& l) { persistent_masked_m_silu_mul_quant(*o[0], *o[1], *o[2], *o[3], 0.5, true, l); }}},
       {"linear", {{}, [](const Operands&, const Launch&) {}}},        // has a packed weight: below
       {"scaled_linear", {{}, [](const Operands&, const Launch&) {}}}, // the same: tests/linear/scaled_test.cpp
   };
@@ -365,10 +364,10 @@ TEST(TypedOps, TakeTheDefaultsOfTheManifest) {
        [](const Operands& o) { rms_norm_dynamic_per_token_quant(*o[0], o[1], o[2], o[3], *o[4], *o[5]); }},
       {"rms_norm_per_block_quant",
        [](const Operands& o) { rms_norm_per_block_quant(*o[0], o[1], o[2], o[3], *o[4], *o[5]); }},
-      {"per_token_group_fp8_quant", [](const Operands& o) { per_token_group_fp8_quant(*o[0], *o[1], *o[2]); }},
-      {"per_token_group_quant_int8", [](const Operands& o) { per_token_group_quant_int8(*o[0], *o[1], *o[2]); }},
+      {"per_token_group_fp8_quant", [](const Operands& o) { per_token_group_fp8_quant(*o[0], o[1], *o[2], *o[3]); }},
+      {"per_token_group_quant_int8", [](const Operands& o) { per_token_group_quant_int8(*o[0], o[1], *o[2], *o[3]); }},
       {"per_token_group_fp8_quant_packed",
-       [](const Operands& o) { per_token_group_fp8_quant_packed(*o[0], *o[1], *o[2]); }},
+       [](const Operands& o) { per_token_group_fp8_quant_packed(*o[0], o[1], *o[2], *o[3]); }},
       {"silu_and_mul_per_block_quant",
        [](const Operands& o) { silu_and_mul_per_block_quant(*o[0], o[1], *o[2], *o[3]); }},
       {"persistent_masked_m_silu_mul_quant",

@@ -281,7 +281,7 @@ TEST(QuantizeGroups, ScalesLieWhereTheirStridesSay) {
     std::vector<float> x = ramp(kRows, kK), scales(kGroups * kColumn, -7.0f);
     std::vector<uint8_t> codes(x.size());
     const Tensor scale(scales.data(), SPF_F32, {kRows, kGroups}, spearfish::Shape{1, kColumn});
-    spearfish::per_token_group_fp8_quant(Tensor(x.data(), SPF_F32, {kRows, kK}),
+    spearfish::per_token_group_fp8_quant(Tensor(x.data(), SPF_F32, {kRows, kK}), {},
                                          Tensor(codes.data(), SPF_E4M3, {kRows, kK}), scale, {64, 1e-10, false, false},
                                          launch);
     for (int64_t g = 0; g < kGroups; ++g)
@@ -299,7 +299,7 @@ TEST(QuantizeGroups, PackedExponentsFillWordsAndPaddingRows) {
     std::vector<float> x = ramp(kRows, kK);
     std::vector<uint8_t> codes(x.size()), bytes(kPadded * kWords * 4, 0xee);
     const Tensor scale(bytes.data(), SPF_I32, {kPadded, kWords}, spearfish::Shape{1, kPadded});
-    spearfish::per_token_group_fp8_quant_packed(Tensor(x.data(), SPF_F32, {kRows, kK}),
+    spearfish::per_token_group_fp8_quant_packed(Tensor(x.data(), SPF_F32, {kRows, kK}), {},
                                                 Tensor(codes.data(), SPF_E4M3, {kRows, kK}), scale,
                                                 {64, 1e-10, false, false}, launch);
     for (int64_t r = 0; r < kPadded; ++r)
@@ -318,7 +318,7 @@ TEST(QuantizeGroups, TruncationCutsFractionsOff) {
     std::vector<int8_t> codes(32);
     float scale = 0;
     for (bool truncate : {false, true}) {
-      spearfish::per_token_group_quant_int8(Tensor(x.data(), SPF_F32, {32}), Tensor(codes.data(), SPF_S8, {32}),
+      spearfish::per_token_group_quant_int8(Tensor(x.data(), SPF_F32, {32}), {}, Tensor(codes.data(), SPF_S8, {32}),
                                             Tensor(&scale, SPF_F32, {1}), {32, 1e-10, false, truncate}, launch);
       EXPECT_EQ(scale, 1.0f);
       EXPECT_EQ(codes[1], truncate ? 2 : 3);
@@ -350,7 +350,8 @@ TEST(QuantizeGroups, WhatDoesNotCoverARowIsRefused) {
   std::vector<uint8_t> codes(300);
   const auto field = [&](int64_t k, int64_t groups, int64_t size) {
     return refused_field([&] {
-      spearfish::per_token_group_fp8_quant(Tensor(x.data(), SPF_F32, {1, k}), Tensor(codes.data(), SPF_E4M3, {1, k}),
+      spearfish::per_token_group_fp8_quant(Tensor(x.data(), SPF_F32, {1, k}), {},
+                                           Tensor(codes.data(), SPF_E4M3, {1, k}),
                                            Tensor(scale.data(), SPF_F32, {1, groups}), {size, 1e-10, false, false});
     });
   };

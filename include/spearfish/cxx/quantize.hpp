@@ -49,29 +49,33 @@ struct GroupQuantParams {
   bool truncate = false; // s8: cut fractions off
 };
 
-// scale[row, group] = max(amax, eps) / 448, out = e4m3(x / scale)
-inline void per_token_group_fp8_quant(const Tensor& x, const Tensor& out, const Tensor& scale,
-                                      const GroupQuantParams& params = {}, const Launch& launch = Launch()) {
+// scale[row, group] = max(min(amax, scale_ub), eps) / 448, out = e4m3(x / scale)
+inline void per_token_group_fp8_quant(const Tensor& x, const OptionalTensor& scale_ub, const Tensor& out,
+                                      const Tensor& scale, const GroupQuantParams& params = {},
+                                      const Launch& launch = Launch()) {
   launch.run([&](const spf_launch* l) {
-    return spf_per_token_group_fp8_quant(x.get(), out.get(), scale.get(), params.group_size, params.eps,
-                                         params.ue8m0 ? 1 : 0, l);
+    return spf_per_token_group_fp8_quant(x.get(), detail::pointer(scale_ub), out.get(), scale.get(), params.group_size,
+                                         params.eps, params.ue8m0 ? 1 : 0, l);
   });
 }
 
-// scale[row, group] = max(amax, eps) / 127, out = s8(x / scale)
-inline void per_token_group_quant_int8(const Tensor& x, const Tensor& out, const Tensor& scale,
-                                       const GroupQuantParams& params = {}, const Launch& launch = Launch()) {
+// scale[row, group] = max(min(amax, scale_ub), eps) / 127, out = s8(x / scale)
+inline void per_token_group_quant_int8(const Tensor& x, const OptionalTensor& scale_ub, const Tensor& out,
+                                       const Tensor& scale, const GroupQuantParams& params = {},
+                                       const Launch& launch = Launch()) {
   launch.run([&](const spf_launch* l) {
-    return spf_per_token_group_quant_int8(x.get(), out.get(), scale.get(), params.group_size, params.eps,
-                                          params.truncate ? 1 : 0, l);
+    return spf_per_token_group_quant_int8(x.get(), detail::pointer(scale_ub), out.get(), scale.get(), params.group_size,
+                                          params.eps, params.truncate ? 1 : 0, l);
   });
 }
 
 // e4m3 under powers of two whose exponents lie four a word
-inline void per_token_group_fp8_quant_packed(const Tensor& x, const Tensor& out, const Tensor& scale,
-                                             const GroupQuantParams& params = {}, const Launch& launch = Launch()) {
+inline void per_token_group_fp8_quant_packed(const Tensor& x, const OptionalTensor& scale_ub, const Tensor& out,
+                                             const Tensor& scale, const GroupQuantParams& params = {},
+                                             const Launch& launch = Launch()) {
   launch.run([&](const spf_launch* l) {
-    return spf_per_token_group_fp8_quant_packed(x.get(), out.get(), scale.get(), params.group_size, params.eps, l);
+    return spf_per_token_group_fp8_quant_packed(x.get(), detail::pointer(scale_ub), out.get(), scale.get(),
+                                                params.group_size, params.eps, l);
   });
 }
 
