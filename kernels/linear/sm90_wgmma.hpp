@@ -47,8 +47,11 @@ struct WgmmaTile {
   static constexpr int kSumsAt = kGroups * kStoreTokens * 128; // behind them, sums of the parts but the first
   static constexpr int kStoreBytes = kSumsAt + (kParts - 1) * kGroups * kSumBytes;
   static constexpr int kMost = (226 * 1024 - 1024 - kStoreBytes) / kStageBytes;
-  static constexpr int kStages = kMost > 16 ? 16 : kMost;
+  // A stage of the ring always falls to the same part: one that skipped its last round could take the parity of the
+  // round before for that of its own, for copies land in any order.
+  static constexpr int kStages = (kMost > 16 ? 16 : kMost) / kParts * kParts;
   static constexpr int kSharedBytes = kStages * kStageBytes + kStoreBytes + 1024;
+  static_assert(kStages >= 2);
 };
 
 // What a policy chooses among.

@@ -269,8 +269,8 @@ struct Wgmma8Consumer {
   __device__ __forceinline__ void multiply(Sum (&sum)[kN / 2], int i, int stage, int add) const {
     const uint32_t at = base + stage * Tile::kStageBytes;
     const int tile = (C::kAlong ? 0 : consumer * kT) + i;
-    const uint64_t tokens = cuda::wgmma_operand(at);
-    const uint64_t weights = cuda::wgmma_operand(at + Tile::kCodesAt + tile * 8192);
+    const uint32_t tokens = cuda::wgmma_operand(at);
+    const uint32_t weights = cuda::wgmma_operand(at + Tile::kCodesAt + tile * 8192);
 #pragma unroll
     for (int kk = 0; kk < 4; ++kk) cuda::Wgmma8<kN>::multiply(sum, weights + 2 * kk, tokens + 2 * kk, kk > 0 ? 1 : add);
   }

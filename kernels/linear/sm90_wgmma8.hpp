@@ -30,7 +30,9 @@ struct Wgmma8Tile {
   // divide K have a place of their own.
   static constexpr int kSumBytes = kGroups * kTiles * kTokens * 256, kOwnSumBytes = kAlong ? kSumBytes : 0;
   static constexpr int kMost = (kWgmma8Memory - 1024 - kFactBytes - kStoreBytes - kOwnSumBytes) / kStageBytes;
-  static constexpr int kStages = kMost > 20 ? 20 : kMost;
+  // Even where two warpgroups take turns, so that a stage of the ring always falls to the same one: the other could
+  // take the parity of the round before for that of its own, for copies land in any order.
+  static constexpr int kStages = (kMost > 20 ? 20 : kMost) & (kAlong ? ~1 : ~0);
   static constexpr int kFactsAt = kStages * kStageBytes, kStoreAt = kFactsAt + (kFactBytes + 127) / 128 * 128;
   static constexpr int kSumsAt = kAlong ? kStoreAt : 0;
   static constexpr int kSharedBytes = kStoreAt + kStoreBytes + kOwnSumBytes + 1024;

@@ -27,11 +27,13 @@ __device__ __forceinline__ void hold(int32_t& value) {
 #ifdef SPF_EMULATED
 template <int kN>
 struct Wgmma8 {
-  static void multiply(float (&d)[kN / 2], uint64_t a, uint64_t b, int add) {
-    emulated::wgmma<emulated::Packed::kE4m3, kN>(static_cast<float*>(d), a, b, add != 0);
+  static void multiply(float (&d)[kN / 2], uint32_t a, uint32_t b, int add) {
+    emulated::wgmma<emulated::Packed::kE4m3, kN>(static_cast<float*>(d), wgmma_descriptor(a), wgmma_descriptor(b),
+                                                 add != 0);
   }
-  static void multiply(int32_t (&d)[kN / 2], uint64_t a, uint64_t b, int add) {
-    emulated::wgmma<emulated::Packed::kS8, kN>(static_cast<int32_t*>(d), a, b, add != 0);
+  static void multiply(int32_t (&d)[kN / 2], uint32_t a, uint32_t b, int add) {
+    emulated::wgmma<emulated::Packed::kS8, kN>(static_cast<int32_t*>(d), wgmma_descriptor(a), wgmma_descriptor(b),
+                                               add != 0);
   }
 };
 #else
@@ -48,15 +50,15 @@ struct Wgmma8;
   template <>                                                                                                    \
   struct Wgmma8<n> {                                                                                             \
     /* d = a b, or d += a b where `add` */                                                                        \
-    static __device__ __forceinline__ void multiply(float (&d)[n / 2], uint64_t a_, uint64_t b_, int add) {      \
+    static __device__ __forceinline__ void multiply(float (&d)[n / 2], uint32_t a_, uint32_t b_, int add) {      \
       asm volatile("{\n.reg .pred p;\nsetp.ne.b32 p, " p ", 0;\n"                                                \
                    "wgmma.mma_async.sync.aligned.m64n" #n "k32.f32.e4m3.e4m3 {" list "}, " a ", " b ", p, 1, 1;\n}" \
-                   : outputs("+f") : "l"(a_), "l"(b_), "r"(add));                                                \
+                   : outputs("+f") : "l"(wgmma_descriptor(a_)), "l"(wgmma_descriptor(b_)), "r"(add));                                                \
     }                                                                                                            \
-    static __device__ __forceinline__ void multiply(int32_t (&d)[n / 2], uint64_t a_, uint64_t b_, int add) {    \
+    static __device__ __forceinline__ void multiply(int32_t (&d)[n / 2], uint32_t a_, uint32_t b_, int add) {    \
       asm volatile("{\n.reg .pred p;\nsetp.ne.b32 p, " p ", 0;\n"                                                \
                    "wgmma.mma_async.sync.aligned.m64n" #n "k32.s32.s8.s8 {" list "}, " a ", " b ", p;\n}"          \
-                   : outputs("+r") : "l"(a_), "l"(b_), "r"(add));                                                \
+                   : outputs("+r") : "l"(wgmma_descriptor(a_)), "l"(wgmma_descriptor(b_)), "r"(add));                                                \
     }                                                                                                            \
   }
 
