@@ -99,7 +99,7 @@ constexpr WgmmaPlan wgmma_plan(const WgmmaShape& s, const spf_device_facts& fact
   const double steps = dense          ? 60.0
                        : c.parts > 1  ? 214.0 + width * (97.0 + 4.4 * c.tokens)
                        : c.groups > 2 ? 910.0 * stage_k / 128
-                                      : (300.0 + 320.0 * c.tiles) * stage_k / 128;
+                                      : (300.0 + (c.tokens < 128 ? 320.0 : 440.0) * c.tiles) * stage_k / 128;
   // Two blocks that share x need less power, and so run at a higher clock, but wait for each other at every tile.
   const double block_us =
       larger(multiply * (c.share > 1 ? 1.06 : 1.1), c.parts > 1 ? steps : steps + multiply * 0.55) / 1750;
