@@ -1,4 +1,5 @@
 // `spearfish plan`: which kernel would run, and why no other.
+#include <algorithm>
 #include <optional>
 
 #include <fmt/format.h>
@@ -95,7 +96,7 @@ class PlanCommand : public Command {
     app.add_flag("--allow-8bit-activation", allow_8bit_, "linear: kernels may quantize activations to 8 bits")
         ->group("linear");
     app.add_option("--dims", dims_, "Extents by dimension, e.g. --dims '*=8x16' H=4096")->expected(1, -1);
-    app.add_option("--type", type_, "Scalar type of the operands (default bf16)");
+    app.add_option("--type", type_, "Scalar type of the operands (default bf16, or the first that the op takes)");
     app.add_option("--param", params_, "A parameter, NAME=VALUE")->expected(1, -1);
     app.add_option("--without", absent_, "An optional operand to leave out")->expected(1, -1);
     app.add_option("--require", require_,
@@ -155,11 +156,18 @@ class PlanCommand : public Command {
           op.name));
     }
     std::vector<std::string> types;
+    const auto has = [&](const std::string& type) {
+      return std::find(types.begin(), types.end(), type) != types.end();
+    };
     for (const OperandInfo& operand : op.operands)
-      for (ScalarType type : operand.types) types.push_back(name(type));
-    if (op.takes_packed_weight) types.insert(types.end(), {"bf16", "f16", "f32", "e4m3", "s8"});
+      for (ScalarType type : operand.types)
+        if (!has(name(type))) types.push_back(name(type));
+    if (op.takes_packed_weight)
+      for (const char* type : {"bf16", "f16", "f32", "e4m3", "s8"})
+        if (!has(type)) types.emplace_back(type);
     if (!act_.empty() && !type_.empty()) throw UsageError("--act and --type say the same; give one");
-    const std::string type = !act_.empty() ? act_ : !type_.empty() ? type_ : "bf16";
+    const std::string usual = has("bf16") ? "bf16" : types.front();
+    const std::string type = !act_.empty() ? act_ : !type_.empty() ? type_ : usual;
     const ScalarType scalar = scalar_type_named(type, types);
     const std::vector<double> params = parse_params(op, params_);
 
