@@ -44,17 +44,19 @@ void row(const HadamardArgs& args, int64_t r) {
   for (int64_t i = 0; i < args.n; ++i) store<T>(args.out, at[1] + i, v[i] * args.scale);
 }
 
+template <spf_scalar_type T>
+void rows(const HadamardArgs& args, int threads) {
+#pragma omp parallel for schedule(static) num_threads(threads) if (args.space.rows * args.n > 32768)
+  for (int64_t r = 0; r < args.space.rows; ++r) row<T>(args, r);
+}
+
 } // namespace
 
 spf_status portable_f32(const Call& call, const LaunchContext& ctx) {
   const HadamardArgs args = hadamard_args(call);
   if (args.empty()) return SPF_OK;
-  const int threads = ctx.threads;
-  const bool worth = args.space.rows > 1 && args.space.rows * args.n > 32768;
-  const bool known = with_float_type(call.problem.type("T"), [&](auto type) {
-#pragma omp parallel for schedule(static) num_threads(threads) if (worth)
-    for (int64_t r = 0; r < args.space.rows; ++r) row<decltype(type)::value>(args, r);
-  });
+  const bool known =
+      with_float_type(call.problem.type("T"), [&](auto type) { rows<decltype(type)::value>(args, ctx.threads); });
   return known ? SPF_OK : SPF_INVALID_TYPE;
 }
 
