@@ -22,6 +22,7 @@
 #include "kernels/common/cuda/launch.cuh"
 #include "kernels/common/cuda/memory.cuh"
 #include "kernels/common/cuda/scalar.cuh"
+#include "kernels/common/decode/scale_order.cuh"
 #include "kernels/common/mma/m16n8k16.cuh"
 #include "kernels/common/rows.hpp"
 #include "kernels/linear/mma_tile.hpp"
@@ -298,11 +299,6 @@ struct XFragments {
 };
 
 // --- the end of a tile ----------------------------------------------------------------------------------------------
-
-// Where the Marlin order keeps a channel's scale if there is one a channel.
-__device__ __forceinline__ int column_scale_place(int n) {
-  return n / 32 * 32 + n % 8 / 2 * 8 + n % 32 / 8 * 2 + n % 2;
-}
 
 // Sums of channels n .. n+7 of token m, as out.
 __device__ __forceinline__ void write_out(const MmaEnd& e, int m, int n, float (&v)[8]) {

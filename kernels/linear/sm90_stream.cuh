@@ -24,6 +24,7 @@
 #include "kernels/common/cuda/launch.cuh"
 #include "kernels/common/cuda/scalar.cuh"
 #include "kernels/common/decode/int4.cuh"
+#include "kernels/common/decode/scale_order.cuh"
 #include "kernels/common/mma/m16n8k16.cuh"
 #include "kernels/common/rows.hpp"
 #include "kernels/linear/policy_cuda.hpp"
@@ -172,11 +173,6 @@ __device__ __forceinline__ void fold(float (&acc)[4][4], const float (&sum)[4][4
     acc[j][2] += scale.y * (sum[j][2] - offset.y * sum_x[2]);
     acc[j][3] += scale.y * (sum[j][3] - offset.y * sum_x[3]);
   }
-}
-
-// Where column o of a tile lies in a row of scales that has one scale a column (the 32 block of the Marlin order).
-__device__ __forceinline__ int column_scale_place(int o) {
-  return o / 32 * 32 + o % 8 / 2 * 8 + o % 32 / 8 * 2 + o % 2;
 }
 
 // Columns `column` and `column` + 1 of a token's row, those that exist.

@@ -24,6 +24,7 @@
 #include "kernels/common/cuda/tensor_copy.cuh"
 #include "kernels/common/cuda/tensor_map.hpp"
 #include "kernels/common/decode/fragment.cuh"
+#include "kernels/common/decode/scale_order.cuh"
 #include "kernels/common/mma/m16n8k16.cuh"
 #include "kernels/common/mma/wgmma.cuh"
 #include "kernels/common/rows.hpp"
@@ -422,12 +423,6 @@ struct WgmmaConsumer {
   struct Finish {
     float factor[2], bias[2];
   };
-  static __device__ __forceinline__ float load_any(const void* from, int64_t i, spf_scalar_type type) {
-    using namespace spf::cuda;
-    if (type == SPF_F32) return static_cast<const float*>(from)[i];
-    if (type == SPF_F16) return Scalar<SPF_F16>::widen(static_cast<const __half*>(from)[i]);
-    return Scalar<SPF_BF16>::widen(static_cast<const __nv_bfloat16*>(from)[i]);
-  }
   __device__ __forceinline__ Finish finish(int channel) const {
     float unit = a.unit;
     if (a.global_scale) unit *= *a.global_scale;
@@ -437,11 +432,9 @@ struct WgmmaConsumer {
     for (int h = 0; h < 2; ++h) {
       const int in = word * 16 + lane / 4 + 8 * h, n = channel + in;
       if (n >= a.n) continue;
-      // One scale a channel stands in the 32 block of the Marlin order.
       if (a.column_scales)
-        f.factor[h] *= load_any(a.column_scales, channel + in / 32 * 32 + in % 8 / 2 * 8 + in % 32 / 8 * 2 + in % 2,
-                                a.column_scale_type);
-      if (a.bias) f.bias[h] = load_any(a.bias, n, a.bias_type);
+        f.factor[h] *= cuda::load_any(a.column_scales, channel + cuda::column_scale_place(in), a.column_scale_type);
+      if (a.bias) f.bias[h] = cuda::load_any(a.bias, n, a.bias_type);
     }
     return f;
   }

@@ -545,7 +545,9 @@ __global__ void __launch_bounds__(C::kThreads, 1) wgmma8_linear(const __grid_con
   SPF_DYNAMIC_SHARED(uint8_t, raw, 16);
   __shared__ uint64_t barriers[2 * Tile::kStages];
   uint8_t* memory = raw + (1024 - shared_address(raw) % 1024) % 1024; // the swizzle repeats every 1024 bytes
-  const uint32_t full = opaque(shared_address(barriers)), empty = full + 8 * Tile::kStages;
+  uint32_t full = shared_address(barriers);
+  keep_in_register(full);
+  const uint32_t empty = full + 8 * Tile::kStages;
   const int width = C::kShare > 1 ? C::kShare : a.split; // blocks of a cluster
 
   Wgmma8Work work = {static_cast<int>(blockIdx.x), a.clusters, 0, 0, a.k_blocks, 0};

@@ -148,14 +148,6 @@ __device__ __forceinline__ void copy_bulk(uint32_t to, const void* from, uint32_
 #endif
 }
 
-// A value that the compiler holds instead of finding it anew.
-__device__ __forceinline__ uint32_t opaque(uint32_t value) {
-#ifndef SPF_EMULATED
-  asm volatile("" : "+r"(value));
-#endif
-  return value;
-}
-
 // Barrier `id` (1 to 15) of some of the block's warps.
 __device__ __forceinline__ void sync_threads(int id, int threads) {
 #ifdef SPF_EMULATED
