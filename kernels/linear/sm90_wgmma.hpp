@@ -83,12 +83,29 @@ constexpr int64_t clusters_at_once(int size, int64_t multiprocessors) {
   return count < 1 ? 1 : count;
 }
 
+// The split of K that takes least: cost(split, waves) in microseconds, for `units` tiles, or pairs of tiles that share
+// tokens, of so many blocks of K each.
+template <class Cost>
+constexpr WgmmaPlan best_split(int64_t units, int64_t blocks, int share, const spf_device_facts& facts,
+                               const Cost& cost) {
+  WgmmaPlan best;
+  for (int split = 1; split <= (share > 1 ? 1 : 8) && split <= blocks; ++split) {
+    const int64_t at_once = clusters_at_once(share > 1 ? share : split, facts.sm_count);
+    if (split > 1 && units > at_once) break; // blocks of a split work on one tile each
+    const double us = cost(split, static_cast<double>((units + at_once - 1) / at_once));
+    if (best.clusters != 0 && us >= best.microseconds) continue;
+    best.split = split;
+    best.clusters = static_cast<int>(units < at_once ? units : at_once);
+    best.microseconds = us;
+  }
+  return best;
+}
+
 // The best split of K for a choice. Fitted to H200 (README.md): cycles of a stage at 1.75 GHz, where a warpgroup's own
 // instructions overlap with about half of the multiplications; 3 us to start; what a split's exchange takes.
 constexpr WgmmaPlan wgmma_plan(const WgmmaShape& s, const spf_device_facts& facts, const WgmmaChoice& c) {
   const auto ceil = [](int64_t a, int64_t b) { return (a + b - 1) / b; };
   const auto larger = [](double a, double b) { return a > b ? a : b; };
-  WgmmaPlan best;
   const int stage_k = wgmma_stage_k(s.bits, c.tokens, c.tiles);
   const int64_t channel_tiles = ceil(s.n, c.channels()), token_tiles = ceil(s.m, c.tokens), blocks = ceil(s.k, stage_k);
   const int64_t units = ceil(channel_tiles, c.share) * token_tiles;
@@ -105,19 +122,12 @@ constexpr WgmmaPlan wgmma_plan(const WgmmaShape& s, const spf_device_facts& fact
       larger(multiply * (c.share > 1 ? 1.06 : 1.1), c.parts > 1 ? steps : steps + multiply * 0.55) / 1750;
   const double outputs = c.channels() * c.tokens;
   const double stream_us = static_cast<double>(s.n) * static_cast<double>(s.k) * s.bits / 8 / 4.2e6;
-  for (int split = 1; split <= (c.share > 1 ? 1 : 8) && split <= blocks; ++split) {
-    const int64_t at_once = clusters_at_once(c.share > 1 ? c.share : split, facts.sm_count);
-    if (split > 1 && units > at_once) break; // blocks of a split work on one tile each
-    const double waves = static_cast<double>(ceil(units, at_once));
+  WgmmaPlan best = best_split(units, blocks, c.share, facts, [&](int split, double waves) {
     const double exchange = split > 1 ? 2.5 + outputs * 8e-5 + 0.15 * split : 0.0;
     const double loop_us =
         waves * (static_cast<double>(ceil(blocks, split)) * block_us + outputs * (c.share > 1 ? 1.5e-4 : 4e-5));
-    const double us = 3.0 + larger(loop_us, stream_us) + exchange;
-    if (best.clusters != 0 && us >= best.microseconds) continue;
-    best.split = split;
-    best.clusters = static_cast<int>(units < at_once ? units : at_once);
-    best.microseconds = us;
-  }
+    return 3.0 + larger(loop_us, stream_us) + exchange;
+  });
   best.channel_tiles = static_cast<int>(channel_tiles);
   best.token_tiles = static_cast<int>(token_tiles);
   best.token_run = static_cast<int>(token_tiles < 12 ? token_tiles : 12);

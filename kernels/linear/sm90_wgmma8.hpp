@@ -52,7 +52,6 @@ struct Wgmma8Choice {
 constexpr WgmmaPlan wgmma8_plan(const WgmmaShape& s, const spf_device_facts& facts, const Wgmma8Choice& c, bool fold) {
   const auto ceil = [](int64_t a, int64_t b) { return (a + b - 1) / b; };
   const auto larger = [](double a, double b) { return a > b ? a : b; };
-  WgmmaPlan best;
   const int64_t channel_tiles = ceil(s.n, c.channels()), token_tiles = ceil(s.m, c.tokens), blocks = ceil(s.k, 128);
   const int64_t units = ceil(channel_tiles, c.share) * token_tiles;
   const double multiply = c.channels() * (c.tokens < 32 ? 32 : c.tokens) * 128.0 / 4096;
@@ -63,19 +62,12 @@ constexpr WgmmaPlan wgmma8_plan(const WgmmaShape& s, const spf_device_facts& fac
   const double stream_us = (static_cast<double>(s.n) * static_cast<double>(s.k) +
                             static_cast<double>(s.m) * static_cast<double>(s.k + 2 * s.n)) /
                            4.3e6;
-  for (int split = 1; split <= (c.share > 1 ? 1 : 8) && split <= blocks; ++split) {
-    const int64_t at_once = clusters_at_once(c.share > 1 ? c.share : split, facts.sm_count);
-    if (split > 1 && units > at_once) break; // blocks of a split work on one tile each
-    const double waves = static_cast<double>(ceil(units, at_once));
+  WgmmaPlan best = best_split(units, blocks, c.share, facts, [&](int split, double waves) {
     const double exchange = split > 1 ? 0.8 + outputs * 8e-5 + 0.1 * split : c.along ? 0.2 : 0.0;
     // Where memory bounds, blocks that are left alone in a last wave take the share of those that are done.
     const double loop_us = waves * (static_cast<double>(ceil(blocks, split)) * stage_us + outputs * 4e-5);
-    const double us = 2.8 + larger(loop_us, stream_us) + exchange;
-    if (best.clusters != 0 && us >= best.microseconds) continue;
-    best.split = split;
-    best.clusters = static_cast<int>(units < at_once ? units : at_once);
-    best.microseconds = us;
-  }
+    return 2.8 + larger(loop_us, stream_us) + exchange;
+  });
   best.channel_tiles = static_cast<int>(channel_tiles);
   best.token_tiles = static_cast<int>(token_tiles);
   best.token_run = static_cast<int>(token_tiles < 16 ? token_tiles : 16);
