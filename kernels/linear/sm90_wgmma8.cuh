@@ -30,11 +30,11 @@ namespace spf::linear {
 
 struct Wgmma8Args {
   CUtensorMap x;
-  const uint8_t* codes; // blocks of 128 x 128
-  const float* scales;  // [groups][padded_n]
+  const uint8_t* codes; // blocks of Tile::kBlockChannels channels and a stage of K
+  const float* scales;  // [groups][padded_n], or nullptr
   RowSpace<1> out_rows, scale_rows, azp_rows;
   void* out;
-  const float* x_scale;
+  const float* x_scale;         // or nullptr
   int64_t x_scale_step;         // elements between the scales of a token
   const int32_t *azp, *azp_adj; // or nullptr, as the rest
   const float *channel_scale, *out_factor;
@@ -48,8 +48,12 @@ struct Wgmma8Args {
   bool vector_out; // rows of out start on 16 bytes
 };
 
+template <class C>
+struct Wgmma8Consumer;
+
 template <spf_scalar_type X, int kTokens, int kTiles, bool kDivideK, bool kFoldSums, int kShareBlocks>
 struct Wgmma8Config {
+  using Consumer = Wgmma8Consumer<Wgmma8Config>; // what multiplies the stages, and so knows how weights lie in them
   using Tile = Wgmma8Tile<kTokens, kTiles, kDivideK, kFoldSums>;
   using Sum = std::conditional_t<X == SPF_S8, int32_t, float>; // of the tensor cores
   using Total = std::conditional_t<kFoldSums, float, Sum>;
@@ -119,15 +123,16 @@ template <class C>
 __device__ __forceinline__ void copy_weights(const Wgmma8Args& a, const Wgmma8Work& work, uint32_t memory,
                                              uint32_t full, uint32_t empty) {
   using Tile = typename C::Tile;
-  constexpr int kPart = Tile::kChannels < 128 ? Tile::kChannels : 128; // channels of one copy
+  constexpr int kBlock = Tile::kBlockChannels, kRow = Tile::kRowBytes;
+  constexpr int kPart = Tile::kChannels < kBlock ? Tile::kChannels : kBlock; // channels of one copy
   for_each_stage<C>(a, work, full, empty, [&](const Wgmma8Place& place, int kb, uint32_t at, uint32_t arrived) {
     cuda::barrier_expect(arrived, Tile::kCodeBytes + (C::kFold ? Tile::kChannels * 4 : 0));
 #pragma unroll
     for (int part = 0; part < Tile::kChannels; part += kPart) {
       const int channel = min(place.channel + part, a.padded_n - kPart); // tiles may reach past the padding
-      const int64_t block = static_cast<int64_t>(channel / 128) * a.k_blocks + kb;
-      cuda::copy_bulk(memory + at + Tile::kCodesAt + part * 128, a.codes + block * 16384 + channel % 128 * 128,
-                      kPart * 128, arrived);
+      const int64_t block = static_cast<int64_t>(channel / kBlock) * a.k_blocks + kb;
+      cuda::copy_bulk(memory + at + Tile::kCodesAt + part * kRow,
+                      a.codes + block * (kBlock * kRow) + channel % kBlock * kRow, kPart * kRow, arrived);
       if constexpr (C::kFold)
         cuda::copy_bulk(memory + at + Tile::kChannelScalesAt + part * 4,
                         a.scales + static_cast<int64_t>(kb / a.group_blocks) * a.padded_n + channel, kPart * 4,
@@ -246,7 +251,7 @@ struct Wgmma8Consumer {
       const int64_t m = min(place.token + t, a.m - 1);
       int64_t at[1];
       TokenFacts f = {1.0f, 1};
-      if (!C::kFold) {
+      if (!C::kFold && a.x_scale != nullptr) {
         a.scale_rows.offsets(m, at);
         f.scale = a.x_scale[at[0]];
       }
@@ -352,7 +357,7 @@ struct Wgmma8Consumer {
     for (int h = 0; h < 2; ++h) {
       const int n = channel + warp * 16 + lane / 4 + 8 * h;
       if (n >= a.n) continue;
-      if (!C::kFold) f.scale[h] = a.scales[n];
+      if (!C::kFold && a.scales != nullptr) f.scale[h] = a.scales[n];
       if (a.channel_scale != nullptr) f.factor[h] = a.channel_scale[n];
       if (a.bias != nullptr) f.bias[h] = cuda::load_any(a.bias, n, a.bias_type);
       if (a.azp_adj != nullptr) f.azp_adj[h] = a.azp_adj[n];
@@ -583,7 +588,7 @@ __global__ void __launch_bounds__(C::kThreads, 1) wgmma8_linear(const __grid_con
   } else {
     take_registers<C::kConsumerRegisters>();
     wait_for_primary();
-    Wgmma8Consumer<C> consumer(a, work, memory, full, empty);
+    typename C::Consumer consumer(a, work, memory, full, empty);
     for (int tile = work.first; tile < work.tiles; tile += work.step) {
       const Wgmma8Place place = work.locate<C>(a, tile);
       consumer.fetch_facts(place);
@@ -612,7 +617,7 @@ struct GatherBytesArgs {
   const uint8_t* from;
   uint8_t* to; // [rows][pitch]
   RowSpace<1> rows;
-  int32_t bytes, pitch;
+  int32_t bytes, pitch; // of a row
 };
 
 // Rows that the copy engine cannot read, as a matrix that it can.
@@ -632,28 +637,26 @@ inline RowSpace<1> single_space(spf_tensor t) {
   return row_space({&t});
 }
 
-template <spf_scalar_type X, int kTokens, int kTiles, bool kAlong, bool kFold, int kShare>
-spf_status wgmma8(const Call& call, const LaunchContext& ctx) {
-  using C = Wgmma8Config<X, kTokens, kTiles, kAlong, kFold, kShare>;
-  using Tile = typename C::Tile;
+// Everything of a call but how the work is divided. `scales`: whether the weight has them.
+inline Wgmma8Args wgmma8_args(const Call& call, bool scales) {
   const Problem& p = call.problem;
   const spf_packed_weight& w = *call.weight;
   const auto* data = static_cast<const char*>(w.data);
-  const spf_tensor &x = *call.operand("x"), &out = *call.operand("out"), &x_scale = *call.operand("x_scale");
-  const int64_t m = p.extent("*"), k = w.k;
+  const spf_tensor& out = *call.operand("out");
   const auto pointer = [&](const char* name) { return call.operand(name) ? call.operand(name)->data : nullptr; };
-  if (m == 0 || w.n == 0) return SPF_OK;
   Wgmma8Args a = {};
   a.codes = reinterpret_cast<const uint8_t*>(data);
-  a.scales = reinterpret_cast<const float*>(data + w.scales_offset);
+  if (scales) a.scales = reinterpret_cast<const float*>(data + w.scales_offset);
   a.out_rows = row_space({&out});
-  a.scale_rows = row_space({&x_scale});
   a.out = out.data;
   a.out_type = out.type;
   a.vector_out = p.is_aligned16("out");
-  a.x_scale = static_cast<const float*>(x_scale.data);
-  a.x_scale_step = x_scale.stride[x_scale.rank - 1];
-  a.token_groups = p.extent("G") > 1;
+  if (const spf_tensor* x_scale = call.operand("x_scale")) {
+    a.scale_rows = row_space({x_scale});
+    a.x_scale = static_cast<const float*>(x_scale->data);
+    a.x_scale_step = x_scale->stride[x_scale->rank - 1];
+    a.token_groups = p.extent("G") > 1;
+  }
   a.azp_adj = static_cast<const int32_t*>(pointer("azp_adj"));
   if (const spf_tensor* azp = call.operand("azp")) {
     a.azp = static_cast<const int32_t*>(azp->data);
@@ -663,35 +666,53 @@ spf_status wgmma8(const Call& call, const LaunchContext& ctx) {
   a.out_factor = static_cast<const float*>(pointer("out_factor"));
   a.bias = pointer("bias");
   a.bias_type = p.type("B");
-  a.m = static_cast<int32_t>(m);
+  a.m = static_cast<int32_t>(p.extent("*"));
   a.n = static_cast<int32_t>(w.n);
   a.padded_n = static_cast<int32_t>(w.padded_n);
-  a.k_blocks = static_cast<int32_t>(w.padded_k / 128);
-  a.group_blocks = w.scheme.group_k > 0 ? w.scheme.group_k / 128 : a.k_blocks;
-  const WgmmaPlan plan = wgmma8_plan({m, w.n, k, 8}, *ctx.facts, {kTokens, kTiles, kAlong, kShare}, kFold);
-  a.channel_tiles = plan.channel_tiles;
-  a.token_tiles = plan.token_tiles;
-  a.token_run = plan.token_run;
-  a.split = plan.split;
-  a.clusters = plan.clusters;
+  return a;
+}
 
-  // x, by way of the workspace where its rows do not start on 16 bytes or have no common distance.
-  const RowSpace<1> rows = row_space({&x});
+// Describes x to the copy engine, by way of the workspace where its rows, of elements of `width` bytes, do not start on
+// 16 bytes or have no common distance; then launches what the plan says.
+template <class C>
+spf_status launch_wgmma8(const Call& call, const LaunchContext& ctx, int width, const WgmmaPlan& plan, Wgmma8Args* a) {
+  const char* op = call.problem.op->name;
+  const spf_tensor& x = *call.operand("x");
+  const int64_t bytes = call.weight->k * width, even = (bytes + 15) / 16 * 16;
+  RowSpace<1> rows = row_space({&x});
+  for (int d = 0; d < rows.dims; ++d) rows.stride[0][d] *= width;
   const void* tokens = x.data;
-  int64_t pitch = rows.dims == 0 ? (k + 15) / 16 * 16 : rows.stride[0][0];
-  if (needs_gathering(p, rows.dims, pitch)) {
-    pitch = (k + 15) / 16 * 16;
+  int64_t pitch = rows.dims == 0 ? even : rows.stride[0][0];
+  if (needs_gathering(call.problem, rows.dims, pitch / width)) {
+    pitch = even;
     GatherBytesArgs g = {static_cast<const uint8_t*>(x.data), static_cast<uint8_t*>(ctx.workspace), rows,
-                         static_cast<int32_t>(k), static_cast<int32_t>(pitch)};
-    if (const spf_status status = cuda::launch("scaled_linear", ctx, gather_bytes, m, 256, 0, g); status != SPF_OK)
-      return status;
+                         static_cast<int32_t>(bytes), static_cast<int32_t>(pitch)};
+    if (const spf_status status = cuda::launch(op, ctx, gather_bytes, a->m, 256, 0, g); status != SPF_OK) return status;
     tokens = ctx.workspace;
   }
-  const cuda::Matrix matrix = {tokens, CU_TENSOR_MAP_DATA_TYPE_UINT8, k, m, pitch, 128, kTokens / kShare, true};
-  if (const spf_status status = cuda::encode("scaled_linear", matrix, &a.x); status != SPF_OK) return status;
-  const int width = kShare > 1 ? kShare : plan.split;
-  return cuda::launch("scaled_linear", ctx, wgmma8_linear<C>, static_cast<int64_t>(plan.clusters) * width, C::kThreads,
-                      Tile::kSharedBytes, a, width);
+  const cuda::Matrix matrix = {tokens, CU_TENSOR_MAP_DATA_TYPE_UINT8, bytes, a->m, pitch, 128, C::kN / C::kShare, true};
+  if (const spf_status status = cuda::encode(op, matrix, &a->x); status != SPF_OK) return status;
+  a->channel_tiles = plan.channel_tiles;
+  a->token_tiles = plan.token_tiles;
+  a->token_run = plan.token_run;
+  a->split = plan.split;
+  a->clusters = plan.clusters;
+  const int blocks = C::kShare > 1 ? C::kShare : plan.split; // of a cluster
+  return cuda::launch(op, ctx, wgmma8_linear<C>, static_cast<int64_t>(plan.clusters) * blocks, C::kThreads,
+                      C::Tile::kSharedBytes, *a, blocks);
+}
+
+template <spf_scalar_type X, int kTokens, int kTiles, bool kAlong, bool kFold, int kShare>
+spf_status wgmma8(const Call& call, const LaunchContext& ctx) {
+  using C = Wgmma8Config<X, kTokens, kTiles, kAlong, kFold, kShare>;
+  const spf_packed_weight& w = *call.weight;
+  const int64_t m = call.problem.extent("*");
+  if (m == 0 || w.n == 0) return SPF_OK;
+  Wgmma8Args a = wgmma8_args(call, true);
+  a.k_blocks = static_cast<int32_t>(w.padded_k / 128);
+  a.group_blocks = w.scheme.group_k > 0 ? w.scheme.group_k / 128 : a.k_blocks;
+  const WgmmaPlan plan = wgmma8_plan({m, w.n, w.k, 8}, *ctx.facts, {kTokens, kTiles, kAlong, kShare}, kFold);
+  return launch_wgmma8<C>(call, ctx, 1, plan, &a);
 }
 
 } // namespace spf::linear

@@ -17,6 +17,7 @@ constexpr int kWgmma8Memory = 226 * 1024;
 template <int kTokens, int kTiles, bool kAlong, bool kFold>
 struct Wgmma8Tile {
   static constexpr int kGroups = 2, kChannels = 64 * kTiles * (kAlong ? 1 : kGroups);
+  static constexpr int kBlockChannels = 128, kRowBytes = 128; // of a block of the layout
   // A stage: 128 values of K of x and of the weight, and their scales where sums are folded.
   static constexpr int kXBytes = kTokens * 128, kCodeBytes = kChannels * 128;
   static constexpr int kCodesAt = kXBytes, kTokenScalesAt = kCodesAt + kCodeBytes;
