@@ -386,7 +386,11 @@ inline long long __double_as_longlong(double v) { return std::bit_cast<long long
 inline double __longlong_as_double(long long v) { return std::bit_cast<double>(v); }
 inline float __fadd_rn(float a, float b) { return a + b; }
 inline float __fsub_rn(float a, float b) { return a - b; }
-inline float __fmul_rn(float a, float b) { return a * b; }
+// Arithmetic leaves one NaN, which is positive, as the device does; x86 keeps an operand's, or makes a negative one.
+inline float __fmul_rn(float a, float b) {
+  const float product = a * b;
+  return product == product ? product : std::bit_cast<float>(0x7fffffffu);
+}
 inline float __fdiv_rn(float a, float b) { return a / b; }
 inline float __fmaf_rn(float a, float b, float c) { return std::fma(a, b, c); }
 inline float __frcp_rn(float v) { return 1.0f / v; }

@@ -17,32 +17,29 @@ inline constexpr bool kGated = is_gated(kOp);
 template <BlockOp kOp>
 inline constexpr bool kExperts = has_experts(kOp);
 
-inline constexpr int kValues = 8; // of a thread
+inline constexpr int kValues = 8; // of a store of e2m1 codes, and of two of 8-bit ones
 
-// Eight values from any address.
-template <spf_scalar_type T>
-__device__ __forceinline__ void load_values(const void* data, int64_t at, float (&v)[kValues]) {
-  using namespace spf::cuda;
-  constexpr int kElements = kChunkElements<T>;
-  const auto* const from = static_cast<const scalar_t<T>*>(data) + at;
-  const bool vector = on_16_bytes(from);
+// kAligned: `to` is known to be on as many bytes as there are codes.
+template <bool kAligned, int kWords>
+__device__ __forceinline__ void store_codes(uint8_t* to, const uint32_t (&words)[kWords]) {
+  const bool aligned = kAligned || (reinterpret_cast<uintptr_t>(to) & (4 * kWords - 1)) == 0;
+  if (aligned && kWords == 1) *reinterpret_cast<uint32_t*>(to) = words[0];
+  if (aligned && kWords == 2) *reinterpret_cast<uint2*>(to) = make_uint2(words[0], words[kWords - 1]);
+  if constexpr (kWords == 4)
+    if (aligned) cuda::store16(to, make_uint4(words[0], words[1], words[2], words[3]));
+  if constexpr (!kAligned) {
+    if (aligned) return;
 #pragma unroll
-  for (int c = 0; c < kValues / kElements; ++c) {
-    float part[kElements];
-    unpack<T>(load_chunk<T>(from + c * kElements, kElements, vector), part);
-#pragma unroll
-    for (int i = 0; i < kElements; ++i) v[c * kElements + i] = part[i];
+    for (int i = 0; i < 4 * kWords; ++i) to[i] = static_cast<uint8_t>(words[i / 4] >> (8 * (i % 4)));
   }
 }
 
-template <int kWords>
-__device__ __forceinline__ void store_codes(uint8_t* to, const uint32_t (&words)[kWords]) {
-  const bool aligned = (reinterpret_cast<uintptr_t>(to) & (4 * kWords - 1)) == 0;
-  if (aligned && kWords == 1) *reinterpret_cast<uint32_t*>(to) = words[0];
-  if (aligned && kWords == 2) *reinterpret_cast<uint2*>(to) = make_uint2(words[0], words[kWords - 1]);
-  if (aligned) return;
+// Of magnitudes >= 0, the largest over kLanes neighbouring lanes.
+template <int kLanes>
+__device__ __forceinline__ float largest_of_lanes(float largest) {
 #pragma unroll
-  for (int i = 0; i < 4 * kWords; ++i) to[i] = static_cast<uint8_t>(words[i / 4] >> (8 * (i % 4)));
+  for (int step = 1; step < kLanes; step *= 2) largest = fmaxf(largest, __shfl_xor_sync(0xffffffffu, largest, step));
+  return largest;
 }
 
 // The largest magnitude, over kLanes neighbouring lanes too; NaN does not count.
@@ -51,9 +48,7 @@ __device__ __forceinline__ float largest_of(const float (&v)[kValues]) {
   float largest = 0;
 #pragma unroll
   for (int i = 0; i < kValues; ++i) largest = fmaxf(largest, fabsf(v[i]));
-#pragma unroll
-  for (int step = 1; step < kLanes; step *= 2) largest = fmaxf(largest, __shfl_xor_sync(0xffffffffu, largest, step));
-  return largest;
+  return largest_of_lanes<kLanes>(largest);
 }
 
 // A block's scale as a code, and what its values are multiplied by.
@@ -66,12 +61,24 @@ __device__ __forceinline__ BlockScale nvfp4_block(float largest, float global_sc
   return {code, nvfp4_factor(cuda::widen_fp8x2<SPF_E4M3>(code).x, __frcp_rn(global_scale))};
 }
 
-// Where a block's scale goes, with the zeros that pad a row of tiles behind the last.
+// narrow_e2m1x8 halves its factor, for which one that is almost 0 has no room: values and factor change places by 2^64.
+template <int kCount>
+__device__ __forceinline__ void make_room(float (&v)[kCount], float& factor) {
+  if (factor >= 0x1p-125f) return;
+#pragma unroll
+  for (int i = 0; i < kCount; ++i) v[i] *= 0x1p-64f;
+  factor *= 0x1p64f;
+}
+
+// Where a block's scale goes, with the zeros that pad a row of tiles behind the last. Index: what counts the bytes of
+// all swizzled scales.
+template <class Index = int64_t>
 __device__ __forceinline__ void store_scale(const BlockArgs& args, int64_t in_rows, int64_t scale_row, int64_t group,
                                             uint32_t code) {
   if (args.scales != nullptr) args.scales[in_rows + group] = static_cast<uint8_t>(code);
   if (args.swizzled == nullptr) return;
-  args.swizzled[swizzled_scale(scale_row, group, args.tiles)] = static_cast<uint8_t>(code);
+  args.swizzled[swizzled_scale<Index>(static_cast<Index>(scale_row), static_cast<Index>(group),
+                                      static_cast<Index>(args.tiles))] = static_cast<uint8_t>(code);
   if (group != args.groups - 1) return;
   for (int64_t g = args.groups; g < 4 * args.tiles; ++g) args.swizzled[swizzled_scale(scale_row, g, args.tiles)] = 0;
 }

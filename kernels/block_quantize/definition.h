@@ -126,8 +126,9 @@ SPF_HOST_DEVICE float silu(float x) {
 
 // --- scales in tiles of 128 rows x 4 groups ------------------------------------------------------------------------
 
-// Byte of the scale of (row, group) where a row has 4 * tiles groups, padding included.
-SPF_HOST_DEVICE int64_t swizzled_scale(int64_t row, int64_t group, int64_t tiles) {
+// Byte of the scale of (row, group) where a row has 4 * tiles groups, padding included. Index holds them all.
+template <class Index = int64_t>
+SPF_HOST_DEVICE Index swizzled_scale(Index row, Index group, Index tiles) {
   return (row / 128 * tiles + group / 4) * 512 + row % 32 * 16 + row / 32 % 4 * 4 + group % 4;
 }
 

@@ -1,62 +1,102 @@
-// Block quantizers: a thread takes eight neighbours of a row, 2 (NVFP4) or 4 (MX) lanes a block.
+// Block quantizers: a thread takes 16 neighbours of a row, one block of NVFP4 or half of one of MX.
 //
-//   row:   |8 values|8 values|8 values|8 values| ...
-//           lane 0    lane 1   lane 2   lane 3            the block's largest magnitude by shuffles
-//   codes: |4 bytes |4 bytes | ...                        8 of 8-bit codes
+//   row:   |16 values|16 values|16 values|16 values| ...
+//           lane 0     lane 1    lane 2    lane 3          the two halves of an MX block's largest by a shuffle
+//   codes: | 8 bytes | 8 bytes | ...                       16 of 8-bit codes
 //   scale: the first lane of a block writes it; the last block of a row also writes what pads the row of scales,
 //   pads:  threads after the last row's write the scales of rows that do not exist, 4 groups a thread
 //   expert of a row: a search in the offsets, a few steps that stay in L1
 //
 // Everything is streamed once and nothing is shared between blocks, so the hardware's own scheduling of many small
-// blocks keeps memory busy: 16 bytes in flight a thread, 2048 threads a multiprocessor.
+// blocks keeps memory busy: 32 bytes of 16-bit values in flight a thread. What counts is instructions: a scale costs 40
+// and a place 40, so a thread takes a whole block where it can, and its values stay packed until they are coded.
 #pragma once
 
 #include "kernels/block_quantize/chunks.cuh"
 #include "kernels/common/cuda/launch.cuh"
+#include "kernels/common/cuda/quantize.cuh"
 #include "kernels/common/cuda/rows.cuh"
 
 namespace spf::block_quantize {
 
 inline constexpr int kThreads = 256;
+inline constexpr int kOfThread = 16; // values
 
 struct ChunkArgs : BlockArgs {
   explicit ChunkArgs(const BlockArgs& args, int group)
       : BlockArgs(args),
-        chunks(args.groups * (group / kValues)),
+        chunks(args.groups * (group / kOfThread)),
         units(args.space.rows * chunks),
         pads(args.swizzled == nullptr ? 0
              : args.experts > 0       ? args.experts * 128 * args.tiles // more than a tile can lack
                                       : (args.padded_rows - args.space.rows) * args.tiles),
-        by_chunks(units < cuda::DeviceRows<1>::kEndless ? chunks : 2) {}
+        by_chunks(units < cuda::DeviceRows<1>::kEndless && chunks > 1 ? chunks : 2),
+        rows(args.space) {}
 
   int64_t chunks; // of a row
   int64_t units;  // threads with values
   int64_t pads;   // threads that pad
   cuda::Divisor by_chunks;
+  cuda::DeviceRows<3> rows; // where the kernel is kVector
 
+  // Every row starts on 16 bytes and its codes on those of a thread, and what is numbered fits into 31 bits.
+  bool vector(int64_t element_bytes, int64_t code_bytes) const {
+    uintptr_t in = reinterpret_cast<uintptr_t>(x), out = reinterpret_cast<uintptr_t>(codes);
+    for (int d = 0; d < space.dims; ++d) {
+      in |= static_cast<uintptr_t>(space.stride[0][d] * element_bytes);
+      out |= static_cast<uintptr_t>(space.stride[1][d]);
+    }
+    constexpr int64_t kMost = cuda::DeviceRows<1>::kEndless;
+    return in % 16 == 0 && out % static_cast<uintptr_t>(code_bytes) == 0 && cuda::DeviceRows<3>::fits(space) &&
+           units < kMost && padded_rows * tiles * 4 < kMost;
+  }
+
+  template <bool kVector>
   __device__ __forceinline__ int64_t row_of(int64_t unit) const {
-    return units < cuda::DeviceRows<1>::kEndless ? static_cast<int64_t>(by_chunks.quotient(static_cast<uint32_t>(unit)))
-                                                 : unit / chunks;
+    if (chunks == 1) return unit;
+    if constexpr (kVector) return static_cast<int64_t>(by_chunks.quotient(static_cast<uint32_t>(unit)));
+    return unit / chunks;
   }
 };
 
-// The codes of eight values that are scaled already.
+// The codes of values times a factor.
 template <spf_scalar_type C>
-__device__ __forceinline__ void narrow(const float (&v)[kValues], uint32_t (&words)[1]) {
+__device__ __forceinline__ void narrow(const float (&v)[kOfThread], float factor, uint32_t (&words)[2]) {
   static_assert(C == SPF_E2M1);
-  words[0] = cuda::narrow_e2m1x8(v);
-}
-template <spf_scalar_type C>
-__device__ __forceinline__ void narrow(const float (&v)[kValues], uint32_t (&words)[2]) {
 #pragma unroll
   for (int w = 0; w < 2; ++w) {
-    words[w] = cuda::narrow_fp8x2<C>(v[4 * w], v[4 * w + 1]) | cuda::narrow_fp8x2<C>(v[4 * w + 2], v[4 * w + 3]) << 16;
+    float eight[8];
+#pragma unroll
+    for (int i = 0; i < 8; ++i) eight[i] = v[8 * w + i];
+    words[w] = cuda::narrow_e2m1x8(eight, factor);
+  }
+}
+template <spf_scalar_type C>
+__device__ __forceinline__ void narrow(const float (&v)[kOfThread], float factor, uint32_t (&words)[4]) {
+#pragma unroll
+  for (int w = 0; w < 4; ++w) {
+    float y[4];
+#pragma unroll
+    for (int i = 0; i < 4; ++i) y[i] = __fmul_rn(v[4 * w + i], factor);
+    words[w] = cuda::narrow_fp8x2<C>(y[0], y[1]) | cuda::narrow_fp8x2<C>(y[2], y[3]) << 16;
 #if __CUDA_ARCH__ < 890 // the toolkit's sequence keeps a NaN's sign, the instruction does not
 #pragma unroll
     for (int i = 0; i < 4; ++i)
-      if (v[4 * w + i] != v[4 * w + i]) words[w] = (words[w] & ~(0xffu << (8 * i))) | 0x7fu << (8 * i);
+      if (y[i] != y[i]) words[w] = (words[w] & ~(0xffu << (8 * i))) | 0x7fu << (8 * i);
 #endif
   }
+}
+
+// silu(gate) * up, rounded after the product only.
+template <spf_scalar_type T>
+__device__ __forceinline__ uint4 gated(const uint4& gate, const uint4& up) {
+  constexpr int kElements = cuda::kChunkElements<T>;
+  float v[kElements], w[kElements];
+  cuda::unpack<T>(gate, v);
+  cuda::unpack<T>(up, w);
+#pragma unroll
+  for (int i = 0; i < kElements; ++i) v[i] = __fmul_rn(silu(v[i]), w[i]);
+  return cuda::pack<T>(v);
 }
 
 // The last expert whose rows begin at or before this one; the first if there is none.
@@ -81,40 +121,58 @@ __device__ __forceinline__ int64_t padding_row(const ChunkArgs& args, int64_t in
   return missing < (128 - tokens % 128) % 128 && row >= 0 && row < args.padded_rows ? row : -1;
 }
 
-template <BlockOp kOp, spf_scalar_type T, spf_scalar_type C>
+template <BlockOp kOp, spf_scalar_type T, spf_scalar_type C, bool kVector>
 __global__ void __launch_bounds__(kThreads) quantize_chunks(const __grid_constant__ ChunkArgs args) {
   using namespace spf::cuda;
-  constexpr int kLanes = kGroup<kOp> / kValues; // of a block
-  constexpr int kWords = C == SPF_E2M1 ? 1 : 2;
+  constexpr int kLanes = kGroup<kOp> / kOfThread; // of a block
+  constexpr int kWords = C == SPF_E2M1 ? 2 : 4;
+  constexpr int kElements = kChunkElements<T>, kChunks = kOfThread / kElements;
   launch_dependents();
   wait_for_primary();
 
   const int64_t unit = static_cast<int64_t>(blockIdx.x) * kThreads + threadIdx.x;
-  const int64_t row = unit < args.units ? args.row_of(unit) : 0;
-  int64_t expert = 0, scale_row = row;
   bool exists = unit < args.units;
+  const int64_t row = exists ? args.template row_of<kVector>(unit) : 0;
+  int64_t expert = 0, scale_row = row;
   if constexpr (kExperts<kOp>) {
     expert = expert_of(args, row);
     const int64_t within = row - args.offsets[expert];
     scale_row = args.scale_offsets[expert] + within;
     exists = exists && within >= 0 && row < args.offsets[expert + 1] && scale_row >= 0 && scale_row < args.padded_rows;
   }
-  const int64_t chunk = unit - row * args.chunks, first = chunk * kValues;
+  const int64_t chunk = unit - row * args.chunks, first = chunk * kOfThread;
   int64_t at[3];
-  args.space.offsets(row, at);
+  if constexpr (kVector) {
+#pragma unroll
+    for (int n = 0; n < 3; ++n) at[n] = args.rows.offset(n, static_cast<uint32_t>(row));
+  } else {
+    args.space.offsets(row, at);
+  }
 
   // Values, and the largest of the block.
-  float v[kValues] = {};
-  if (exists) {
-    load_values<T>(args.x, at[0] + first, v);
-    if constexpr (kGated<kOp>) {
-      float up[kValues];
-      load_values<T>(args.x, at[0] + args.groups * kGroup<kOp> + first, up);
+  const scalar_t<T>* const from = static_cast<const scalar_t<T>*>(args.x) + at[0] + first;
+  const bool vector = kVector || on_16_bytes(from);
+  uint4 x[kChunks];
 #pragma unroll
-      for (int i = 0; i < kValues; ++i) v[i] = round_to<T>(__fmul_rn(silu(v[i]), up[i]));
-    }
+  for (int k = 0; k < kChunks; ++k)
+    x[k] = exists ? load_chunk<T>(from + k * kElements, kElements, vector) : make_uint4(0, 0, 0, 0);
+  if constexpr (kGated<kOp>) {
+    const scalar_t<T>* const above = from + args.groups * kGroup<kOp>;
+    const bool vector_above = on_16_bytes(above);
+    uint4 up[kChunks];
+#pragma unroll
+    for (int k = 0; k < kChunks; ++k)
+      up[k] = exists ? load_chunk<T>(above + k * kElements, kElements, vector_above) : make_uint4(0, 0, 0, 0);
+#pragma unroll
+    for (int k = 0; k < kChunks; ++k) x[k] = gated<T>(x[k], up[k]);
   }
-  const float largest = largest_of<kLanes>(v);
+  float largest = 0;
+#pragma unroll
+  for (int k = 0; k < kChunks; ++k) {
+    largest = fmaxf(largest, amax_of<T>(x[k])); // NaN does not count
+    stay_packed(x[k]);
+  }
+  largest = largest_of_lanes<kLanes>(largest);
 
   // Its scale, and the codes.
   BlockScale scale;
@@ -124,14 +182,26 @@ __global__ void __launch_bounds__(kThreads) quantize_chunks(const __grid_constan
     scale.code = mx_scale<C>(largest, args.rule);
     scale.factor = mx_factor(scale.code);
   }
+  float v[kOfThread];
 #pragma unroll
-  for (int i = 0; i < kValues; ++i) v[i] = __fmul_rn(v[i], scale.factor);
+  for (int k = 0; k < kChunks; ++k) {
+    float part[kElements];
+    unpack<T>(x[k], part);
+#pragma unroll
+    for (int i = 0; i < kElements; ++i) v[k * kElements + i] = part[i];
+  }
+  if constexpr (kNvfp4<kOp>) make_room(v, scale.factor);
   uint32_t words[kWords];
-  narrow<C>(v, words);
+  narrow<C>(v, scale.factor, words);
 
   if (exists) {
-    store_codes(args.codes + at[1] + chunk * 4 * kWords, words);
-    if (threadIdx.x % kLanes == 0) store_scale(args, at[2], scale_row, chunk / kLanes, scale.code);
+    store_codes<kVector>(args.codes + at[1] + chunk * 4 * kWords, words);
+    if (threadIdx.x % kLanes == 0) {
+      if constexpr (kVector)
+        store_scale<uint32_t>(args, at[2], scale_row, chunk / kLanes, scale.code);
+      else
+        store_scale<int64_t>(args, at[2], scale_row, chunk / kLanes, scale.code);
+    }
   } else if (const int64_t pad = unit - args.units; pad >= 0 && pad < args.pads) {
     const int64_t index = pad / args.tiles, tile = pad - index * args.tiles;
     if (const int64_t missing = padding_row<kOp>(args, index); missing >= 0) pad_scales(args, missing, tile);
@@ -155,7 +225,11 @@ spf_status launch_chunks(const Call& call, const LaunchContext& ctx) {
   if (args.empty()) return SPF_OK;
   const ChunkArgs chunks(args, kGroup<kOp>);
   const int64_t grid = (chunks.units + chunks.pads + kThreads - 1) / kThreads;
-  return cuda::launch(call.problem.op->name, ctx, quantize_chunks<kOp, T, C>, grid, kThreads, 0, chunks);
+  constexpr int kCodeBytes = C == SPF_E2M1 ? kOfThread / 2 : kOfThread;
+  const char* const op = call.problem.op->name;
+  if (chunks.vector(sizeof(cuda::scalar_t<T>), kCodeBytes))
+    return cuda::launch(op, ctx, quantize_chunks<kOp, T, C, true>, grid, kThreads, 0, chunks);
+  return cuda::launch(op, ctx, quantize_chunks<kOp, T, C, false>, grid, kThreads, 0, chunks);
 }
 
 } // namespace spf::block_quantize

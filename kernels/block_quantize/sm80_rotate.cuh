@@ -42,54 +42,97 @@ struct RotateConfig {
   static constexpr int kSharedBytes = kWidth * kPitch * 2;       // 40 KB at most
 };
 
-// R transposed. Both copies of a 16 x 16 one stand on the diagonal, with zeros beside them.
+// R transposed, by warps: lanes take neighbouring rows k of R, 16 bytes of each, so that their stores fall into
+// different banks. Both copies of a 16 x 16 one stand on the diagonal, with zeros beside them.
 template <int kWidth>
 __device__ __forceinline__ void stage_rotation(const RotateArgs& args, uint16_t* shared) {
-  const int size = static_cast<int>(args.rotation_size);
+  const int size = static_cast<int>(args.rotation_size); // a power of two
   const auto* const rotation = static_cast<const uint16_t*>(args.rotation);
-  for (int i = static_cast<int>(threadIdx.x); i < kWidth * kWidth; i += 32 * kRotateWarps) {
-    const int k = i / kWidth, n = i % kWidth;
-    const bool inside = k / size == n / size;
-    shared[n * RotateConfig<kWidth>::kPitch + k] = inside ? rotation[k % size * size + n % size] : uint16_t{0};
+  const bool vector = cuda::on_16_bytes(rotation);
+#pragma unroll
+  for (int j = 0; j < kWidth * kWidth / (8 * 32 * kRotateWarps); ++j) {
+    const int i = static_cast<int>(threadIdx.x) + j * 32 * kRotateWarps, k = i % kWidth, n = i / kWidth * 8;
+    const bool inside = (k ^ n) < size; // in the same copy
+    const uint4 eight = cuda::load_chunk<SPF_F16>(
+        reinterpret_cast<const __half*>(rotation) + (k & (size - 1)) * size + (n & (size - 1)), inside ? 8 : 0, vector);
+    const uint32_t words[4] = {eight.x, eight.y, eight.z, eight.w};
+#pragma unroll
+    for (int e = 0; e < 8; ++e)
+      shared[(n + e) * RotateConfig<kWidth>::kPitch + k] = static_cast<uint16_t>(words[e / 2] >> (16 * (e % 2)));
   }
 }
 
 // Eight neighbours of a row of the product: scale and codes. Lanes of a quad hold 32 columns.
 template <BlockOp kOp>
 __device__ __forceinline__ void quantize_product(const RotateArgs& args, float (&v)[kValues], int64_t row,
-                                                 int64_t column) {
+                                                 const int64_t (&at)[3], int64_t column) {
   constexpr int kLanes = kGroup<kOp> / kValues;
   BlockScale scale;
   if constexpr (kNvfp4<kOp>) {
     scale = nvfp4_block(largest_of<kLanes>(v), *args.global_scale);
+    make_room(v, scale.factor);
   } else if (args.rotated_rule == RotatedRule::kAbsMax) {
     scale.code = rotated_scale(largest_of<kLanes>(v));
     scale.factor = 3.0f * mx_factor(scale.code);
   } else {
+    // The squares of numbers that are larger than this need not fit into f32.
+    const float down = largest_of<kLanes>(v) > 0x1p50f ? 0x1p-70f : 1.0f;
     float sum = 0, squares = 0;
 #pragma unroll
-    for (int i = 0; i < kValues; ++i) sum += v[i];
+    for (int i = 0; i < kValues; ++i) sum = __fmaf_rn(v[i], down, sum);
     sum += __shfl_xor_sync(0xffffffffu, sum, 1);
     sum += __shfl_xor_sync(0xffffffffu, sum, 2);
     const float mean = sum * (1.0f / 32);
 #pragma unroll
-    for (int i = 0; i < kValues; ++i) squares = __fmaf_rn(v[i] - mean, v[i] - mean, squares);
+    for (int i = 0; i < kValues; ++i) {
+      const float off = __fmaf_rn(v[i], down, -mean);
+      squares = __fmaf_rn(off, off, squares);
+    }
     squares += __shfl_xor_sync(0xffffffffu, squares, 1);
     squares += __shfl_xor_sync(0xffffffffu, squares, 2);
-    scale.code = rotated_scale(sqrtf(squares * (1.0f / 32)) * kQuest);
+    scale.code = rotated_scale(sqrtf(squares * (1.0f / 32)) / down * kQuest);
     scale.factor = mx_factor(scale.code);
   }
-#pragma unroll
-  for (int i = 0; i < kValues; ++i) {
-    v[i] = __fmul_rn(v[i], scale.factor);
-    if (v[i] != v[i]) v[i] = 0; // infinities of both signs may meet in a sum
-  }
-  const uint32_t words[1] = {cuda::narrow_e2m1x8(v)};
+  const uint32_t words[1] = {cuda::narrow_e2m1x8(v, scale.factor)};
   if (row >= args.space.rows || column >= args.columns) return;
-  int64_t at[3];
-  args.space.offsets(row, at);
-  store_codes(args.codes + at[1] + column / 2, words);
+  store_codes<false>(args.codes + at[1] + column / 2, words);
   if (threadIdx.x % kLanes == 0) store_scale(args, at[2], row, column / kGroup<kOp>, scale.code);
+}
+
+// 32 columns of x, eight a lane, times as many of R.
+template <spf_scalar_type T>
+__device__ __forceinline__ void multiply(float (&d)[4], const uint4 (&a)[2], const uint4& b) {
+  cuda::mma_m16n8k16<T>(d, a[0].x, a[1].x, a[0].y, a[1].y, b.x, b.y);
+  cuda::mma_m16n8k16<T>(d, a[0].z, a[1].z, a[0].w, a[1].w, b.z, b.w);
+}
+
+// Column n of four of a lane's eight columns of R in shared memory, for the columns of x from `first` on.
+template <int kWidth>
+__device__ __forceinline__ uint4 rotation_columns(const uint16_t* rotation, int out, int n, int first) {
+  const int lane = static_cast<int>(threadIdx.x) % 32, g = lane / 4, t = lane % 4;
+  const int column = 32 * out + 8 * (g >> 1) + 2 * n + (g & 1);
+  return *reinterpret_cast<const uint4*>(rotation + column * RotateConfig<kWidth>::kPitch + first + 8 * t);
+}
+
+// The product with two copies of a 16 x 16 rotation. Zeros beside a copy do not take infinities and NaNs out of what
+// belongs to the other one, so each is multiplied by its own columns of x, and a lane keeps what its columns are of.
+template <spf_scalar_type T>
+__device__ __forceinline__ void multiply_copies(const uint4 (&a)[2], const uint16_t* rotation, float (&d)[4][4]) {
+  const bool second = threadIdx.x % 4 >= 2; // columns of lanes 2 and 3 of a quad
+  const uint4 zeros = make_uint4(0, 0, 0, 0);
+#pragma unroll
+  for (int n = 0; n < 4; ++n) {
+    const uint4 b = rotation_columns<32>(rotation, 0, n, 0);
+    float both[2][4] = {};
+#pragma unroll
+    for (int copy = 0; copy < 2; ++copy) {
+      const bool own = second == (copy == 1);
+      const uint4 part[2] = {own ? a[0] : zeros, own ? a[1] : zeros};
+      multiply<T>(both[copy], part, b);
+    }
+#pragma unroll
+    for (int i = 0; i < 4; ++i) d[n][i] = second ? both[1][i] : both[0][i];
+  }
 }
 
 template <BlockOp kOp, spf_scalar_type T, int kWidth>
@@ -111,12 +154,12 @@ __global__ void __launch_bounds__(32 * kRotateWarps) rotate_rows(const __grid_co
 
     // A fragments: eight columns of rows g and g + 8 for each 32 columns.
     uint4 a[Config::kThirties][2];
+    int64_t at[2][3];
 #pragma unroll
     for (int half = 0; half < 2; ++half) {
       const bool exists = row + 8 * half < args.space.rows;
-      int64_t at[3];
-      args.space.offsets(exists ? row + 8 * half : 0, at);
-      const Element* const from = static_cast<const Element*>(args.x) + at[0] + first + 8 * t;
+      args.space.offsets(exists ? row + 8 * half : 0, at[half]);
+      const Element* const from = static_cast<const Element*>(args.x) + at[half][0] + first + 8 * t;
       const bool vector = on_16_bytes(from);
 #pragma unroll
       for (int i = 0; i < Config::kThirties; ++i)
@@ -129,18 +172,15 @@ __global__ void __launch_bounds__(32 * kRotateWarps) rotate_rows(const __grid_co
 #pragma unroll
       for (int i = 0; i < Config::kThirties; ++i)
 #pragma unroll
-        for (int n = 0; n < 4; ++n) {
-          const int column = 32 * out + 8 * (g >> 1) + 2 * n + (g & 1);
-          const uint4 b = *reinterpret_cast<const uint4*>(rotation + column * Config::kPitch + 32 * i + 8 * t);
-          mma_m16n8k16<T>(d[n], a[i][0].x, a[i][1].x, a[i][0].y, a[i][1].y, b.x, b.y);
-          mma_m16n8k16<T>(d[n], a[i][0].z, a[i][1].z, a[i][0].w, a[i][1].w, b.z, b.w);
-        }
+        for (int n = 0; n < 4; ++n) multiply<T>(d[n], a[i], rotation_columns<kWidth>(rotation, out, n, 32 * i));
+      if constexpr (kWidth == 32)
+        if (args.rotation_size == 16) multiply_copies<T>(a[0], rotation, d);
 #pragma unroll
       for (int half = 0; half < 2; ++half) {
         float v[kValues];
 #pragma unroll
         for (int i = 0; i < kValues; ++i) v[i] = d[i / 2][2 * half + i % 2];
-        quantize_product<kOp>(args, v, row + 8 * half, first + 32 * out + 8 * t);
+        quantize_product<kOp>(args, v, row + 8 * half, at[half], first + 32 * out + 8 * t);
       }
     }
   }

@@ -1,15 +1,20 @@
 // Hadamard transforms with a row in registers, in f32 until the one rounding at the end.
 //
-//   element (t + T k) C + e of a row is value k C + e of its thread t; a chunk of C elements is 16 bytes:
+//   element (t + T k) C + e of a row is value k C + e of its thread t; a chunk of C elements is 16 bytes.
 //
-//     bits of an element's index:   k | warp of t | lane of t | e
-//     butterflies over them by:     registers | shared memory | shuffles | registers
+//   up to 1024 elements  e and k are bits in registers, t is one warp's lanes: shuffles
+//   longer rows          what bits are in registers changes twice, by way of shared memory, where the row has room:
 //
-// An exchange through shared memory gives each thread the values of all warps at its lane, which are a transform of
-// their own, and takes them back; long rows pass it in parts of at most 32 KB.
+//     bits of an element's index    | top | leftover | next | middle | e |
+//     in registers, first           | ... |          |      |        | . |     as loaded
+//                   then            |     | shuffles |      |  ....  |   |     leftover bits are lanes
+//                   last            |     |          | ...  |        | . |     as stored
 //
-// f32 butterflies and not tensor cores: 15 additions and 5 shuffles an element stay below what memory delivers, and a
-// product with a 16 x 16 Hadamard matrix would round to 16 bits after every factor.
+// A change costs what two shuffles of every value cost, and stands for up to five of them. Where a device has no room
+// for a long row (7.5), its warps exchange parts of at most 32 KB instead.
+//
+// f32 butterflies and not tensor cores: 15 additions an element and what moves it stay below what memory delivers, and
+// a product with a 16 x 16 Hadamard matrix would round to 16 bits after every factor.
 #pragma once
 
 #include "kernels/common/cuda/launch.cuh"
@@ -46,10 +51,11 @@ __device__ __forceinline__ void butterflies(float (&v)[kValues], int base = 0) {
       }
 }
 
-template <class Config>
+// And between lanes, over the bits of their number from kFirst up to kEnd.
+template <class Config, int kFirst, int kEnd>
 __device__ __forceinline__ void over_lanes(float (&v)[Config::kValues], int lane) {
 #pragma unroll
-  for (int half = 1; half < 32 && half < Config::kThreads; half *= 2) {
+  for (int half = kFirst; half < kEnd; half *= 2) {
     const float sign = (lane & half) != 0 ? -1.0f : 1.0f;
 #pragma unroll
     for (int i = 0; i < Config::kValues; ++i) // upper lanes: other - own
@@ -84,12 +90,102 @@ __device__ __forceinline__ void over_warps(float (&v)[Config::kValues], int thre
   }
 }
 
-template <spf_scalar_type T, class Config>
-__global__ void __launch_bounds__(Config::kBlock) transform_rows(const __grid_constant__ HadamardArgs args) {
+// --- a row in shared memory ----------------------------------------------------------------------------------------
+
+constexpr int log2_of(int n) { return n <= 1 ? 0 : 1 + log2_of(n / 2); }
+
+// Which bits of an index are in registers when, and where an element lies, so that no two lanes meet in a bank.
+template <class Config, int kWidth>
+struct Exchange {
+  static constexpr int kBits = log2_of(kWidth), kE = log2_of(Config::kElements), kR = log2_of(Config::kValues);
+  static constexpr int kMiddle = kE + kR;                     // the first bit above those in the middle
+  static constexpr int kTop = kBits - (kR - kE);              // the first of the bits in registers at first
+  static constexpr int kNext = kTop < 2 * kR ? kTop : 2 * kR; // the last of the bits after the middle, and one
+  static constexpr bool kLeftover = kTop > kNext;
+  // Lanes of the middle are e and the bits from here on; elements that differ there are a chunk's banks apart.
+  static constexpr int kLane = kLeftover ? 2 * kR : kMiddle, kLaneBits = 5 - kE;
+  static constexpr int kFloats = kWidth + (kWidth >> kLane) * Config::kElements; // of a row
+  static_assert(kTop >= kMiddle && kTop - kNext <= kLaneBits && kBits >= kLane + kLaneBits);
+
+  // How far apart elements lie, but for what `place` swaps.
+  static __device__ __forceinline__ constexpr int distance(int index) {
+    return index + (index >> kLane) * Config::kElements;
+  }
+  // Lanes 4 apart in eight that each access half a chunk of eight would meet: they take different halves. Bit 5 of an
+  // index turns bit 2 of its place over.
+  static constexpr bool kSwaps = kE == 3;
+  static __device__ __forceinline__ int place(int index) { return distance(kSwaps ? index ^ (index >> 3 & 4) : index); }
+
+  // The first element of a thread's first chunk, and the distance to the others, as loaded and as stored. As stored,
+  // threads are the bits in the middle, and those above `next`.
+  static __device__ __forceinline__ int loaded(int thread) { return thread * Config::kElements; }
+  static constexpr int kLoadedStep = Config::kThreads * Config::kElements;
+  static __device__ __forceinline__ int stored(int thread) {
+    const int middle = thread & (Config::kValues - 1), above = thread >> kR;
+    return middle << kE | above << (kMiddle + kR - kE);
+  }
+  static constexpr int kStoredStep = 1 << kMiddle;
+  // The first element of a thread in the middle; the others are 1 << kE apart.
+  static __device__ __forceinline__ int between(int thread) {
+    const int e = thread & (Config::kElements - 1), lane = thread % 32 >> kE, warp = thread / 32;
+    constexpr int kBelow = kLane - kMiddle; // bits of the warp that are below those of the lane
+    return e | lane << kLane | (warp & ((1 << kBelow) - 1)) << kMiddle | warp >> kBelow << (kLane + kLaneBits);
+  }
+};
+
+// A thread's values, 16 bytes at a time, to or from shared memory. at: of its first; step: elements from a chunk to the
+// next.
+template <class Where, class Config, bool kStore>
+__device__ __forceinline__ void move_chunks(float (&v)[Config::kValues], float* row, int at, int step) {
+#pragma unroll
+  for (int k = 0; k < Config::kChunks; ++k)
+#pragma unroll
+    for (int e = 0; e < Config::kElements; e += 4) {
+      float4& place = *reinterpret_cast<float4*>(row + (at ^ e) + Where::distance(k * step));
+      float* const four = v + k * Config::kElements + e;
+      if constexpr (kStore) {
+        place = make_float4(four[0], four[1], four[2], four[3]);
+      } else {
+        const float4 read = place;
+        four[0] = read.x, four[1] = read.y, four[2] = read.z, four[3] = read.w;
+      }
+    }
+}
+
+// Butterflies over the bits of an index that are not in registers, which hold other bits afterwards.
+template <class Config, int kWidth>
+__device__ __forceinline__ void over_row(float (&v)[Config::kValues], int thread, float* row) {
+  using Where = Exchange<Config, kWidth>;
+  move_chunks<Where, Config, true>(v, row, Where::place(Where::loaded(thread)), Where::kLoadedStep);
+  __syncthreads();
+  const int between = Where::place(Where::between(thread));
+  const auto middle = [&](int j) -> float& {
+    return row[(Where::kSwaps ? between ^ (j & 4) : between) + (j << Where::kE)];
+  };
+#pragma unroll
+  for (int j = 0; j < Config::kValues; ++j) v[j] = middle(j);
+  butterflies<Config::kValues, 1>(v);
+  over_lanes<Config, Config::kElements, (Config::kElements << (Where::kTop - Where::kNext))>(v, thread % 32);
+#pragma unroll
+  for (int j = 0; j < Config::kValues; ++j) middle(j) = v[j];
+  __syncthreads();
+  move_chunks<Where, Config, false>(v, row, Where::place(Where::stored(thread)), Where::kStoredStep);
+  constexpr int kCount = 1 << (Where::kNext - Where::kMiddle), kSpan = kCount * Config::kElements;
+#pragma unroll
+  for (int i = 0; i < Config::kValues; ++i)
+    if (i % kSpan < Config::kElements) butterflies<kCount, Config::kElements>(v, i);
+}
+
+// kWhole: rows lie in shared memory whole.
+template <spf_scalar_type T, class Config, int kWidth, bool kWhole>
+__global__ void __launch_bounds__(Config::kBlock,
+                                  (Config::kBlock <= 512 && Config::kValues <= 32 ? 1024 / Config::kBlock : 1))
+    transform_rows(const __grid_constant__ HadamardArgs args) {
   using namespace spf::cuda;
   using Element = scalar_t<T>;
   constexpr int kElements = Config::kElements;
-  __shared__ float exchange[Config::kWarps > 1 ? Config::kPart * Config::kBlock : 1];
+  __shared__ float parts[Config::kWarps > 1 && !kWhole ? Config::kPart * Config::kBlock : 1];
+  SPF_DYNAMIC_SHARED(float, whole, 16);
   launch_dependents();
   wait_for_primary();
 
@@ -114,13 +210,18 @@ __global__ void __launch_bounds__(Config::kBlock) transform_rows(const __grid_co
   }
 
   butterflies<Config::kValues, 1>(v); // bits e and k
-  over_lanes<Config>(v, thread % 32);
-  if constexpr (Config::kWarps > 1) over_warps<Config>(v, thread, exchange + slot * Config::kPart * Config::kThreads);
+  if constexpr (kWhole) {
+    over_row<Config, kWidth>(v, thread, whole + slot * Exchange<Config, kWidth>::kFloats);
+  } else {
+    over_lanes<Config, 1, (Config::kThreads < 32 ? Config::kThreads : 32)>(v, thread % 32);
+    if constexpr (Config::kWarps > 1) over_warps<Config>(v, thread, parts + slot * Config::kPart * Config::kThreads);
+  }
 
   if (!exists) return;
 #pragma unroll
   for (int k = 0; k < Config::kChunks; ++k) {
-    const int64_t first = static_cast<int64_t>(thread + k * Config::kThreads) * kElements;
+    int64_t first = static_cast<int64_t>(thread + k * Config::kThreads) * kElements;
+    if constexpr (kWhole) first = Exchange<Config, kWidth>::stored(thread) + k * Exchange<Config, kWidth>::kStoredStep;
     float part[kElements];
 #pragma unroll
     for (int e = 0; e < kElements; ++e) part[e] = v[k * kElements + e] * args.scale;
@@ -163,7 +264,12 @@ spf_status launch_butterfly(const Call& call, const LaunchContext& ctx) {
   } else {
     using Config = ButterflyConfig<T, kWidth>;
     const int64_t grid = (args.space.rows + Config::kRows - 1) / Config::kRows;
-    return cuda::launch(op, ctx, transform_rows<T, Config>, grid, Config::kBlock, 0, args);
+    if constexpr (Config::kWarps > 1) {
+      constexpr size_t kBytes = sizeof(float) * Config::kRows * Exchange<Config, kWidth>::kFloats;
+      if (kBytes + 1024 <= static_cast<size_t>(ctx.facts->shared_memory_per_block))
+        return cuda::launch(op, ctx, transform_rows<T, Config, kWidth, true>, grid, Config::kBlock, kBytes, args);
+    }
+    return cuda::launch(op, ctx, transform_rows<T, Config, kWidth, false>, grid, Config::kBlock, 0, args);
   }
 }
 

@@ -14,6 +14,7 @@
 #include "kernels/common/cuda/fp8.cuh"
 #include "kernels/common/cuda/launch.cuh"
 #include "kernels/common/cuda/memory.cuh"
+#include "kernels/common/cuda/quantize.cuh"
 #include "kernels/common/cuda/rows.cuh"
 #include "kernels/common/quantize.hpp"
 #include "kernels/kv_cache/args.h"
@@ -59,12 +60,15 @@ struct ChunkOf {
       float x[kElements];
       cuda::unpack<kNumbers>(chunk, x);
       uint32_t words[2] = {};
-      const quantize::Division divide(scale);
-      const bool tame = scale >= 0x1p-90f && scale <= 0x1p126f; // where its quotients are those of a division
-      const auto over = [&](float v) { return tame ? divide(v) : __fdiv_rn(v, scale); };
+      const auto codes = [&](const auto& over) {
 #pragma unroll
-      for (int i = 0; i < kElements; i += 2)
-        words[i / 4] |= cuda::narrow_fp8x2<kCode>(over(x[i]), over(x[i + 1])) << (8 * (i % 4));
+        for (int i = 0; i < kElements; i += 2)
+          words[i / 4] |= cuda::narrow_fp8x2<kCode>(over(x[i]), over(x[i + 1])) << (8 * (i % 4));
+      };
+      if (quantize::Quotient::covers(scale)) // else its quotients need not be those of a division
+        codes(cuda::quotient_of<kNumbers>(scale));
+      else
+        codes([&](float v) { return __fdiv_rn(v, scale); });
       return make_uint4(words[0], words[1], 0, 0);
     } else {
       float x[kElements];

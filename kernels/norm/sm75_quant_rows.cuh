@@ -9,6 +9,8 @@
 // What is coded is rounded to x's type, as if the norm had been stored; nothing is read twice.
 #pragma once
 
+#include <bit>
+
 #include "kernels/common/cuda/quantize.cuh"
 #include "kernels/norm/rows.cuh"
 
@@ -17,7 +19,16 @@ namespace spf::norm {
 template <spf_scalar_type Q, Scales kScales>
 struct Codes {
   static constexpr bool kCodes = true;
-  using Args = CodeArgs;
+  // CodeArgs as the device wants it.
+  struct Args : CodeArgs {
+    explicit Args(const CodeArgs& args)
+        : CodeArgs(args),
+          rows(args.space),
+          group_bits(args.group > 0 ? std::countr_zero(static_cast<uint64_t>(args.group)) : 0) {}
+
+    cuda::DeviceRows<2> rows;
+    int32_t group_bits; // a group is a power of two
+  };
 
   static __device__ __forceinline__ float scale_of(float amax, const CodeArgs& args) {
     constexpr bool kFp8 = Q == SPF_E4M3;
@@ -26,11 +37,15 @@ struct Codes {
                               kFp8 ? quantize::kFp8Floor : quantize::kInt8Floor);
   }
 
-  static __device__ __forceinline__ auto step_of(float scale) {
-    if constexpr (Q == SPF_E4M3 && kScales != Scales::kGiven)
-      return cuda::Division(scale);
-    else
+  // e4m3 of a computed scale is of a quotient. The chunks may change with the scale that they are divided by.
+  template <spf_scalar_type T, int kChunks>
+  static __device__ __forceinline__ auto step_of(uint4 (&y)[kChunks], float scale) {
+    if constexpr (Q == SPF_E4M3 && kScales != Scales::kGiven) {
+      cuda::bring_down<T>(y, scale);
+      return cuda::quotient_of<T>(scale);
+    } else {
       return cuda::Multiplication(quantize::inverse_of(scale));
+    }
   }
 
   template <spf_scalar_type T, class AnyStep>
@@ -53,25 +68,26 @@ struct Codes {
 
   // y[k] is the chunk kThreads * k behind the thread's first one, of which `left` elements remain; 0 beyond.
   template <spf_scalar_type T, class Config, int kChunks>
-  static __device__ __forceinline__ void finish(const CodeArgs& args, uint4 (&y)[kChunks], int left, uint32_t row,
+  static __device__ __forceinline__ void finish(const Args& args, uint4 (&y)[kChunks], int left, uint32_t row,
                                                 bool exists) {
     using Max = cuda::GroupMax<Config::kThreads>;
     constexpr int kElements = cuda::kChunkElements<T>;
     constexpr int kStep = Config::kThreads * kElements;
     __shared__ typename Max::Storage storage;
     const int lane = static_cast<int>(threadIdx.x) % Config::kThreads;
-    int64_t at[2];
-    args.space.offsets(exists ? row : 0, at);
-    uint8_t* const out = args.out + at[0] + lane * kElements;
+    uint8_t* const out = args.out + args.rows.offset(0, row) + lane * kElements; // of no row: not written
+    float* const scales = args.scale + args.rows.offset(1, row);
 
     if constexpr (kScales == Scales::kGroup) {
-      const int lanes = static_cast<int>(args.group) / kElements;
+      const int lane_bits = args.group_bits - (kElements == 8 ? 3 : 2), lanes = 1 << lane_bits;
 #pragma unroll
       for (int k = 0; k < kChunks; ++k) {
         const float scale = scale_of(group_amax(cuda::amax_of<T>(y[k]), lanes), args);
         if (k * kStep >= left) continue;
-        store<T>(out + k * kStep, y[k], step_of(scale), kElements, true);
-        if (lane % lanes == 0) args.scale[at[1] + (k * Config::kThreads + lane) / lanes * args.scale_step] = scale;
+        uint4 chunk[1] = {y[k]};
+        const auto step = step_of<T>(chunk, scale);
+        store<T>(out + k * kStep, chunk[0], step, kElements, true);
+        if ((lane & (lanes - 1)) == 0) scales[((k * Config::kThreads + lane) >> lane_bits) * args.scale_step] = scale;
       }
     } else {
       float scale;
@@ -80,11 +96,11 @@ struct Codes {
 #pragma unroll
         for (int k = 0; k < kChunks; ++k) amax = fmaxf(amax, cuda::amax_of<T>(y[k]));
         scale = scale_of(Max::all(amax, storage, 0), args);
-        if (exists && lane == 0) args.scale[at[1]] = scale;
+        if (exists && lane == 0) *scales = scale;
       } else {
         scale = *args.given_scale;
       }
-      const auto step = step_of(scale);
+      const auto step = step_of<T>(y, scale);
 #pragma unroll
       for (int k = 0; k < kChunks; ++k)
         if (k * kStep < left) store<T>(out + k * kStep, y[k], step, kElements, true);
@@ -110,10 +126,11 @@ struct Codes {
       const int lanes = static_cast<int>(args.group) / kElements;
       for (int64_t first = 0; first < h; first += kStep) { // the same for every lane of a warp
         const int64_t e = first + start;
-        const uint4 y = e < h ? chunk(e) : make_uint4(0, 0, 0, 0);
-        const float scale = scale_of(group_amax(cuda::amax_of<T>(y), lanes), args);
+        uint4 y[1] = {e < h ? chunk(e) : make_uint4(0, 0, 0, 0)};
+        const float scale = scale_of(group_amax(cuda::amax_of<T>(y[0]), lanes), args);
         if (e >= h) continue;
-        store<T>(out + e, y, step_of(scale), h - e, vector);
+        const auto step = step_of<T>(y, scale);
+        store<T>(out + e, y[0], step, h - e, vector);
         if (lane % lanes == 0) args.scale[at[1] + e / args.group * args.scale_step] = scale;
       }
     } else {
@@ -126,8 +143,11 @@ struct Codes {
       } else {
         scale = *args.given_scale;
       }
-      const auto step = step_of(scale);
-      for (int64_t e = start; e < h; e += kStep) store<T>(out + e, chunk(e), step, h - e, vector);
+      for (int64_t e = start; e < h; e += kStep) {
+        uint4 y[1] = {chunk(e)};
+        const auto step = step_of<T>(y, scale);
+        store<T>(out + e, y[0], step, h - e, vector);
+      }
     }
   }
 };
@@ -148,7 +168,8 @@ spf_status launch_codes(const char* op, NormArgs args, const LaunchContext& ctx)
   // Rows of codes that do not start on a chunk's codes go the way of rows that do not start on a chunk.
   uintptr_t bits = reinterpret_cast<uintptr_t>(args.codes.out);
   for (int d = 0; d < args.codes.space.dims; ++d) bits |= static_cast<uintptr_t>(args.codes.space.stride[0][d]);
-  return launch_norm<kOp, T, cuda::RowsConfig<kCapacity>, Epilogue>(op, args, ctx, bits % kElements == 0);
+  const bool aligned = bits % kElements == 0 && cuda::DeviceRows<2>::fits(args.codes.space);
+  return launch_norm<kOp, T, cuda::RowsConfig<kCapacity>, Epilogue>(op, args, ctx, aligned);
 }
 
 // kCapacity: 16-byte chunks that a row may have; 0 for any number.

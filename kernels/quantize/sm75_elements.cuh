@@ -98,9 +98,15 @@ template <spf_scalar_type T, Rule kRule>
 __device__ __forceinline__ uint2 chunk_codes(const uint4& chunk, float scale, int32_t zero) {
   float v[cuda::kChunkElements<T>];
   cuda::unpack<T>(chunk, v);
-  if constexpr (kRule == Rule::kInt8) // any scale that a caller may give
-    return cuda::codes_of<SPF_S8>(v, [&](float x) { return __fdiv_rn(x, scale); });
-  return cuda::codes_of < kRule == Rule::kFp8 ? SPF_E4M3 : SPF_S8 > (v, cuda::Multiplication(inverse_of(scale)), zero);
+  if constexpr (kRule == Rule::kInt8) {
+    // A caller may give any scale.
+    if (T == SPF_F32 || !Quotient::covers(scale))
+      return cuda::codes_of<SPF_S8>(v, [&](float x) { return __fdiv_rn(x, scale); });
+    return cuda::codes_of<SPF_S8>(v, cuda::quotient_of<T>(scale));
+  }
+  const cuda::Multiplication step(inverse_of(scale));
+  if constexpr (kRule == Rule::kInt8Zero) return cuda::codes_with_zero(v, step, zero);
+  return cuda::codes_of<SPF_E4M3>(v, step);
 }
 
 template <spf_scalar_type T, Rule kRule, Source kSource, bool kGated, bool kVector>

@@ -28,18 +28,20 @@ class RowScale {
 
   // One chunk; elements from `left` on do not exist and are 0.
   __device__ __forceinline__ void add(const uint4& chunk, int64_t left) {
-    if constexpr (kRule == Rule::kInt8Zero) {
+    if constexpr (kRule != Rule::kInt8Zero) {
+      high_ = fmaxf(high_, cuda::amax_of<T>(chunk));
+    } else if (left >= kElements) {
+      high_ = fmaxf(high_, cuda::largest_of<T>(chunk));
+      low_ = fmaxf(low_, -cuda::smallest_of<T>(chunk));
+    } else {
       float v[kElements];
       cuda::unpack<T>(chunk, v);
 #pragma unroll
       for (int i = 0; i < kElements; ++i) {
         if (i >= left || v[i] != v[i]) continue;
-        const float limited = fminf(fmaxf(v[i], -kLargest), kLargest);
-        high_ = fmaxf(high_, limited);
-        low_ = fmaxf(low_, -limited);
+        high_ = fmaxf(high_, v[i]);
+        low_ = fmaxf(low_, -v[i]);
       }
-    } else {
-      high_ = fmaxf(high_, cuda::amax_of<T>(chunk));
     }
   }
 
@@ -52,23 +54,42 @@ class RowScale {
     } else if constexpr (kRule == Rule::kInt8) {
       step_ = symmetric_step(high_);
     } else {
-      step_ = asymmetric_step(-Max::all(low_, storage, turn + 1), high_);
+      // Infinities count as the largest number.
+      const auto limited = [](float v) { return fminf(fmaxf(v, -kLargest), kLargest); };
+      step_ = asymmetric_step(-limited(Max::all(low_, storage, turn + 1)), limited(high_));
       if (writes) args.azp[zero_at] = step_.zero;
     }
     if (writes) args.scale[scale_at] = step_.scale;
   }
 
-  __device__ __forceinline__ uint2 codes(const uint4& chunk) const {
-    float v[kElements];
-    cuda::unpack<T>(chunk, v);
-    if constexpr (kRule == Rule::kFp8) return cuda::codes_of<kCode>(v, cuda::Division(step_.scale));
-    return cuda::codes_of<kCode>(v, cuda::Multiplication(step_.factor), step_.zero);
+  // Codes of chunks, after finish; write(k, codes) gets them one by one. The chunks may change.
+  template <int kChunks, class Write>
+  __device__ __forceinline__ void each(uint4 (&chunks)[kChunks], Write&& write) const {
+    if constexpr (kRule == Rule::kFp8) {
+      float scale = step_.scale;
+      cuda::bring_down<T>(chunks, scale);
+      const auto step = cuda::quotient_of<T>(scale);
+#pragma unroll
+      for (int k = 0; k < kChunks; ++k) write(k, codes(chunks[k], step));
+    } else {
+      const cuda::Multiplication step(step_.factor);
+#pragma unroll
+      for (int k = 0; k < kChunks; ++k) write(k, codes(chunks[k], step));
+    }
   }
 
  private:
-  // The largest |x|; or the largest x, and the largest -x.
-  float high_ = kRule == Rule::kInt8Zero ? -kLargest : 0.0f;
-  float low_ = -kLargest;
+  template <class Step>
+  __device__ __forceinline__ uint2 codes(const uint4& chunk, const Step& step) const {
+    float v[kElements];
+    cuda::unpack<T>(chunk, v);
+    if constexpr (kRule == Rule::kInt8Zero) return cuda::codes_with_zero(v, step, step_.zero);
+    return cuda::codes_of<kCode>(v, step);
+  }
+
+  // The largest |x|; or the largest x, and the largest -x; below all numbers where there was none.
+  float high_ = kRule == Rule::kInt8Zero ? -INFINITY : 0.0f;
+  float low_ = -INFINITY;
   IntegerStep step_;
 };
 
@@ -120,9 +141,9 @@ __global__ void __launch_bounds__(Config::kBlock, (resident_threads<Config>() / 
     stay_packed(chunk[k]);
   }
   scale.finish(args.quant, storage, 0, exists && lane == 0, args.rows.offset(2, row), args.rows.offset(3, row));
-#pragma unroll
-  for (int k = 0; k < kChunks; ++k)
-    if (k * kStep < left) store_codes<kElements>(out + k * kStep, scale.codes(chunk[k]), kElements, true);
+  scale.each(chunk, [&](int k, const uint2& codes) {
+    if (k * kStep < left) store_codes<kElements>(out + k * kStep, codes, kElements, true);
+  });
 }
 
 // --- rows of any alignment and length ------------------------------------------------------------------------------
@@ -151,8 +172,11 @@ __global__ void __launch_bounds__(kAnyThreads) quantize_any_rows(const __grid_co
     for (int64_t e = start; e < args.k; e += kAnyThreads * kElements)
       scale.add(load_chunk<T>(x + e, args.k - e, vector), args.k - e);
     scale.finish(args, storage, 0, threadIdx.x == 0, at[2], at[3]);
-    for (int64_t e = start; e < args.k; e += kAnyThreads * kElements)
-      store_codes<kElements>(out + e, scale.codes(load_chunk<T>(x + e, args.k - e, vector)), args.k - e, code_vector);
+    for (int64_t e = start; e < args.k; e += kAnyThreads * kElements) {
+      uint4 chunk[1] = {load_chunk<T>(x + e, args.k - e, vector)};
+      scale.each(chunk,
+                 [&](int, const uint2& codes) { store_codes<kElements>(out + e, codes, args.k - e, code_vector); });
+    }
     __syncthreads(); // the next row's maxima take the place of this one's
   }
 }

@@ -3,28 +3,36 @@
 
 #include <cstdint>
 
+#include "kernels/common/cuda/math.cuh"
+
 namespace spf::cuda {
 
-// Eight values, the first in the low four bits.
+// Codes of x * factor, rounded to f32 before, the first in the low four bits. factor >= 0, and 0 or at least 2^-125.
 //
-// The code of v >= 0 is round(min(2v, v + 2, v / 2 + 4, 7)): the grid steps by 1/2 up to 2, by 1 up to 4, by 2 up to 6,
-// and each line meets the next where its step changes. Adding 2^23 in the same operation rounds once and leaves the
-// code in the low bits; rounding keeps order, so the minimum may come after it.
-__device__ __forceinline__ uint32_t narrow_e2m1x8(const float (&v)[8]) {
-  constexpr float kMagic = 8388608.0f;                      // 0x4b000000
-  uint32_t codes = 0u - (0x4b000000u + (0x4b000000u << 4)); // of the other six nothing is left in 32 bits
+// With h half of a value's magnitude, the code is round(4 min(h, 1) + 2 [h - 1] + [h - 2]), where [] is clamped to
+// 0..1: the grid steps by 1/2 up to 2, by 1 up to 4, by 2 up to 6. A clamp is free in an addition. Of the three terms
+// those after the one that has a fraction are 0, and those before it whole, so adding them to 2^23, where floats are
+// integers, rounds once, to the even code on a tie; and the sum times 16 is where the code of the value before is
+// added: four codes in the low 16 bits of a float.
+__device__ __forceinline__ uint32_t narrow_e2m1x8(const float (&x)[8], float factor) {
+  constexpr float kOne = 8388608.0f; // 2^23
+  const float half = factor * 0.5f;
+  uint32_t fours[2], signs = 0;
 #pragma unroll
-  for (int i = 0; i < 8; ++i) {
-    const float size = fmaxf(fabsf(v[i]), 0.0f); // a NaN goes here
-    const float low = __fmaf_rn(size, 2.0f, kMagic), middle = __fadd_rn(size, kMagic + 2.0f);
-    const float high = __fmaf_rn(size, 0.5f, kMagic + 4.0f);
-    const float code = fminf(fminf(low, middle), fminf(high, kMagic + 7.0f));
-    codes += __float_as_uint(code) << (4 * i);
+  for (int part = 1; part >= 0; --part) {
+    float sum = kOne;
+#pragma unroll
+    for (int i = 3; i >= 0; --i) {
+      const float h = __fmul_rn(x[4 * part + i], half); // NaN: positive, and clamped to 0
+      if (i < 3) sum = __fmaf_rn(sum, 16.0f, -15 * kOne);
+      sum = __fmaf_rn(add_saturated(fabsf(h), 0.0f), 4.0f, sum);
+      sum = __fmaf_rn(add_saturated(fabsf(h), -1.0f), 2.0f, sum);
+      sum = __fadd_rn(sum, add_saturated(fabsf(h), -2.0f));
+      signs = __funnelshift_l(__float_as_uint(h), signs, 4); // with three bits of the exponent
+    }
+    fours[part] = __float_as_uint(sum);
   }
-  // The sign of a product that is NaN is 0.
-#pragma unroll
-  for (int i = 0; i < 8; ++i) codes |= (__float_as_uint(v[i]) & 0x80000000u) >> (28 - 4 * i);
-  return codes;
+  return __byte_perm(fours[0], fours[1], 0x5410) | (signs & 0x88888888u);
 }
 
 } // namespace spf::cuda

@@ -34,6 +34,17 @@ __device__ __forceinline__ float fast_reciprocal(float x) {
 #endif
 }
 
+// a + b, clamped to 0..1; NaN is 0.
+__device__ __forceinline__ float add_saturated(float a, float b) {
+#ifdef SPF_EMULATED
+  return __saturatef(a + b);
+#else
+  float sum;
+  asm("add.rn.sat.f32 %0, %1, %2;" : "=f"(sum) : "f"(a), "f"(b));
+  return sum;
+#endif
+}
+
 // f32 uses the CUDA math library; 16-bit types the hardware's exp2 and reciprocal, whose errors (2^-17 and less where a
 // result is not negligible) vanish in the rounding that follows.
 template <spf_scalar_type T>
