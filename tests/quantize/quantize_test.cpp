@@ -396,4 +396,55 @@ TEST(Quantize, QuotientsByWayOfTheReciprocalAreTheRoundedOnes) {
   }
 }
 
+// Of numbers of 16 bits, to the codes that follow: all significands of f16, which hold those of bf16, under scales of
+// any digits and of those where reciprocals round worst.
+TEST(Quantize, QuotientsOfShortNumbersGiveTheCodesOfRoundedOnes) {
+  std::mt19937_64 random(11);
+  for (int i = 0; i < 12'000; ++i) {
+    const auto digits = static_cast<uint32_t>(random() & 0x7fffff);
+    const uint32_t worst[] = {0, 1, 2, 0x7fffff, 0x7ffffe, 0x400000, 0x3fffff, 0x249249, 0x124925};
+    const uint32_t bits = 127u << 23 | (i < 200 ? worst[i % 9] ^ static_cast<uint32_t>(i / 9) : digits);
+    float scale;
+    std::memcpy(&scale, &bits, sizeof scale);
+    const int exponent = i % 3 == 0 ? -90 : i % 3 == 1 ? 89 : static_cast<int>(random() % 40) - 20;
+    scale = std::ldexp(scale, exponent);
+    ASSERT_TRUE(spf::quantize::Quotient::covers(scale));
+    // A reciprocal may be off by two units either way.
+    const float exact = 1.0f / scale;
+    const float up = std::nextafter(exact, 3e38f), down = std::nextafter(exact, 0.0f);
+    const spf::quantize::Quotient quotient(scale, i % 4 == 0 ? up : i % 4 == 1 ? down : exact);
+    for (int significand = 1024; significand < 2048; ++significand) {
+      const int places = static_cast<int>(random() % 22) - 12; // from below the least code to above the largest
+      const float x = std::ldexp(static_cast<float>(significand), exponent + places - 10), right = x / scale;
+      const float found = quotient(significand % 2 ? x : -x) * (significand % 2 ? 1.0f : -1.0f);
+      ASSERT_EQ(spf::f32_to_e4m3(found), spf::f32_to_e4m3(right)) << x << " / " << scale;
+      if (right >= 512.0f) continue;
+      ASSERT_EQ(std::nearbyint(found), std::nearbyint(right)) << x << " / " << scale;
+      ASSERT_EQ(std::trunc(found), std::trunc(right)) << x << " / " << scale;
+    }
+  }
+  for (float scale : {1.0f, 3.0f, 0x1p-90f, 0x1.fffffep89f}) {
+    const spf::quantize::Quotient quotient(scale, 1.0f / scale);
+    EXPECT_EQ(quotient(kInf), kInf);
+    EXPECT_EQ(quotient(-kInf), -kInf);
+    EXPECT_TRUE(std::isnan(quotient(kNan)));
+    EXPECT_EQ(quotient(0.0f), 0.0f);
+    EXPECT_TRUE(std::signbit(quotient(-0.0f)));
+    EXPECT_GT(quotient(3.3e38f), 448.0f);
+    EXPECT_LT(quotient(-3.3e38f), -448.0f);
+  }
+}
+
+TEST(Quantize, QuotientsByTheLargestCodesAreTheRoundedOnes) {
+  for (uint32_t digits = 0; digits < 1u << 23; digits += 7) {
+    for (uint32_t exponent : {48u, 127u, 254u}) {
+      const uint32_t bits = exponent << 23 | digits;
+      float v;
+      std::memcpy(&v, &bits, sizeof v);
+      ASSERT_EQ(spf::quantize::over_fp8_max(v), v / 448.0f) << v;
+      ASSERT_EQ(spf::quantize::over_int8_max(v), v / 127.0f) << v;
+    }
+  }
+}
+
 } // namespace
