@@ -1,6 +1,7 @@
 #!/usr/bin/env python3
-"""scripts/test_summary.py counts as a reader would, the cost records of translation units are true, and scripts/setup
-makes toolkits of what Python packages hold."""
+"""scripts/test_summary.py counts as a reader would, the cost records of translation units are true, what functions
+take of a multiprocessor is held against the manifests, and scripts/setup makes toolkits of what Python packages hold."""
+import json
 import pathlib
 import shutil
 import subprocess
@@ -103,6 +104,56 @@ def stub(path, text):
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text("#!/bin/bash\n" + text)
     path.chmod(0o755)
+
+
+USAGE = """
+Fatbin elf code:
+================
+arch = sm_90a
+Resource usage:
+ Common:
+  GLOBAL:0
+ Function _ZN3spf4norm9norm_rowsIL15spf_scalar_type3ELi8EEEvNS0_8RowsArgsE:
+  REG:64 STACK:{stack} SHARED:1152 LOCAL:0 CONSTANT[0]:624 TEXTURE:0 SURFACE:0 SAMPLER:0
+ Function _ZN3spf4norm4coldEv:
+  REG:32 STACK:0 SHARED:0 LOCAL:0 CONSTANT[0]:624 TEXTURE:0 SURFACE:0 SAMPLER:0
+"""
+
+
+class Resources(unittest.TestCase):
+    def report(self, stack, granted=None, objects=True):
+        """scripts/resources of a build of one unit, whose norm_rows has so many bytes of stack."""
+        with tempfile.TemporaryDirectory() as folder:
+            build = pathlib.Path(folder)
+            stub(build / "cuobjdump", f"cat <<'TEXT'\n{USAGE.format(stack=stack)}TEXT\n")
+            row = {"family": "norm", "kernel": "sm75_rows"}
+            if granted:
+                row["stack"] = [{"function": granted, "bytes": 16, "why": "a test"}]
+            unit = {"file": "gen/units/norm_0.cu", "kernels": ["norm/sm75_rows"]}
+            (build / "gen").mkdir()
+            (build / "gen" / "coverage.json").write_text(json.dumps(
+                {"rows": [row], "libraries": [{"name": "spf_cuda_90a", "language": "CUDA", "units": [unit]}]}))
+            if objects:
+                stub(build / "CMakeFiles" / "spf_cuda_90a.dir" / "gen" / "units" / "norm_0.cu.o", "")
+            run = subprocess.run([sys.executable, SCRIPTS / "resources", "--cuobjdump", build / "cuobjdump", build],
+                                 capture_output=True, text=True, check=False)
+            return run.returncode, run.stdout, json.loads((build / "resources.json").read_text())
+
+    def test_no_stack_is_fine(self):
+        code, text, rows = self.report(0)
+        self.assertEqual(code, 0, text)
+        self.assertEqual([(r["target"], r["registers"], r["shared"]) for r in rows], [("90a", 64, 1152), ("90a", 32, 0)])
+
+    def test_a_spill_is_an_error_unless_the_manifest_grants_it(self):
+        self.assertEqual(self.report(16)[0], 1)
+        self.assertEqual(self.report(16, granted="cold")[0], 1)
+        code, text, rows = self.report(16, granted="norm")
+        self.assertEqual(code, 0, text)
+        self.assertEqual([r["granted"] for r in rows], [16, 0])
+        self.assertEqual(self.report(24, granted="norm")[0], 1)
+
+    def test_an_object_that_is_missing_is_an_error(self):
+        self.assertEqual(self.report(0, objects=False)[0], 1)
 
 
 class Setup(unittest.TestCase):

@@ -131,6 +131,15 @@ void explain_kernel(std::string& out, const Build& build, const KernelBuild& b) 
   for (const SkipRule& s : k.skips) out += "  skips some: " + s.why + "\n";
 }
 
+std::string stack_rules(const Kernel& kernel) {
+  if (kernel.stacks.empty()) return "";
+  std::string out;
+  for (const StackRule& s : kernel.stacks)
+    out += std::string(out.empty() ? "" : ", ") + "{\"function\": " + quoted(s.function) +
+           ", \"bytes\": " + std::to_string(s.bytes) + ", \"why\": " + quoted(s.why) + "}";
+  return ", \"stack\": [" + out + "]";
+}
+
 } // namespace
 
 std::string emit_coverage_json(const Build& build) {
@@ -155,7 +164,7 @@ std::string emit_coverage_json(const Build& build) {
              ", \"reason\": " + quoted(a.reason) +
              ", \"built\": " + (a.answer == Answer::kExcluded ? "false" : "true") +
              ", \"instances\": " + std::to_string(b.built_instances) + ", \"tested\": " + json_strings(k.tested) +
-             ", \"tuned\": " + json_strings(k.tuned) + "}";
+             ", \"tuned\": " + json_strings(k.tuned) + stack_rules(k) + "}";
       first = false;
     }
   out += "\n  ],\n  \"libraries\": [";

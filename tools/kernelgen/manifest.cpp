@@ -283,10 +283,10 @@ class Loader {
     out.line = reader.line();
     out.name = name_of(reader);
     reader.relabel("kernel \"" + out.name + "\"");
-    reader.allow({"op",       "ops",        "name",   "file",     "device",      "needs",           "targets",
-                  "cuda_min", "layouts",    "ptx",    "required", "determinism", "activation",      "weights",
-                  "policy",   "launch",     "tested", "tuned",    "unless",      "compile_seconds", "axes",
-                  "skip",     "target_axes"});
+    reader.allow({"op",       "ops",     "name",       "file",     "device",      "needs",           "targets",
+                  "cuda_min", "layouts", "ptx",        "required", "determinism", "activation",      "weights",
+                  "policy",   "launch",  "tested",     "tuned",    "unless",      "compile_seconds", "axes",
+                  "skip",     "stack",   "target_axes"});
     out.is_reference = out.name == "reference";
     if (!out.is_reference && !out.name.empty() && out.name.find('_') == std::string::npos)
       reader.complain_at("name", "a kernel is called <target-or-isa>_<method>, or reference");
@@ -436,6 +436,17 @@ class Loader {
       if (skip.when.empty() && skip.where.everywhere())
         rule.complain("skips everything: give \"when\" or a choice of targets");
       out.skips.push_back(std::move(skip));
+    }
+    for (const toml::table* t : reader.tables("stack")) {
+      Reader rule(*t, where_.shown, reader.label() + ", stack", diagnostics_);
+      rule.allow({"function", "bytes", "why"});
+      StackRule stack{rule.string("function"), rule.integer("bytes"), rule.string("why")};
+      if (rule.has("why") && stack.why.empty()) rule.complain_at("why", "\"why\" must give a reason");
+      if (rule.has("function") && !identifier(stack.function))
+        rule.complain_at("function", "\"function\" must be the name of a device function");
+      if (stack.bytes <= 0 || stack.bytes % 4 != 0)
+        rule.complain_at("bytes", "\"bytes\" must be a multiple of 4 above 0");
+      out.stacks.push_back(std::move(stack));
     }
     if (count_combinations(out) > kMaxCombinations)
       reader.complain("the axes multiply into more than " + std::to_string(kMaxCombinations) + " combinations");

@@ -92,6 +92,14 @@ struct Op {
   std::vector<std::string> symbols;
 };
 
+// Bytes of local memory that a thread of a device function may use (spilled registers, arrays), and why they do no
+// harm; scripts/resources holds a build to it. Without a rule: none.
+struct StackRule {
+  std::string function; // or the beginning of its name
+  int64_t bytes = 0;
+  std::string why;
+};
+
 struct Kernel {
   std::string family, name;
   std::vector<std::string> ops;
@@ -106,6 +114,7 @@ struct Kernel {
   double compile_seconds = 1; // of one instance for one target
   std::vector<AxisEntry> axes;
   std::vector<SkipRule> skips;
+  std::vector<StackRule> stacks;
   std::vector<TargetAxes> target_axes;
   std::string manifest; // file, for messages
   int line = 0;
