@@ -111,15 +111,20 @@ constexpr WgmmaPlan wgmma_plan(const WgmmaShape& s, const spf_device_facts& fact
   const int64_t units = ceil(channel_tiles, c.share) * token_tiles;
   // Nothing to decode: the operand that comes from shared memory takes 16 cycles at least.
   const bool dense = s.bits == 16;
-  const double multiply = stage_k / 16.0 * c.tiles * c.groups * (dense && c.tokens < 32 ? 16 : c.tokens * 0.5);
+  // Two tiles of 128 tokens read a fifth more from shared memory than one of 256.
+  const double multiply = stage_k / 16.0 * c.tiles * c.groups * (dense && c.tokens < 32 ? 16 : c.tokens * 0.5) *
+                          (dense && c.tiles > 1 ? 1.08 : 1.0);
   const double width = c.tiles * c.groups; // in 64 channels
   const double steps = dense          ? 60.0
                        : c.parts > 1  ? 214.0 + width * (97.0 + 4.4 * c.tokens)
                        : c.groups > 2 ? 910.0 * stage_k / 128
                                       : (300.0 + (c.tokens < 128 ? 320.0 : 440.0) * c.tiles) * stage_k / 128;
+  // The last-level cache brings a multiprocessor about 50 bytes a cycle while all of them ask.
+  const double bring = stage_k * (c.channels() * s.bits / 8.0 + c.tokens * 2.0 / c.share) / 50;
   // Two blocks that share x need less power, and so run at a higher clock, but wait for each other at every tile.
   const double block_us =
-      larger(multiply * (c.share > 1 ? 1.06 : 1.1), c.parts > 1 ? steps : steps + multiply * 0.55) / 1750;
+      larger(larger(multiply * (c.share > 1 ? 1.06 : 1.1), c.parts > 1 ? steps : steps + multiply * 0.55), bring) /
+      1750;
   const double outputs = c.channels() * c.tokens;
   const double stream_us = static_cast<double>(s.n) * static_cast<double>(s.k) * s.bits / 8 / 4.2e6;
   WgmmaPlan best = best_split(units, blocks, c.share, facts, [&](int split, double waves) {

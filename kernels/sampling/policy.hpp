@@ -66,7 +66,7 @@ inline PolicyResult sm75_select_policy(const Problem& problem, const spf_device_
   if (problem.extent("K") > kMostSelected) return policy::refuse("shape", "K over 4096");
   const SelectTree tree = select_tree(problem.extent("V"), problem.extent("K"));
   return serve_type(problem, instances, 2 * tree.levels + 1.5 * policy::streaming_cost(facts, logit_bytes(problem)),
-                    2 * tree.half_bytes(row_count(problem)));
+                    problem.extent("K") > 0 ? 2 * tree.half_bytes(row_count(problem)) : 0);
 }
 
 inline PolicyResult sm75_elementwise_policy(const Problem& problem, const spf_device_facts& facts,

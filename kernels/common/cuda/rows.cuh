@@ -20,7 +20,8 @@ struct Divisor {
 };
 
 // Up to two leading dimensions after merging, up to 2^31 - 2 rows; no branch and no loop, because a kernel of one
-// microsecond spends a good part of it before its first load. One dimension is an inner one that never ends.
+// microsecond spends a good part of it before its first load. One dimension, and no row at all, is an inner one that
+// never ends.
 template <int N>
 struct DeviceRows {
   int64_t inner_stride[N] = {};
@@ -32,7 +33,7 @@ struct DeviceRows {
   static bool fits(const RowSpace<N>& space) { return space.dims <= 2 && space.rows < kEndless; }
 
   explicit DeviceRows(const RowSpace<N>& space)
-      : inner(space.dims == 2 ? space.extent[1] : kEndless), rows(static_cast<uint32_t>(space.rows)) {
+      : inner(space.dims == 2 && space.rows > 0 ? space.extent[1] : kEndless), rows(static_cast<uint32_t>(space.rows)) {
     for (int n = 0; n < N && space.dims > 0; ++n) {
       inner_stride[n] = space.stride[n][space.dims - 1];
       outer_stride[n] = space.stride[n][0];
