@@ -211,6 +211,7 @@ class Run {
       ReportRow& r = (*rows_)[i];
       if (reached.contains({r.kernel, r.instance}) || device_refused_[i] || options_.quick) continue;
       ++r.failed;
+      r.unreached = true;
       r.failures.push_back({"coverage", "no case reaches this instance"});
     }
   }

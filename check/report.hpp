@@ -36,6 +36,7 @@ struct ReportRow {
   std::string worst_case;
   std::map<std::string, int64_t> refusals; // why cases were skipped, and how many
   std::vector<Failed> failures;            // the first few
+  bool unreached = false;                  // no case asked anything of it: counted as one failure
 };
 
 struct Report {

@@ -60,6 +60,8 @@ struct Driver {
 };
 
 void conformance(const Session& session, const Op& op, Findings& findings);
+// After conformance of all ops: some case asked something of each instance that this device can run.
+void every_instance_is_reached(Findings& findings);
 void shapes(const Session& session, const Op& op, Findings& findings);
 void far_strides(const Session& session, const Op& op, Findings& findings);
 void poison(const Session& session, const Op& op, Findings& findings);

@@ -4,6 +4,7 @@
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
+#include <functional>
 #include <memory>
 
 #include <gtest/gtest.h>
@@ -21,27 +22,32 @@ constexpr int kSkipped = 77;
 
 class DriverTest : public testing::Test {
  public:
-  DriverTest(const Driver& driver, const Op& op) : driver_(driver), op_(op) {}
+  explicit DriverTest(std::function<void(Findings&)> run) : run_(std::move(run)) {}
 
   void TestBody() override {
     Findings findings;
-    driver_.run({device()}, op_, findings);
+    run_(findings);
     for (const std::string& why : findings.skipped) std::printf("    refused: %s\n", why.c_str());
     if (findings.checks == 0) GTEST_SKIP() << "nothing runs here";
     EXPECT_TRUE(findings.wrong.empty()) << findings.text();
   }
 
  private:
-  const Driver& driver_;
-  const Op& op_;
+  std::function<void(Findings&)> run_;
 };
+
+void register_test(const char* driver, const char* name, const std::function<void(Findings&)>& run) {
+  testing::RegisterTest(driver, name, nullptr, nullptr, __FILE__, __LINE__,
+                        [run]() -> DriverTest* { return new DriverTest(run); });
+}
 
 void register_tests() {
   for (const Driver& driver : kDrivers) {
     if (driver.needs_streams && !device().has_streams()) continue;
     for (const Op& op : check::ops())
-      testing::RegisterTest(driver.name, op.name.c_str(), nullptr, nullptr, __FILE__, __LINE__,
-                            [&driver, &op]() -> DriverTest* { return new DriverTest(driver, op); });
+      register_test(driver.name, op.name.c_str(),
+                    [&driver, &op](Findings& findings) { driver.run({device()}, op, findings); });
+    if (driver.run == conformance && !quick()) register_test(driver.name, "every_instance", every_instance_is_reached);
   }
 }
 
