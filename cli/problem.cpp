@@ -194,8 +194,12 @@ WeightFormat weight_format(const std::string& name, const int64_t* group) {
     return std::find(known.begin(), known.end(), word) != known.end();
   };
   if (group == nullptr) {
-    if (!is_known(name)) throw UsageError(unknown_word("weight format", name, known));
-    return {name, quant_scheme(name)};
+    try {
+      return {name, quant_scheme(name)}; // names that no list shows, too: "fp8-2of4"
+    } catch (const Error& e) {
+      if (e.status() != SPF_NOT_FOUND) throw;
+      throw UsageError(unknown_word("weight format", name, known));
+    }
   }
   if (*group != -1 && *group <= 0)
     throw UsageError(fmt::format("--group is {}; allowed: -1 (all of K) or a positive number", *group));

@@ -16,7 +16,8 @@ constexpr const char* kFloatTypes = "f32, f16, bf16";
 bool is_float(spf_scalar_type type) { return type == SPF_F32 || type == SPF_F16 || type == SPF_BF16; }
 
 spf_quant_scheme plain_scheme(spf_scalar_type type) {
-  return {sizeof(spf_quant_scheme), SPF_FORMAT_PLAIN, type, SPF_TYPE_NONE, SPF_ZERO_NONE, -1, 1, 0, 0, 0};
+  return {sizeof(spf_quant_scheme), SPF_FORMAT_PLAIN, type, SPF_TYPE_NONE, SPF_ZERO_NONE, -1, 1, 0, 0, 0,
+          SPF_SPARSITY_NONE};
 }
 
 // The scheme that a GGUF block type is.
@@ -28,7 +29,8 @@ spf_quant_scheme block_scheme(const DtypeInfo& info) {
   // 32 of them.
   const bool by_16 =
       info.format == SPF_FORMAT_IQ2_XS || info.format == SPF_FORMAT_IQ2_S || info.format == SPF_FORMAT_IQ1_M;
-  return {sizeof(spf_quant_scheme), info.format, SPF_S8, SPF_F16, SPF_ZERO_NONE, by_16 ? 16 : 32, 1, 0, 0, 0};
+  return {sizeof(spf_quant_scheme), info.format, SPF_S8, SPF_F16, SPF_ZERO_NONE, by_16 ? 16 : 32, 1, 0, 0, 0,
+          SPF_SPARSITY_NONE};
 }
 
 using Shape = std::vector<int64_t>;

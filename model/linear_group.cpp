@@ -23,7 +23,8 @@ constexpr const char* kReadOnly[] = {"iq2_xxs", "iq2_xs", "iq2_s",  "iq3_xxs", "
 // The scale's type is left out: writers differ in it.
 bool same_meaning(const spf_quant_scheme& a, const spf_quant_scheme& b) {
   return a.format == b.format && a.weight == b.weight && a.zero == b.zero && a.group_k == b.group_k &&
-         a.group_n == b.group_n && a.has_g_idx == b.has_g_idx && a.has_global_scale == b.has_global_scale;
+         a.group_n == b.group_n && a.has_g_idx == b.has_g_idx && a.has_global_scale == b.has_global_scale &&
+         a.sparsity == b.sparsity;
 }
 
 bool same_scheme(const spf_quant_scheme& a, const spf_quant_scheme& b) {

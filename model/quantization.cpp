@@ -12,8 +12,17 @@ constexpr int64_t kWholeRow = -1;
 
 spf_quant_scheme scheme(spf_format format, spf_scalar_type weight, spf_scalar_type scale, int64_t group_k,
                         int64_t group_n = 1, spf_zero_point_kind zero = SPF_ZERO_NONE) {
-  return {sizeof(spf_quant_scheme),      format, weight, scale, zero, static_cast<int32_t>(group_k),
-          static_cast<int32_t>(group_n), 0,      0,      0};
+  return {sizeof(spf_quant_scheme),
+          format,
+          weight,
+          scale,
+          zero,
+          static_cast<int32_t>(group_k),
+          static_cast<int32_t>(group_n),
+          0,
+          0,
+          0,
+          SPF_SPARSITY_NONE};
 }
 
 int64_t read_group(const JsonObject& config, std::string_view key) {

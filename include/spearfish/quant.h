@@ -60,6 +60,12 @@ typedef enum spf_zero_point_kind {
   SPF_ZERO_MINIMUM = 2  /* value = scale * code - minimum (GGUF *_1 and K formats) */
 } spf_zero_point_kind;
 
+/* What is known of the places of values that are 0. */
+typedef enum spf_sparsity {
+  SPF_SPARSITY_NONE = 0,
+  SPF_SPARSITY_2_OF_4 = 1 /* of columns 4 i to 4 i + 3 of a row, at most two hold a value that is not 0, for every i */
+} spf_sparsity;
+
 /* Full description of a weight's quantization. */
 typedef struct spf_quant_scheme {
   uint32_t struct_size; /* in: sizeof(spf_quant_scheme) */
@@ -73,6 +79,10 @@ typedef struct spf_quant_scheme {
   int32_t has_g_idx;        /* 1: act order, group of column k is g_idx[k] */
   int32_t has_global_scale; /* 1: one f32 multiplies every value */
   int32_t scales_swizzled;  /* 1: NVFP4 block scales in the swizzled 128x4 order */
+  spf_sparsity sparsity;    /* 2 of 4: plain weights, fp8 and compressed-tensors integers without zero points. A promise
+                               about values; views and bytes of the checkpoint stay those of the dense matrix. The
+                               layout "sparse24" stores the two values and their places, and refuses what breaks the
+                               promise; every other layout stores the zeros too. */
 } spf_quant_scheme;
 
 /* A quantized weight as it stands in a checkpoint: borrowed host views. Unused views have type SPF_TYPE_NONE. */
@@ -108,7 +118,9 @@ typedef struct spf_packed_weight {
 /* "int4-g128" etc. -> scheme that spf_quantize() writes. Names: bf16, f16, f32, int4-g128, int4-g64, int4-g32,
  * int4-g32-asym, int4-g128-asym, int4-channel, int8, int8-g128, s8-channel, fp8, fp8-channel, fp8-block, nvfp4, mxfp4,
  * mxfp8, q4_0, q4_1, q5_0, q5_1, q8_0, q2_k, q3_k, q4_k, q5_k, q6_k; SPF_NOT_FOUND lists them. The decode-only formats
- * have names too, for readers: iq2_xxs, iq2_xs, iq2_s, iq3_xxs, iq3_s, iq1_s, iq1_m, iq4_nl, iq4_xs. */
+ * have names too, for readers: iq2_xxs, iq2_xs, iq2_s, iq3_xxs, iq3_s, iq1_s, iq1_m, iq4_nl, iq4_xs; and so have 2:4
+ * sparse schemes, for weights that were pruned before: bf16-2of4, f16-2of4, int8-2of4, s8-channel-2of4, fp8-2of4,
+ * fp8-channel-2of4. */
 SPF_API spf_status spf_quant_scheme_by_name(const char* name, spf_quant_scheme* scheme);
 
 /* The i-th name of a scheme that spf_quantize() writes; NULL past the last. */
@@ -125,7 +137,9 @@ SPF_API spf_status spf_dequantize(const spf_quantized_weight* weight, float* out
 SPF_API spf_status spf_quantize_size(const spf_quant_scheme* scheme, int64_t n, int64_t k, size_t* bytes);
 
 /* Round-to-nearest quantization of W[N,K] (f32, row-major) into caller memory of spf_quantize_size() bytes (64-byte
- * aligned). *weight receives views into it. Deterministic. SPF_UNSUPPORTED for decode-only formats (the IQ types). */
+ * aligned). *weight receives views into it. Deterministic. SPF_UNSUPPORTED for decode-only formats (the IQ types).
+ * Under a 2:4 sparse scheme the two of every four values with the largest magnitude stay (of equals the first; NaN is
+ * above all), the others become 0: nothing is lost of a matrix that is 2:4 sparse already. */
 SPF_API spf_status spf_quantize(const spf_quant_scheme* scheme, int64_t n, int64_t k, const float* w, void* memory,
                                 size_t bytes, spf_quantized_weight* weight);
 
@@ -145,7 +159,12 @@ SPF_API spf_status spf_pack_size(const spf_quant_scheme* scheme, const char* lay
                                  size_t* bytes);
 
 /* Packs into caller memory (256-byte aligned, host). Every byte is written, padding included. *packed is valid on
- * success only; on failure nothing in *packed changes. */
+ * success only; on failure nothing in *packed changes.
+ *
+ * The layout "sparse24" compresses: of every four columns it keeps two, codes of 8 bits in 62.5 % and of 16 bits in
+ * 56.25 % of the bytes of the dense matrix. SPF_UNSUPPORTED names row and column of the first value that finds no
+ * place, as in "codes[3, 17]". Zeros of either sign need none; negative ones take those that are free, and come back as
+ * 0 where none is. NaN is a value like any other. */
 SPF_API spf_status spf_pack(const spf_quantized_weight* weight, const char* layout, void* memory, size_t bytes,
                             spf_packed_weight* packed);
 

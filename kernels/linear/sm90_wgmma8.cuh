@@ -279,6 +279,13 @@ struct Wgmma8Consumer {
 #pragma unroll
     for (int kk = 0; kk < 4; ++kk) cuda::Wgmma8<kN>::multiply(sum, weights + 2 * kk, tokens + 2 * kk, kk > 0 ? 1 : add);
   }
+  // total += the products of a stage, a group of wgmma.
+  __device__ __forceinline__ void multiply_stage(int stage) {
+    cuda::wgmma_fence();
+#pragma unroll
+    for (int i = 0; i < kT; ++i) multiply(total[i], i, stage, 1);
+    cuda::wgmma_commit();
+  }
 
   // total = the sums of a tile over this warpgroup's stages. Leaves the ring at the next tile's first stage.
   __device__ __forceinline__ void sum() {
@@ -301,10 +308,7 @@ struct Wgmma8Consumer {
 #pragma unroll 1
       for (; j < count; j += kStep) {
         cuda::barrier_wait(full + 8 * ring.stage, ring.phase);
-        cuda::wgmma_fence();
-#pragma unroll
-        for (int i = 0; i < kT; ++i) multiply(total[i], i, ring.stage, 1);
-        cuda::wgmma_commit();
+        static_cast<typename C::Consumer&>(*this).multiply_stage(ring.stage);
         cuda::wgmma_wait<1>(); // the stage before is done with
         if (before >= 0) release(before);
         before = ring.stage;

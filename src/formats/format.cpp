@@ -154,10 +154,28 @@ const Format* find_format(spf_format id) {
   return nullptr;
 }
 
+namespace {
+
+// A code of 0 has to mean the value 0 for a sparse matrix to stay one.
+spf_status check_sparsity(const spf_quant_scheme& scheme, const Format& format, const char* op) {
+  const bool may =
+      (scheme.format == SPF_FORMAT_PLAIN || scheme.format == SPF_FORMAT_FP8 || scheme.format == SPF_FORMAT_CT_INT) &&
+      scheme.zero == SPF_ZERO_NONE;
+  SchemeRule rule{op, format.name, scheme};
+  return (may ? rule.one_of("sparsity", scheme.sparsity, {SPF_SPARSITY_NONE, SPF_SPARSITY_2_OF_4})
+              : rule.one_of("sparsity", scheme.sparsity, {SPF_SPARSITY_NONE}))
+      .status;
+}
+
+} // namespace
+
 spf_status check_scheme(const spf_quant_scheme& scheme, const char* op) {
   if (spf_status st = check_struct_size(&scheme, sizeof(spf_quant_scheme), op, "scheme")) return st;
   const Format* format = find_format(scheme.format);
-  if (format != nullptr) return format->check_scheme(scheme, op);
+  if (format != nullptr) {
+    if (spf_status st = format->check_scheme(scheme, op)) return st;
+    return check_sparsity(scheme, *format, op);
+  }
   std::string names;
   for (const Format* f : kFormats)
     names += (names.empty() ? "" : ", ") + std::to_string(static_cast<int>(f->id)) + " (" + f->name + ")";

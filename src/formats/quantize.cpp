@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <array>
 #include <cmath>
+#include <vector>
 
 #include "formats/fit.hpp"
 #include "formats/formats.hpp"
@@ -232,11 +233,36 @@ void for_each_cell(const Writer& out, Body&& body) {
       out.grids.g_idx.set(k, 0, static_cast<uint32_t>(e.scheme.group_k < 0 ? 0 : k / e.scheme.group_k));
 }
 
+// The two values of largest magnitude of every four columns, of equals the first, and zeros.
+std::vector<float> two_of_four(const float* w, int64_t n_count, int64_t k_count) {
+  std::vector<float> kept(static_cast<size_t>(n_count * k_count));
+  const auto magnitude = [](float x) { return std::isnan(x) ? HUGE_VALF : std::fabs(x); };
+  for (int64_t n = 0; n < n_count; ++n)
+    for (int64_t k = 0; k < k_count; k += 4) {
+      const float* four = w + n * k_count + k;
+      const auto count = std::min<int64_t>(4, k_count - k);
+      for (int64_t i = 0; i < count; ++i) {
+        int before = 0; // values that have a place before this one
+        for (int64_t j = 0; j < count; ++j) {
+          const float a = magnitude(four[j]), b = magnitude(four[i]);
+          before += a > b || (a == b && j < i) ? 1 : 0;
+        }
+        if (before < 2) kept[static_cast<size_t>(n * k_count + k + i)] = four[i];
+      }
+    }
+  return kept;
+}
+
 } // namespace
 
 void quantize(const float* w, const spf_quantized_weight& weight, void* memory) {
   const Writer out = blank(weight, memory);
   const spf_quant_scheme& s = weight.scheme;
+  std::vector<float> kept;
+  if (s.sparsity == SPF_SPARSITY_2_OF_4) {
+    kept = two_of_four(w, weight.n, weight.k);
+    w = kept.data();
+  }
   if (s.format == SPF_FORMAT_PLAIN) return quantize_plain(w, out);
   if (out.format.block != nullptr) return quantize_blocks(w, out);
 
@@ -260,6 +286,11 @@ void quantize(const float* w, const spf_quantized_weight& weight, void* memory) 
 void quantize_with_scales(const float* w, const GivenScales& given, const spf_quantized_weight& weight, void* memory) {
   const Writer out = blank(weight, memory);
   const spf_quant_scheme& s = weight.scheme;
+  std::vector<float> kept;
+  if (s.sparsity == SPF_SPARSITY_2_OF_4) {
+    kept = two_of_four(w, weight.n, weight.k);
+    w = kept.data();
+  }
   const float global = s.has_global_scale ? given.global_scale : 1.0f;
   if (s.has_global_scale) out.grids.global_scale.set(0, 0, std::bit_cast<uint32_t>(global));
   for_each_cell(out, [&](const Cell& cell, int64_t row, int64_t g) {

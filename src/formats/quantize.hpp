@@ -21,7 +21,7 @@ spf_quantized_weight place_views(const spf_quant_scheme& scheme, int64_t n, int6
 // Integers: symmetric scale = absmax / 7 (or 127), asymmetric (max - min) / 15 (or 255) with zero inside the range.
 // fp8: absmax / 448. NVFP4: nvfp4_block() with global scale absmax / (448 * 6). MX: the power of two, of the two around
 // absmax / max, with the smaller squared error. Act order: g_idx[k] = k / group_k. The scale is rounded to its type
-// first; codes are nearest to x / (rounded scale).
+// first; codes are nearest to x / (rounded scale). 2:4 sparse: what is not among the two largest of four is 0.
 void quantize(const float* w, const spf_quantized_weight& weight, void* memory);
 
 // Scales from elsewhere: row-major [ceil(N / group_n), groups]; zeros for SPF_ZERO_INTEGER only.
@@ -45,5 +45,6 @@ struct NamedScheme {
 };
 std::span<const NamedScheme> named_schemes();       // those that quantize() writes
 std::span<const NamedScheme> decode_only_schemes(); // the IQ formats
+std::span<const NamedScheme> sparse_schemes();      // 2:4 sparse: written too, but nobody's choice for a dense matrix
 
 } // namespace spf::formats

@@ -9,7 +9,8 @@ namespace {
 constexpr spf_quant_scheme scheme(spf_format format, spf_scalar_type weight, spf_scalar_type scale, int32_t group_k,
                                   int32_t group_n = 1, spf_zero_point_kind zero = SPF_ZERO_NONE,
                                   int32_t has_global_scale = 0) {
-  return {sizeof(spf_quant_scheme), format, weight, scale, zero, group_k, group_n, 0, has_global_scale, 0};
+  return {sizeof(spf_quant_scheme), format, weight,           scale, zero, group_k, group_n, 0,
+          has_global_scale,         0,      SPF_SPARSITY_NONE};
 }
 
 constexpr spf_quant_scheme integer(spf_scalar_type weight, int32_t group_k) {
@@ -64,9 +65,24 @@ constexpr std::array kDecodeOnly = {
     NamedScheme{"iq4_xs", iq(SPF_FORMAT_IQ4_XS, 32)},
 };
 
+constexpr spf_quant_scheme two_of_four(spf_quant_scheme s) {
+  s.sparsity = SPF_SPARSITY_2_OF_4;
+  return s;
+}
+
+constexpr std::array kSparse = {
+    NamedScheme{"bf16-2of4", two_of_four(scheme(SPF_FORMAT_PLAIN, SPF_BF16, SPF_TYPE_NONE, -1))},
+    NamedScheme{"f16-2of4", two_of_four(scheme(SPF_FORMAT_PLAIN, SPF_F16, SPF_TYPE_NONE, -1))},
+    NamedScheme{"int8-2of4", two_of_four(integer(SPF_U8B128, -1))},
+    NamedScheme{"s8-channel-2of4", two_of_four(scheme(SPF_FORMAT_CT_INT, SPF_S8, SPF_F32, -1))},
+    NamedScheme{"fp8-2of4", two_of_four(scheme(SPF_FORMAT_FP8, SPF_E4M3, SPF_F32, -1, -1))},
+    NamedScheme{"fp8-channel-2of4", two_of_four(scheme(SPF_FORMAT_FP8, SPF_E4M3, SPF_F32, -1))},
+};
+
 } // namespace
 
 std::span<const NamedScheme> named_schemes() { return kNamed; }
 std::span<const NamedScheme> decode_only_schemes() { return kDecodeOnly; }
+std::span<const NamedScheme> sparse_schemes() { return kSparse; }
 
 } // namespace spf::formats

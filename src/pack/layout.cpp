@@ -9,6 +9,7 @@
 #include "pack/k128.hpp"
 #include "pack/marlin.hpp"
 #include "pack/reference.hpp"
+#include "pack/sparse24.hpp"
 
 namespace spf::pack {
 namespace {
@@ -18,7 +19,7 @@ constexpr std::array kLayouts = {
     &kCpuN16Layout,    //
     &kMarlinLayout,    //
     &kMarlinA8Layout,  //
-    &kMarlinA8E4m3Layout, &kK128Layout, &kK128E4m3Layout,
+    &kMarlinA8E4m3Layout, &kK128Layout, &kK128E4m3Layout, &kSparse24Layout,
 };
 
 std::string layout_names() {

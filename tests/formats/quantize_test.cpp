@@ -74,7 +74,7 @@ double allowed_relative_error(const spf_quant_scheme& s) {
 
 TEST_P(Quantize, ErrorIsThatOfTheFormat) {
   const int64_t n = 24, k = 512;
-  const std::vector<float> w = support::random_matrix(n, k, 1);
+  const std::vector<float> w = support::random_matrix(GetParam().scheme, n, k, 1);
   spf_quant_scheme s = GetParam().scheme;
   s.has_g_idx = 0; // a random g_idx would give columns the scale of others
   const auto q = support::quantized(s, n, k, w);
@@ -93,7 +93,7 @@ TEST_P(Quantize, ErrorIsThatOfTheFormat) {
 TEST_P(QuantizeIntegers, WithinHalfAStep) {
   const spf_quant_scheme& s = GetParam().scheme;
   const int64_t n = 9, k = 160;
-  std::vector<float> w = support::random_matrix(n, k, 2);
+  std::vector<float> w = support::random_matrix(s, n, k, 2);
   for (int64_t i = 0; i < k; ++i) w[static_cast<size_t>(i)] = std::fabs(w[static_cast<size_t>(i)]); // one-sided ranges
   for (int64_t i = 0; i < k; ++i) w[static_cast<size_t>(k + i)] = -std::fabs(w[static_cast<size_t>(k + i)]);
   for (int64_t i = 0; i < k; ++i) w[static_cast<size_t>(2 * k + i)] = 0.0f;
@@ -185,7 +185,7 @@ TEST_P(QuantizeWithScales, TakesTheNearestCode) {
     zeros.push_back(1 + static_cast<int32_t>(i % 15));
   }
   scales[0] = s.scale == SPF_E8M0 ? scales[0] : 0.0f;
-  const std::vector<float> w = support::random_matrix(n, k, 5);
+  const std::vector<float> w = support::random_matrix(s, n, k, 5);
   size_t bytes = 0;
   ASSERT_EQ(spf_quantize_size(&s, n, k, &bytes), SPF_OK);
   support::AlignedBytes memory(bytes, 0xa5);

@@ -58,6 +58,17 @@ std::string plan_linear_problem(const Problem& p, const DeviceFacts& facts) {
   });
 }
 
+std::string plan_scaled_linear_problem(const Problem& p, const DeviceFacts& facts) {
+  const Device device(spf_device{facts.kind, 0});
+  const Tensor x(nullptr, scalar_type(p.type), {p.m, p.k}, device), scale(nullptr, SPF_F32, {p.m, 1}, device);
+  const Tensor out(nullptr, SPF_BF16, {p.m, p.n}, device);
+  return outcome([&](Plan& plan) {
+    Launch launch(device);
+    launch.plan_only(plan, facts);
+    scaled_linear(x, scale, unpacked_weight(quant_scheme(p.format), p.n, p.k, device), out, {}, launch);
+  });
+}
+
 // Ops on rows: every operand by its schema, all leading dimensions M, every symbol K.
 std::string plan_rows_problem(const Problem& p, const DeviceFacts& facts) {
   const Device device(spf_device{facts.kind, 0});
@@ -107,10 +118,16 @@ std::vector<Problem> problems() {
     for (int64_t m : {1, 8, 512})
       out.push_back({"linear " + std::string(format) + " bf16 M=" + std::to_string(m) + " N=4096 K=14336",
                      plan_linear_problem, "linear", format, "bf16", m, 4096, 14336, false});
-  for (const char* format : {"f16", "int4-g128", "int4-g128-asym", "int8-g128", "fp8-channel", "nvfp4"})
+  for (const char* format : {"f16", "int4-g128", "int4-g128-asym", "int8-g128", "fp8-channel", "nvfp4", "f16-2of4"})
     for (int64_t m : {1, 16, 64, 2048})
       out.push_back({"linear " + std::string(format) + " f16 M=" + std::to_string(m) + " N=28672 K=4096",
                      plan_linear_problem, "linear", format, "f16", m, 28672, 4096, false});
+  for (const auto& [type, format] :
+       {std::pair{"e4m3", "fp8-channel"}, {"e4m3", "fp8-channel-2of4"}, {"s8", "int8-2of4"}})
+    for (int64_t m : {1, 2048})
+      out.push_back(
+          {"scaled_linear " + std::string(format) + " " + type + " M=" + std::to_string(m) + " N=28672 K=4096",
+           plan_scaled_linear_problem, "scaled_linear", format, type, m, 28672, 4096, false});
   for (const char* format : {"int4-g128", "q4_0", "q8_0"})
     for (int64_t m : {1, 512})
       out.push_back({"linear " + std::string(format) + " bf16 M=" + std::to_string(m) +

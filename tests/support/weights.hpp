@@ -59,15 +59,18 @@ inline std::string test_name(const testing::TestParamInfo<NamedScheme>& param) {
   return name;
 }
 
-// Every scheme that can be quantized to: the named ones and the variants of the checkpoint formats.
+// Every scheme that can be quantized to: the named ones, listed or not, and the variants of the checkpoint formats.
 inline std::vector<NamedScheme> all_schemes() {
   std::vector<NamedScheme> all;
-  for (int i = 0; spf_quant_scheme_name(i) != nullptr; ++i) {
-    NamedScheme named{spf_quant_scheme_name(i), {}};
+  const auto add = [&](const char* name) {
+    NamedScheme named{name, {}};
     named.scheme.struct_size = sizeof(spf_quant_scheme);
-    EXPECT_EQ(spf_quant_scheme_by_name(named.name.c_str(), &named.scheme), SPF_OK);
+    EXPECT_EQ(spf_quant_scheme_by_name(name, &named.scheme), SPF_OK);
     all.push_back(named);
-  }
+  };
+  for (int i = 0; spf_quant_scheme_name(i) != nullptr; ++i) add(spf_quant_scheme_name(i));
+  for (const char* name : {"bf16-2of4", "f16-2of4", "int8-2of4", "s8-channel-2of4", "fp8-2of4", "fp8-channel-2of4"})
+    add(name);
   const spf_zero_point_kind kZero = SPF_ZERO_INTEGER;
   for (auto [name, format] : {std::pair{"gptq", SPF_FORMAT_GPTQ}, std::pair{"gptq_v2", SPF_FORMAT_GPTQ_V2}}) {
     all.push_back({name + std::string("-4"), scheme(format, SPF_U4, SPF_F16, 32, 1, kZero)});
@@ -99,6 +102,20 @@ inline std::vector<float> random_matrix(int64_t n, int64_t k, unsigned seed) {
   std::normal_distribution<float> normal(0.0f, 0.05f);
   std::vector<float> w(static_cast<size_t>(n * k));
   for (float& x : w) x = normal(random);
+  return w;
+}
+
+// One that quantizing to a scheme prunes nothing of: 2:4 sparse where the scheme is, whatever the values' sizes.
+inline std::vector<float> random_matrix(const spf_quant_scheme& s, int64_t n, int64_t k, unsigned seed) {
+  std::vector<float> w = random_matrix(n, k, seed);
+  if (s.sparsity != SPF_SPARSITY_2_OF_4) return w;
+  std::mt19937 random(seed + 1);
+  for (int64_t row = 0; row < n; ++row)
+    for (int64_t group = 0; group < k; group += 4) {
+      const unsigned first = random() % 4, second = (first + 1 + random() % 3) % 4;
+      for (unsigned i = 0; i < 4 && group + i < k; ++i)
+        if (i != first && i != second) w[static_cast<size_t>(row * k + group + i)] = 0.0f;
+    }
   return w;
 }
 

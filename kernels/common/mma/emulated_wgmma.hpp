@@ -150,6 +150,93 @@ void wgmma(D* d, uint64_t a, uint64_t b, bool accumulate) {
                                                                                  &operands);
 }
 
+// --- sparse A --------------------------------------------------------------------------------------------------------
+
+// A holds two of every four values of K; the words of a warp's lanes say which (kernels/common/mma/wgmma_sparse.cuh).
+template <Packed kType, int kN, class D>
+struct SparseWgmmaWork {
+  using Dense = WgmmaWork<kType, kN, D, false, false>;
+  static constexpr int kE = Dense::kE, kStored = Dense::kK, kK = 2 * kStored, kElementBytes = 4 / kE;
+  D* d[32];
+  uint32_t words[32];
+  int warp, selector;
+  uint64_t a_descriptor, b_descriptor;
+
+  // Four bits: the places of the two values of group q of a row of the warp.
+  uint32_t places(int row, int q) const {
+    const int lane = row % 8 * 4, high = row / 8;
+    if (kE == 4) return words[lane + q / 8 * 2 + high] >> (q % 8 * 4) & 15;
+    return words[lane + selector * 2 + q / 4] >> (high * 16 + q % 4 * 4) & 15;
+  }
+
+  void run() {
+    static thread_local float a[16][kK], b[kK][kN];
+    constexpr int kPer16 = 16 / kElementBytes;
+    const SharedOperand shared_a(a_descriptor), shared_b(b_descriptor);
+    for (int n = 0; n < kN; ++n)
+      for (int k = 0; k < kK; k += kPer16) Dense::sixteen_bytes(shared_b.k_major(n, k * kElementBytes), &b[k][n], kN);
+    for (int row = 0; row < 16; ++row) {
+      float stored[kStored];
+      for (int k = 0; k < kStored; k += kPer16)
+        Dense::sixteen_bytes(shared_a.k_major(16 * warp + row, k * kElementBytes), &stored[k], 1);
+      for (float& value : a[row]) value = 0.0f;
+      for (int q = 0; q < kK / 4; ++q) {
+        const uint32_t both = places(row, q), first = both & 3, second = both >> 2;
+        if (first >= second) fault("sparse wgmma: the places of a group's two values do not ascend");
+        a[row][4 * q + static_cast<int>(first)] = stored[2 * q];
+        a[row][4 * q + static_cast<int>(second)] = stored[2 * q + 1];
+      }
+    }
+    for (int row = 0; row < 16; ++row) {
+      float sums[kN] = {};
+      for (int q = 0; q < kK / 4; ++q)
+        for (const uint32_t place : {places(row, q) & 3, places(row, q) >> 2}) { // the other two are not multiplied
+          const int k = 4 * q + static_cast<int>(place);
+          for (int n = 0; n < kN; ++n) sums[n] += a[row][k] * b[k][n];
+        }
+      for (int n = 0; n < kN; ++n)
+        d[row % 8 * 4 + n % 8 / 2][n / 8 * 4 + row / 8 * 2 + n % 2] += static_cast<D>(sums[n]);
+    }
+  }
+};
+
+template <class D>
+struct SparseWgmmaOperands {
+  D* d;
+  uint64_t a, b;
+  uint32_t word;
+  int selector;
+};
+
+template <Packed kType, int kN, class D>
+void sparse_wgmma_of_warp(SparseWgmmaOperands<D>* const (&lanes)[32], uint32_t mask) {
+  if (mask != 0xffffffffu) fault("wgmma without all lanes of the warp");
+  using Work = SparseWgmmaWork<kType, kN, D>;
+  auto work = std::make_shared<Work>();
+  const SparseWgmmaOperands<D>& first = *lanes[0];
+  work->warp = current->number / 32 % 4;
+  work->selector = first.selector;
+  work->a_descriptor = first.a;
+  work->b_descriptor = first.b;
+  for (int lane = 0; lane < 32; ++lane) {
+    const SparseWgmmaOperands<D>& o = *lanes[lane];
+    if (o.a != first.a || o.b != first.b) fault("wgmma: lanes of a warp give different descriptors");
+    work->d[lane] = o.d;
+    work->words[lane] = o.word;
+  }
+  if (asynchronous_is_late())
+    warp_groups().add([work] { work->run(); });
+  else
+    work->run();
+}
+
+// m64nNk(16 E): d += a * b. D: float or int32_t, N / 2 of them.
+template <Packed kType, int kN, class D>
+void sparse_wgmma(D* d, uint64_t a, uint64_t b, uint32_t word, int selector) {
+  SparseWgmmaOperands<D> operands{d, a, b, word, selector};
+  collective<SparseWgmmaOperands<D>, &sparse_wgmma_of_warp<kType, kN, D>>("wgmma.mma_async.sp", 0xffffffffu, &operands);
+}
+
 // --- groups
 // --------------------------------------------------------------------------------------------------------------
 

@@ -1,0 +1,68 @@
+// linear and scaled_linear with 2:4 sparse weights on Hopper's sparse warpgroup products: the loop, the copies and the
+// results of sm90_wgmma8.cuh, with weights of the layout sparse24 (src/pack/sparse24.hpp). A stage is 128 bytes of K of
+// x, as there: 128 values of 8 bits or 64 of 16, of which a channel stores half in 64 bytes, beside words that say
+// which.
+//
+//   copiers     blocks of 64 channels by bulk copies, codes and words together; x by the copy engine
+//   consumers   a lane's words of a stage from shared memory | two products of 64 channels | the stage before is free
+//
+// 16-bit weights have no scales, and neither has x with them.
+#pragma once
+
+#include "kernels/common/mma/wgmma_sparse.cuh"
+#include "kernels/linear/policy_sparse.hpp"
+#include "kernels/linear/sm90_wgmma8.cuh"
+
+namespace spf::linear {
+
+template <class C>
+struct SparseConsumer;
+
+template <spf_scalar_type X, int kTokens, bool kDivideK, int kShareBlocks>
+struct SparseConfig : Wgmma8Config<X, kTokens, 1, kDivideK, false, kShareBlocks> {
+  using Consumer = SparseConsumer<SparseConfig>;
+  using Tile = SparseTile<sparse_width(X), kTokens, kDivideK>;
+  static constexpr spf_scalar_type kType = X;
+};
+
+template <class C>
+struct SparseConsumer : Wgmma8Consumer<C> {
+  using Base = Wgmma8Consumer<C>;
+  using Tile = typename C::Tile;
+  static constexpr int kWords = sparse_width(C::kType) == 1 ? 2 : 1; // 16 bits: one word serves both products
+
+  __device__ __forceinline__ SparseConsumer(const Wgmma8Args& args, const Wgmma8Work& work, uint8_t* memory,
+                                            uint32_t full, uint32_t empty)
+      : Base(args, work, memory, full, empty) {}
+
+  __device__ __forceinline__ void multiply_stage(int stage) {
+    const uint32_t at = this->base + stage * Tile::kStageBytes;
+    const uint32_t block = at + Tile::kCodesAt + (C::kAlong ? 0 : this->consumer * Tile::kBlockBytes);
+    uint32_t places[kWords];
+#pragma unroll
+    for (int i = 0; i < kWords; ++i)
+      places[i] = cuda::load_shared(block + Tile::kWordsAt + i * 512 + (this->warp * 32 + this->lane) * 4);
+    const uint32_t tokens = cuda::wgmma_operand(at);
+    const uint32_t weights = cuda::sparse_operand(block);
+    using Product = cuda::SparseWgmma<C::kN>;
+    cuda::wgmma_fence();
+    Product::template multiply<C::kType, 0>(this->total[0], weights, tokens, places[0]);
+    Product::template multiply<C::kType, 2 - kWords>(this->total[0], weights + 2, tokens + 4, places[kWords - 1]);
+    cuda::wgmma_commit();
+  }
+};
+
+template <spf_scalar_type X, int kTokens, bool kAlong, int kShare>
+spf_status sparse(const Call& call, const LaunchContext& ctx) {
+  using C = SparseConfig<X, kTokens, kAlong, kShare>;
+  constexpr int kWidth = sparse_width(X);
+  const spf_packed_weight& w = *call.weight;
+  const int64_t m = call.problem.extent("*");
+  if (m == 0 || w.n == 0) return SPF_OK;
+  Wgmma8Args a = wgmma8_args(call, kWidth == 1);
+  a.k_blocks = static_cast<int32_t>(w.padded_k / sparse_stage_k(kWidth));
+  const WgmmaPlan plan = sparse_plan({m, w.n, w.k, kWidth * 8}, *ctx.facts, {kTokens, 1, kAlong, kShare});
+  return launch_wgmma8<C>(call, ctx, kWidth, plan, &a);
+}
+
+} // namespace spf::linear

@@ -1,0 +1,66 @@
+// Geometry of linear/sm90_sparse: tiles, stages and the split of a problem, as kernel, launch and policy see them.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+#include "kernels/linear/sm90_wgmma8.hpp"
+
+namespace spf::linear {
+
+// Bytes of a value, values of K in a stage (128 bytes of x, a block of the layout sparse24), and bytes of a channel's
+// block: half the values, and a bit for each.
+constexpr int sparse_width(spf_scalar_type type) { return type == SPF_F16 || type == SPF_BF16 ? 2 : 1; }
+constexpr int sparse_stage_k(int width) { return 128 / width; }
+constexpr int sparse_row_bytes(int width) { return 64 + sparse_stage_k(width) / 8; }
+
+// As Wgmma8Tile, one 64-channel tile a warpgroup.
+template <int kWidth, int kTokens, bool kAlong>
+struct SparseTile {
+  static constexpr int kGroups = 2, kChannels = kAlong ? 64 : 128;
+  static constexpr int kBlockChannels = 64, kRowBytes = sparse_row_bytes(kWidth);
+  static constexpr int kBlockBytes = kBlockChannels * kRowBytes, kWordsAt = kBlockChannels * 64; // within a block
+  static constexpr int kXBytes = kTokens * 128, kCodeBytes = kChannels * kRowBytes, kCodesAt = kXBytes;
+  static constexpr int kTokenScalesAt = 0, kChannelScalesAt = 0; // no scales in a stage
+  static constexpr int kStageBytes = (kCodesAt + kCodeBytes + 1023) / 1024 * 1024;
+  static constexpr int kFactBytes = kGroups * kTokens * 8;
+  static constexpr int kStoreTokens = kTokens < 64 ? kTokens : 64;
+  static constexpr int kStoreBytes = kAlong ? 0 : kGroups * kStoreTokens * 128;
+  static constexpr int kSumBytes = kGroups * kTokens * 256, kOwnSumBytes = kAlong ? kSumBytes : 0;
+  static constexpr int kMost = (kWgmma8Memory - 1024 - kFactBytes - kStoreBytes - kOwnSumBytes) / kStageBytes;
+  static constexpr int kStages = (kMost > 20 ? 20 : kMost) & (kAlong ? ~1 : ~0); // even: see Wgmma8Tile
+  static constexpr int kFactsAt = kStages * kStageBytes, kStoreAt = kFactsAt + (kFactBytes + 127) / 128 * 128;
+  static constexpr int kSumsAt = kAlong ? kStoreAt : 0;
+  static constexpr int kSharedBytes = kStoreAt + kStoreBytes + kOwnSumBytes + 1024;
+  static_assert(kStages >= 3 && (kAlong || kSumBytes <= kStages * kStageBytes));
+};
+
+// The best split of K for a choice, and its estimated time. Shared memory bounds a stage: it gives 128 bytes a cycle to
+// the two warpgroups, each of which reads x anew for its 64 channels, 144 cycles for 256 tokens and 64 channels where
+// the tensor cores need 128. What copies bring at the same time costs nothing. The rest is as in wgmma8_plan().
+constexpr WgmmaPlan sparse_plan(const WgmmaShape& s, const spf_device_facts& facts, const Wgmma8Choice& c) {
+  const auto ceil = [](int64_t a, int64_t b) { return (a + b - 1) / b; };
+  const auto larger = [](double a, double b) { return a > b ? a : b; };
+  const int width = s.bits / 8, row = sparse_row_bytes(width);
+  const int64_t channel_tiles = ceil(s.n, c.channels()), token_tiles = ceil(s.m, c.tokens);
+  const int64_t blocks = ceil(s.k, sparse_stage_k(width)), units = ceil(channel_tiles, c.share) * token_tiles;
+  const double x_bytes = c.tokens * 128.0, weight_bytes = static_cast<double>(c.channels()) * row;
+  const double multiply = c.channels() / 64 * (x_bytes + 4096) / 128 + 20;
+  const double bring = (weight_bytes + x_bytes / c.share) / 42;
+  const double stage_us = larger(larger(multiply, bring), 180.0) / 1600;
+  const double outputs = static_cast<double>(c.channels()) * c.tokens;
+  const double stream_us = (static_cast<double>(s.n) * static_cast<double>(blocks * row) +
+                            static_cast<double>(s.m) * static_cast<double>(s.k * width + 2 * s.n)) /
+                           4.3e6;
+  WgmmaPlan best = best_split(units, blocks, c.share, facts, [&](int split, double waves) {
+    const double exchange = split > 1 ? 0.8 + outputs * 8e-5 + 0.1 * split : c.along ? 0.2 : 0.0;
+    const double loop_us = waves * (static_cast<double>(ceil(blocks, split)) * stage_us + outputs * 4e-5);
+    return 2.8 + larger(loop_us, stream_us) + exchange;
+  });
+  best.channel_tiles = static_cast<int>(channel_tiles);
+  best.token_tiles = static_cast<int>(token_tiles);
+  best.token_run = static_cast<int>(token_tiles < 16 ? token_tiles : 16);
+  return best;
+}
+
+} // namespace spf::linear
