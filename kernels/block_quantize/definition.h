@@ -9,6 +9,9 @@
 
 #include "kernels/common/rows.hpp"
 #include "spearfish/types.h"
+#if defined(__CUDACC__) || defined(SPF_EMULATED)
+#include "kernels/common/cuda/math.cuh"
+#endif
 
 namespace spf::block_quantize {
 
@@ -26,6 +29,12 @@ __device__ __forceinline__ float multiply(float a, float b) { return __fmul_rn(a
 __device__ __forceinline__ float add(float a, float b) { return __fadd_rn(a, b); }
 __device__ __forceinline__ float fused(float a, float b, float c) { return __fmaf_rn(a, b, c); }
 __device__ __forceinline__ float reciprocal(float a) { return __frcp_rn(a); }
+// 1 / a for a from 1 to 2^126: what __frcp_rn does where nothing is subnormal, without its branch.
+__device__ __forceinline__ float reciprocal_of_moderate(float a) {
+  const float near = cuda::fast_reciprocal(a);
+  return __fmaf_rn(__fmaf_rn(-a, near, 1.0f), near, near);
+}
+__device__ __forceinline__ float larger(float a, float b) { return fmaxf(a, b); } // b, where a is NaN
 __device__ __forceinline__ uint32_t bits(float a) { return __float_as_uint(a); }
 __device__ __forceinline__ float from_bits(uint32_t a) { return __uint_as_float(a); }
 #else
@@ -33,6 +42,8 @@ SPF_HOST_DEVICE float multiply(float a, float b) { return a * b; }
 SPF_HOST_DEVICE float add(float a, float b) { return a + b; }
 SPF_HOST_DEVICE float fused(float a, float b, float c) { return fmaf(a, b, c); }
 SPF_HOST_DEVICE float reciprocal(float a) { return 1.0f / a; }
+SPF_HOST_DEVICE float reciprocal_of_moderate(float a) { return 1.0f / a; }
+SPF_HOST_DEVICE float larger(float a, float b) { return a > b ? a : b; }
 SPF_HOST_DEVICE uint32_t bits(float a) {
   uint32_t b;
   memcpy(&b, &a, sizeof b);
@@ -105,11 +116,13 @@ SPF_HOST_DEVICE uint32_t rotated_scale(float size) {
 
 // --- SiLU --------------------------------------------------------------------------------------------------------
 
-// x / (1 + e^-x) within 3 ulp; -0 for very negative x, NaN for -infinity.
+// x / (1 + e^-x) within 3 ulp; -0 for very negative x, NaN for -infinity. kNear: x is -87 or more, or NaN; the same
+// bits in fewer instructions.
+template <bool kNear = false>
 SPF_HOST_DEVICE float silu(float x) {
   using namespace detail;
-  const float t = -x > -87.0f ? -x : -87.0f; // below, e^t + 1 is 1
-  const float magic = 12582912.0f;           // 1.5 * 2^23: adding it rounds to an integer in the low bits
+  const float t = larger(-x, -87.0f); // below, e^t + 1 is 1
+  const float magic = 12582912.0f;    // 1.5 * 2^23: adding it rounds to an integer in the low bits
   const float shifted = fused(t, 1.44269504f, magic);
   const float n = add(shifted, -magic);
   const float r = fused(n, 2.12194440e-4f, fused(n, -0.693359375f, t));
@@ -121,6 +134,7 @@ SPF_HOST_DEVICE float silu(float x) {
   p = fused(p, r, 1.0f);
   p = fused(p, r, 1.0f);
   const float e = from_bits(bits(p) + (bits(shifted) << 23)); // the magic number's own bits leave at the top
+  if (kNear) return multiply(x, reciprocal_of_moderate(add(1.0f, e)));
   return multiply(x, t > 88.0f ? 0.0f : reciprocal(add(1.0f, e)));
 }
 

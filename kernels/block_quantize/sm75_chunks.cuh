@@ -5,7 +5,7 @@
 //   codes: | 8 bytes | 8 bytes | ...                       16 of 8-bit codes
 //   scale: the first lane of a block writes it; the last block of a row also writes what pads the row of scales,
 //   pads:  threads after the last row's write the scales of rows that do not exist, 4 groups a thread
-//   expert of a row: a search in the offsets, a few steps that stay in L1
+//   expert of a row: the block counts the offsets up to its first one
 //
 // Everything is streamed once and nothing is shared between blocks, so the hardware's own scheduling of many small
 // blocks keeps memory busy: 32 bytes of 16-bit values in flight a thread. What counts is instructions: a scale costs 40
@@ -31,15 +31,16 @@ struct ChunkArgs : BlockArgs {
              : args.experts > 0       ? args.experts * 128 * args.tiles // more than a tile can lack
                                       : (args.padded_rows - args.space.rows) * args.tiles),
         by_chunks(units < cuda::DeviceRows<1>::kEndless && chunks > 1 ? chunks : 2),
+        by_tiles(pads < cuda::DeviceRows<1>::kEndless && args.tiles > 1 ? args.tiles : 2),
         rows(args.space) {}
 
   int64_t chunks; // of a row
   int64_t units;  // threads with values
   int64_t pads;   // threads that pad
-  cuda::Divisor by_chunks;
+  cuda::Divisor by_chunks, by_tiles;
   cuda::DeviceRows<3> rows; // where the kernel is kVector
 
-  // Every row starts on 16 bytes and its codes on those of a thread, and what is numbered fits into 31 bits.
+  // Every row of x starts on 16 bytes and its codes on those of a thread, and what is numbered fits into 31 bits.
   bool vector(int64_t element_bytes, int64_t code_bytes) const {
     uintptr_t in = reinterpret_cast<uintptr_t>(x), out = reinterpret_cast<uintptr_t>(codes);
     for (int d = 0; d < space.dims; ++d) {
@@ -48,19 +49,29 @@ struct ChunkArgs : BlockArgs {
     }
     constexpr int64_t kMost = cuda::DeviceRows<1>::kEndless;
     return in % 16 == 0 && out % static_cast<uintptr_t>(code_bytes) == 0 && cuda::DeviceRows<3>::fits(space) &&
-           units < kMost && padded_rows * tiles * 4 < kMost;
+           units < kMost && pads < kMost && padded_rows * tiles * 4 < kMost;
   }
 
   template <bool kVector>
   __device__ __forceinline__ int64_t row_of(int64_t unit) const {
-    if (chunks == 1) return unit;
-    if constexpr (kVector) return static_cast<int64_t>(by_chunks.quotient(static_cast<uint32_t>(unit)));
-    return unit / chunks;
+    return quotient<kVector>(unit, chunks, by_chunks);
+  }
+  template <bool kVector>
+  __device__ __forceinline__ int64_t row_of_pad(int64_t pad) const {
+    return quotient<kVector>(pad, tiles, by_tiles);
+  }
+
+ private:
+  template <bool kVector>
+  static __device__ __forceinline__ int64_t quotient(int64_t number, int64_t divisor, const cuda::Divisor& fast) {
+    if (divisor == 1) return number;
+    if constexpr (kVector) return fast.quotient(static_cast<uint32_t>(number));
+    return number / divisor;
   }
 };
 
-// The codes of values times a factor.
-template <spf_scalar_type C>
+// The codes of values times a factor. kConverts: the target has cvt_fp4.
+template <spf_scalar_type C, bool kConverts>
 __device__ __forceinline__ void narrow(const float (&v)[kOfThread], float factor, uint32_t (&words)[2]) {
   static_assert(C == SPF_E2M1);
 #pragma unroll
@@ -68,10 +79,10 @@ __device__ __forceinline__ void narrow(const float (&v)[kOfThread], float factor
     float eight[8];
 #pragma unroll
     for (int i = 0; i < 8; ++i) eight[i] = v[8 * w + i];
-    words[w] = cuda::narrow_e2m1x8(eight, factor);
+    words[w] = kConverts ? cuda::convert_e2m1x8(eight, factor) : cuda::narrow_e2m1x8(eight, factor);
   }
 }
-template <spf_scalar_type C>
+template <spf_scalar_type C, bool>
 __device__ __forceinline__ void narrow(const float (&v)[kOfThread], float factor, uint32_t (&words)[4]) {
 #pragma unroll
   for (int w = 0; w < 4; ++w) {
@@ -94,22 +105,32 @@ __device__ __forceinline__ uint4 gated(const uint4& gate, const uint4& up) {
   float v[kElements], w[kElements];
   cuda::unpack<T>(gate, v);
   cuda::unpack<T>(up, w);
+  float least = 0;
 #pragma unroll
-  for (int i = 0; i < kElements; ++i) v[i] = __fmul_rn(silu(v[i]), w[i]);
+  for (int i = 0; i < kElements; ++i) least = fminf(least, v[i]);
+  if (least >= -87.0f) {
+#pragma unroll
+    for (int i = 0; i < kElements; ++i) v[i] = __fmul_rn(silu<true>(v[i]), w[i]);
+  } else {
+#pragma unroll
+    for (int i = 0; i < kElements; ++i) v[i] = __fmul_rn(silu(v[i]), w[i]);
+  }
   return cuda::pack<T>(v);
 }
 
-// The last expert whose rows begin at or before this one; the first if there is none.
+// The last expert whose rows begin at or before this one; the first if there is none. All threads of the block call it,
+// with rows that do not fall: the block counts the experts up to its first row, and a thread goes on from there.
 __device__ __forceinline__ int64_t expert_of(const ChunkArgs& args, int64_t row) {
-  int64_t low = 0, high = args.experts;
-  while (high - low > 1) {
-    const int64_t middle = (low + high) / 2;
-    if (args.offsets[middle] <= row)
-      low = middle;
-    else
-      high = middle;
+  __shared__ int64_t first;
+  if (threadIdx.x == 0) first = row;
+  __syncthreads();
+  int64_t expert = 0;
+  for (int64_t base = 1; base < args.experts; base += kThreads) {
+    const int64_t e = base + threadIdx.x;
+    expert += __syncthreads_count(e < args.experts && args.offsets[e] <= first);
   }
-  return low;
+  while (expert + 1 < args.experts && args.offsets[expert + 1] <= row) ++expert;
+  return expert;
 }
 
 // Four scales of a row that does not exist; -1 where pad `index` is of one that does.
@@ -121,7 +142,7 @@ __device__ __forceinline__ int64_t padding_row(const ChunkArgs& args, int64_t in
   return missing < (128 - tokens % 128) % 128 && row >= 0 && row < args.padded_rows ? row : -1;
 }
 
-template <BlockOp kOp, spf_scalar_type T, spf_scalar_type C, bool kVector>
+template <BlockOp kOp, spf_scalar_type T, spf_scalar_type C, bool kConverts, bool kVector>
 __global__ void __launch_bounds__(kThreads) quantize_chunks(const __grid_constant__ ChunkArgs args) {
   using namespace spf::cuda;
   constexpr int kLanes = kGroup<kOp> / kOfThread; // of a block
@@ -135,7 +156,7 @@ __global__ void __launch_bounds__(kThreads) quantize_chunks(const __grid_constan
   const int64_t row = exists ? args.template row_of<kVector>(unit) : 0;
   int64_t expert = 0, scale_row = row;
   if constexpr (kExperts<kOp>) {
-    expert = expert_of(args, row);
+    expert = expert_of(args, exists ? row : args.space.rows - 1);
     const int64_t within = row - args.offsets[expert];
     scale_row = args.scale_offsets[expert] + within;
     exists = exists && within >= 0 && row < args.offsets[expert + 1] && scale_row >= 0 && scale_row < args.padded_rows;
@@ -190,9 +211,9 @@ __global__ void __launch_bounds__(kThreads) quantize_chunks(const __grid_constan
 #pragma unroll
     for (int i = 0; i < kElements; ++i) v[k * kElements + i] = part[i];
   }
-  if constexpr (kNvfp4<kOp>) make_room(v, scale.factor);
+  if constexpr (kNvfp4<kOp> && !kConverts) make_room(v, scale.factor);
   uint32_t words[kWords];
-  narrow<C>(v, scale.factor, words);
+  narrow<C, kConverts>(v, scale.factor, words);
 
   if (exists) {
     store_codes<kVector>(args.codes + at[1] + chunk * 4 * kWords, words);
@@ -203,7 +224,7 @@ __global__ void __launch_bounds__(kThreads) quantize_chunks(const __grid_constan
         store_scale<int64_t>(args, at[2], scale_row, chunk / kLanes, scale.code);
     }
   } else if (const int64_t pad = unit - args.units; pad >= 0 && pad < args.pads) {
-    const int64_t index = pad / args.tiles, tile = pad - index * args.tiles;
+    const int64_t index = args.template row_of_pad<kVector>(pad), tile = pad - index * args.tiles;
     if (const int64_t missing = padding_row<kOp>(args, index); missing >= 0) pad_scales(args, missing, tile);
   }
 }
@@ -219,7 +240,7 @@ inline constexpr BlockOp mxfp4_quantize = BlockOp::kMxfp4;
 inline constexpr BlockOp mxfp8_quantize = BlockOp::kMxfp8;
 inline constexpr BlockOp mxfp8_experts_quantize = BlockOp::kMxfp8Experts;
 
-template <BlockOp kOp, spf_scalar_type T, spf_scalar_type C>
+template <BlockOp kOp, spf_scalar_type T, spf_scalar_type C, bool kConverts = false>
 spf_status launch_chunks(const Call& call, const LaunchContext& ctx) {
   const BlockArgs args = block_args(call, kOp);
   if (args.empty()) return SPF_OK;
@@ -228,8 +249,8 @@ spf_status launch_chunks(const Call& call, const LaunchContext& ctx) {
   constexpr int kCodeBytes = C == SPF_E2M1 ? kOfThread / 2 : kOfThread;
   const char* const op = call.problem.op->name;
   if (chunks.vector(sizeof(cuda::scalar_t<T>), kCodeBytes))
-    return cuda::launch(op, ctx, quantize_chunks<kOp, T, C, true>, grid, kThreads, 0, chunks);
-  return cuda::launch(op, ctx, quantize_chunks<kOp, T, C, false>, grid, kThreads, 0, chunks);
+    return cuda::launch(op, ctx, quantize_chunks<kOp, T, C, kConverts, true>, grid, kThreads, 0, chunks);
+  return cuda::launch(op, ctx, quantize_chunks<kOp, T, C, kConverts, false>, grid, kThreads, 0, chunks);
 }
 
 } // namespace spf::block_quantize

@@ -91,14 +91,10 @@ struct Moves {
 
   // Where the rows of an item start, for both sides: element offsets of the first head.
   SPF_HOST_DEVICE Found locate(int64_t item, int64_t (&from)[2], int64_t (&to)[2]) const {
-    int64_t a = item, a_slot = 0, b = item, b_slot = 0;
+    if (kind == Kind::kWrite) return locate_token(item, from, to, block_shift >= 0);
+    int64_t a = item, a_slot = 0, b = item;
     Found found = Found::kMove;
-    if (kind == Kind::kWrite) {
-      const int64_t slot = id(item * id_stride);
-      if (!inside(slot, to_blocks * block_size)) return Found::kSkip;
-      b = block_of(slot);
-      b_slot = slot - b * block_size;
-    } else if (kind == Kind::kBlocks) {
+    if (kind == Kind::kBlocks) {
       a = id(item * pair_stride);
       b = id(item * pair_stride + id_stride);
       if (!inside(a, from_blocks) || !inside(b, to_blocks)) return Found::kSkip;
@@ -121,15 +117,30 @@ struct Moves {
       to[0] = at[1];
       return found;
     }
-    for (int s = 0; s < 2; ++s) { // a side that is not there has strides of 0
-      from[s] = a * side[s].from_item + a_slot * side[s].from_slot;
-      to[s] = b * side[s].to_item + b_slot * side[s].to_slot;
-    }
+    set(a, a_slot, b, 0, from, to);
     return found;
+  }
+
+  // The same of a token that goes to its slot, for whoever knows that tokens do. whole_shift: blocks are powers of two.
+  SPF_HOST_DEVICE Found locate_token(int64_t item, int64_t (&from)[2], int64_t (&to)[2], bool whole_shift) const {
+    const int64_t slot = id(item * id_stride);
+    if (!inside(slot, to_blocks * block_size)) return Found::kSkip;
+    const int64_t block = whole_shift ? slot >> block_shift : slot / block_size;
+    set(item, 0, block, slot - block * block_size, from, to);
+    return Found::kMove;
   }
 
   SPF_HOST_DEVICE float scale_of(int s, int64_t head) const {
     return side[s].scale != nullptr ? side[s].scale[head * scale_step] : fixed_scale;
+  }
+
+ private:
+  SPF_HOST_DEVICE void set(int64_t a, int64_t a_slot, int64_t b, int64_t b_slot, int64_t (&from)[2],
+                           int64_t (&to)[2]) const {
+    for (int s = 0; s < 2; ++s) { // a side that is not there has strides of 0
+      from[s] = a * side[s].from_item + a_slot * side[s].from_slot;
+      to[s] = b * side[s].to_item + b_slot * side[s].to_slot;
+    }
   }
 };
 

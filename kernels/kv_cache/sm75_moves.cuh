@@ -129,7 +129,10 @@ __global__ void __launch_bounds__(kBlock) move_chunks(const __grid_constant__ Ch
     found[k] = Found::kSkip;
     if (item >= m.items) continue;
     int64_t from[2];
-    found[k] = m.locate(item, from, to[k]);
+    if constexpr (kKind == Kind::kWrite)
+      found[k] = m.locate_token(item, from, to[k], kItems > 1 || m.block_shift >= 0);
+    else
+      found[k] = m.locate(item, from, to[k]);
     if constexpr (kKind != Kind::kWrite) {
 #pragma unroll
       for (int s = 0; s < kSides; ++s) {
@@ -241,7 +244,7 @@ spf_status launch_kind(const char* op, const Moves& m, const LaunchContext& ctx)
   if (whole_chunks<Chunk>(m) && chunks > 1 && m.items * m.heads * chunks < kMostChunks) {
     const bool many = m.items * m.heads * chunks > int64_t{ctx.facts->sm_count} * 2048;
     if (m.kind == Kind::kWrite) {
-      if (many) return launch_chunks<kFrom, kTo, Kind::kWrite, 2, 2>(op, m, chunks, ctx);
+      if (many && m.block_shift >= 0) return launch_chunks<kFrom, kTo, Kind::kWrite, 2, 2>(op, m, chunks, ctx);
       return launch_chunks<kFrom, kTo, Kind::kWrite, 1, 2>(op, m, chunks, ctx);
     }
     // kGather stands for everything whose source has to be located first.

@@ -2,6 +2,7 @@
 // nobody waits for leaves its target as it was.
 #pragma once
 
+#include <cmath>
 #include <cstring>
 
 #include <cuda_bf16.h>
@@ -106,6 +107,19 @@ uint32_t by_pair(F&& f, uint32_t a, uint32_t b, uint32_t c = 0) {
   const float2 x = widen_pair<T>(a), y = widen_pair<T>(b), z = widen_pair<T>(c);
   return narrow_pair<T>(f(static_cast<double>(x.x), static_cast<double>(y.x), static_cast<double>(z.x)),
                         f(static_cast<double>(x.y), static_cast<double>(y.y), static_cast<double>(z.y)));
+}
+
+// cvt.rn.satfinite.e2m1x2.f32, one value: the nearest code, of two the even one; NaN is the largest number.
+inline uint32_t convert_e2m1(float v) {
+  constexpr float kNumbers[8] = {0, 0.5f, 1, 1.5f, 2, 3, 4, 6};
+  if (v != v) return 7;
+  const double size = std::fmin(std::fabs(double{v}), 6);
+  uint32_t best = 0;
+  for (uint32_t code = 1; code < 8; ++code) {
+    const double distance = std::fabs(size - kNumbers[code]), least = std::fabs(size - kNumbers[best]);
+    if (distance < least || (distance == least && code % 2 == 0)) best = code;
+  }
+  return best | (std::signbit(v) ? 8u : 0u);
 }
 
 inline float flush_subnormal(float v) { return std::fabs(v) < 0x1p-126f ? std::copysign(0.0f, v) : v; }

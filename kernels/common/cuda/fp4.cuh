@@ -1,9 +1,13 @@
-// e2m1 codes on the device: nearest, ties to even, saturated to 6; NaN is 0. Plain arithmetic, for every target.
+// e2m1 codes on the device: nearest, ties to even, saturated to 6; NaN is 0. By plain arithmetic, for every target, and
+// by the instruction of those that have cvt_fp4.
 #pragma once
 
 #include <cstdint>
 
 #include "kernels/common/cuda/math.cuh"
+#ifdef SPF_EMULATED
+#include "kernels/common/cuda/emulated.hpp"
+#endif
 
 namespace spf::cuda {
 
@@ -33,6 +37,34 @@ __device__ __forceinline__ uint32_t narrow_e2m1x8(const float (&x)[8], float fac
     fours[part] = __float_as_uint(sum);
   }
   return __byte_perm(fours[0], fours[1], 0x5410) | (signs & 0x88888888u);
+}
+
+// The same for targets with cvt_fp4, of any factor >= 0.
+__device__ __forceinline__ uint32_t convert_e2m1x8(const float (&x)[8], float factor) {
+  float v[8];
+#pragma unroll
+  for (int i = 0; i < 8; ++i) {
+    v[i] = __fmul_rn(x[i], factor);
+    if (v[i] != v[i]) v[i] = 0; // the instruction makes 6 of a NaN
+  }
+#ifdef SPF_EMULATED
+  uint32_t codes = 0;
+  for (int i = 0; i < 8; ++i) codes |= emulated::convert_e2m1(v[i]) << (4 * i);
+  return codes;
+#else
+  uint32_t codes;
+  asm("{\n"
+      ".reg .b8 a, b, c, d;\n"
+      "cvt.rn.satfinite.e2m1x2.f32 a, %2, %1;\n"
+      "cvt.rn.satfinite.e2m1x2.f32 b, %4, %3;\n"
+      "cvt.rn.satfinite.e2m1x2.f32 c, %6, %5;\n"
+      "cvt.rn.satfinite.e2m1x2.f32 d, %8, %7;\n"
+      "mov.b32 %0, {a, b, c, d};\n"
+      "}"
+      : "=r"(codes)
+      : "f"(v[0]), "f"(v[1]), "f"(v[2]), "f"(v[3]), "f"(v[4]), "f"(v[5]), "f"(v[6]), "f"(v[7]));
+  return codes;
+#endif
 }
 
 } // namespace spf::cuda
