@@ -104,8 +104,9 @@ inline bool wgmma_takes(const Problem& p, PolicyResult* refusal, bool* trivial) 
   const int64_t m = p.extent("*"), n = p.extent("N"), k = p.extent("K");
   const spf_scalar_type type = p.type("T");
   *trivial = m == 0 || n == 0;
-  if ((type != SPF_F16 && type != SPF_BF16) || p.type("O") != type)
-    *refusal = policy::refuse("type", "takes f16 or bf16, the same in and out");
+  const bool wide = p.scheme.format == SPF_FORMAT_PLAIN && p.type("O") == SPF_F32;
+  if ((type != SPF_F16 && type != SPF_BF16) || (p.type("O") != type && !wide))
+    *refusal = policy::refuse("type", "takes f16 or bf16, the same in and out, or f32 out of 16-bit weights");
   else if (p.scheme.has_g_idx)
     *refusal = policy::refuse("type", "takes no act order");
   else if (k == 0 && !*trivial)
@@ -175,7 +176,9 @@ inline PolicyResult sm90_dense_policy(const Problem& p, const spf_device_facts& 
     return policy::refuse("type", "takes plain weights of the activations' type");
   if (p.extent("K") % 8 != 0) return policy::refuse("shape", "takes K that is a multiple of 8");
   if (trivial) return policy::accept(0, 0.0);
-  return wgmma_best(p, facts, instances, [&](const InstanceRow& row) { return policy::axis(row, "T") == type; });
+  return wgmma_best(p, facts, instances, [&](const InstanceRow& row) {
+    return policy::axis(row, "T") == type && (policy::axis(row, "wide") != 0) == (p.type("O") != type);
+  });
 }
 
 // --- mma.sync -------------------------------------------------------------------------------------------------------

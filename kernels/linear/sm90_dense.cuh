@@ -4,7 +4,8 @@
 //   copiers     64 k of the block's channels and of its tokens per stage, by the copy engine, into a ring of stages
 //   consumers   one m64 x tokens product per 64 channels and 16 k, straight from the stage
 //
-// Needs: rows of w that start on 16 bytes (K a multiple of 8).
+// Results in the activations' type, or in f32 (a head's logits). Needs: rows of w that start on 16 bytes (K a multiple
+// of 8).
 #pragma once
 
 #include "kernels/linear/sm90_wgmma.cuh"
@@ -17,9 +18,9 @@ cuda::Matrix dense_weight(const void* data, int64_t n, int64_t k, int64_t pitch)
   return {data, C::kElement, k, n, pitch * 2, 64, C::Tile::kChannels, true};
 }
 
-template <spf_scalar_type T, int kTokens, int kTiles, int kGroups, int kShare>
+template <spf_scalar_type T, bool kWide, int kTokens, int kTiles, int kGroups, int kShare>
 spf_status dense(const Call& call, const LaunchContext& ctx) {
-  using C = WgmmaConfig<T, T, 0, kTokens, kTiles, kGroups, kShare>;
+  using C = WgmmaConfig<T, T, 0, kTokens, kTiles, kGroups, kShare, 1, kWide>;
   const spf_packed_weight& w = *call.weight;
   if (call.problem.extent("*") == 0 || w.n == 0) return SPF_OK;
   WgmmaArgs a = wgmma_args(call);

@@ -54,12 +54,13 @@ struct WgmmaArgs {
 // kFold: k16 rows between scales (8: 128 values or more), 0 for one scale a channel. kT: 64-channel tiles of a
 // consumer.
 template <spf_scalar_type T, spf_scalar_type kCode, int kFoldRows, int kTokens, int kTiles, int kGroups,
-          int kShareBlocks, int kTurns = 1>
+          int kShareBlocks, int kTurns = 1, bool kWideOut = false>
 struct WgmmaConfig {
   using Tile = WgmmaTile<kCode, kFoldRows, kTokens, kTiles, kGroups, kTurns>;
   static constexpr spf_scalar_type kType = T, kWeight = kCode;
   static constexpr int kN = kTokens, kT = kTiles, kShare = kShareBlocks;
   static constexpr int kChannelGroups = kGroups, kParts = kTurns, kConsumers = kGroups * kTurns;
+  static constexpr bool kWide = kWideOut;                                 // out in f32
   static constexpr bool kHasGroups = kFoldRows != 0, kDense = T == kCode; // dense: 16-bit weights, row-major
   static constexpr auto kElement = T == SPF_F16 ? CU_TENSOR_MAP_DATA_TYPE_FLOAT16 : CU_TENSOR_MAP_DATA_TYPE_BFLOAT16;
   static constexpr bool kFew = !kDense && (kTokens <= 16 || kTurns > 1); // mma.sync in wgmma's place
@@ -455,9 +456,34 @@ struct WgmmaConsumer {
       if (n + i < a.n) reinterpret_cast<uint16_t*>(to)[i] = static_cast<uint16_t>(parts[i / 2] >> (16 * (i % 2)));
   }
 
+  // A lane's two channels of one token, to an out in f32: eight lanes write 32 bytes.
+  __device__ __forceinline__ void write_wide(int m, int channel, const Finish& f, float low, float high) const {
+    if (m >= a.m) return;
+    int64_t row[1];
+    a.rows.offsets(m, row);
+    const int n = channel + word * 16 + lane / 4;
+    float* to = static_cast<float*>(a.out) + row[0] + n;
+    if (n < a.n) to[0] = low * f.factor[0] + f.bias[0];
+    if (n + 8 < a.n) to[8] = high * f.factor[1] + f.bias[1];
+  }
+
+  __device__ __forceinline__ void store_wide(const WgmmaPlace& place) const {
+#pragma unroll
+    for (int i = 0; i < kT; ++i) {
+      const int channel = place.channel + (consumer * kT + i) * 64;
+      const Finish f = finish(channel);
+#pragma unroll
+      for (int e = 0; e < kN / 4; ++e) {
+        const int token = e / 2 * 8 + lane % 4 * 2 + e % 2, at = e / 2 * 4 + e % 2;
+        write_wide(place.token + token, channel, f, acc[i][at], acc[i][at + 2]);
+      }
+    }
+  }
+
   // Sums to out, through shared memory so that rows are written in 16-byte pieces: a token's row of 64 channels is
   // eight pieces, one per warp and half, whose channel pairs come from four sub-tiles.
   __device__ __forceinline__ void store(const WgmmaPlace& place) const {
+    if constexpr (C::kWide) return store_wide(place);
     uint8_t* staged = memory + Tile::kStages * Tile::kStageBytes + consumer * Tile::kStoreTokens * 128;
     const uint32_t staged_at = cuda::shared_address(staged);
 #pragma unroll
@@ -525,6 +551,12 @@ struct WgmmaConsumer {
           v.z += p.z;
           v.w += p.w;
         }
+        if constexpr (C::kWide) {
+          const int token = place.token + b * 8 + lane % 4 * 2, channel = place.channel + (consumer * kT + i) * 64;
+          write_wide(token, channel, f, v.x, v.z);
+          write_wide(token + 1, channel, f, v.y, v.w);
+          continue;
+        }
         Element* to =
             staged + ((b - begin) * 8 + lane % 4 * 2) * kPitch + (consumer * kT + i) * 64 + word * 16 + lane / 4;
         to[0] = S::narrow(v.x * f.factor[0] + f.bias[0]);
@@ -536,7 +568,8 @@ struct WgmmaConsumer {
     cuda::cluster_arrive(); // nobody reads this block's sums any more
     cuda::sync_threads(7, C::kConsumerThreads);
     constexpr int kPieces = Tile::kChannels / 8;
-    for (int e = thread; e < (end - begin) * 8 * kPieces; e += C::kConsumerThreads) {
+    const int pieces = C::kWide ? 0 : (end - begin) * 8 * kPieces;
+    for (int e = thread; e < pieces; e += C::kConsumerThreads) {
       const int token = e / kPieces, q = e % kPieces;
       write(place.token + begin * 8 + token, place.channel + q * 8,
             *reinterpret_cast<const uint4*>(staged + token * kPitch + q * 8));
