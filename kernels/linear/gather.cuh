@@ -1,5 +1,4 @@
-// Rows of x as a dense matrix of 16-bit elements, for kernels that cannot read them where they lie or in the order in
-// which they lie.
+// Rows of x as a dense matrix, for kernels that cannot read them where they lie or in the order in which they lie.
 #pragma once
 
 #include "kernels/common/cuda/launch.cuh"
@@ -7,22 +6,24 @@
 
 namespace spf::linear {
 
-struct GatherArgs {
-  const uint16_t* x;
-  uint16_t* to; // [rows][pitch]; columns k and beyond become 0
+template <class Element>
+struct Gather {
+  const Element* x;
+  Element* to; // [rows][pitch]; columns k and beyond become 0
   RowSpace<1> rows;
   const int32_t* column; // [k]: column i comes from column[i]; nullptr: from i
   int32_t k, pitch;
 };
 
-static __global__ void __launch_bounds__(256) gather_rows(const __grid_constant__ GatherArgs a) {
+template <class Element>
+__global__ void __launch_bounds__(256) gather(const __grid_constant__ Gather<Element> a) {
   spf::cuda::launch_dependents();
   spf::cuda::wait_for_primary();
   int64_t from[1];
   a.rows.offsets(blockIdx.x, from);
-  uint16_t* to = a.to + static_cast<int64_t>(blockIdx.x) * a.pitch;
+  Element* to = a.to + static_cast<int64_t>(blockIdx.x) * a.pitch;
   for (int i = threadIdx.x; i < a.pitch; i += 256)
-    to[i] = i < a.k ? a.x[from[0] + (a.column != nullptr ? a.column[i] : i)] : uint16_t{0};
+    to[i] = i < a.k ? a.x[from[0] + (a.column != nullptr ? a.column[i] : i)] : Element{0};
 }
 
 } // namespace spf::linear

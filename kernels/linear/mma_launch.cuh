@@ -7,59 +7,62 @@
 
 namespace spf::linear {
 
+// Where results go.
+inline MmaOut mma_out(const Call& call) {
+  const spf_tensor& out = *call.operand("out");
+  MmaOut o = {};
+  o.rows = row_space({&out});
+  o.data = out.data;
+  o.type = out.type;
+  o.vector = call.problem.is_aligned16("out");
+  o.n = static_cast<int32_t>(call.problem.extent("N"));
+  if (const spf_tensor* bias = call.operand("bias")) {
+    o.bias = bias->data;
+    o.bias_type = bias->type;
+  }
+  return o;
+}
+
 // x from here or by way of the workspace (column: in another order), the mainloop, and the sums that several blocks
 // have.
 template <class C>
-spf_status launch_mma(const Call& call, const LaunchContext& ctx, MmaArgs<typename C::Weights> a,
+spf_status launch_mma(const char* op, const Call& call, const LaunchContext& ctx, MmaArgs<typename C::Weights> a,
                       const int32_t* column) {
-  const spf_tensor &x = *call.operand("x"), &out = *call.operand("out");
+  const spf_tensor& x = *call.operand("x");
   const MmaShape shape = mma_shape(call.problem);
   a.plan = mma_plan(shape, *ctx.facts, C::kTile);
-  a.end.rows = row_space({&out});
-  a.end.out = out.data;
-  a.end.out_type = out.type;
-  a.end.vector_out = call.problem.is_aligned16("out");
-  if (const spf_tensor* bias = call.operand("bias")) {
-    a.end.bias = bias->data;
-    a.end.bias_type = bias->type;
-  }
-  a.end.m = static_cast<int32_t>(shape.m);
-  a.end.n = static_cast<int32_t>(shape.n);
+  a.m = static_cast<int32_t>(shape.m);
   const MmaWorkspace room = mma_workspace(call.problem, a.plan, C::kTile);
   auto* const workspace = static_cast<uint8_t*>(ctx.workspace);
-  a.partial = reinterpret_cast<float*>(workspace + room.x_bytes);
+  a.partial = workspace + room.x_bytes;
+  using Element = std::conditional_t<C::Weights::kFormat.x_bytes() == 1, uint8_t, uint16_t>;
+  const RowSpace<1> rows = row_space({&x});
   a.x = static_cast<const uint8_t*>(x.data);
-  a.x_rows = row_space({&x});
-  a.x_row_bytes = shape.k * 2;
-  for (int d = 0; d < a.x_rows.dims; ++d) a.x_rows.stride[0][d] *= 2;
+  a.x_stride = rows.dims == 0 ? 0 : rows.stride[0][0] * static_cast<int64_t>(sizeof(Element));
+  a.x_pieces = static_cast<int32_t>(room.x_pitch * static_cast<int64_t>(sizeof(Element)) / 16);
   LaunchContext next = ctx;
-  if (room.x_bytes != 0) {
-    const GatherArgs g = {
-        static_cast<const uint16_t*>(x.data), static_cast<uint16_t*>(ctx.workspace), row_space({&x}), column,
-        static_cast<int32_t>(shape.k),        static_cast<int32_t>(room.x_pitch)};
-    if (const spf_status s = cuda::launch("linear", ctx, gather_rows, shape.m, 256, 0, g); s != SPF_OK) return s;
+  if (column != nullptr || rows.dims > 1 || shape.k != room.x_pitch || !call.problem.is_aligned16("x")) {
+    const Gather<Element> g = {static_cast<const Element*>(x.data), static_cast<Element*>(ctx.workspace), rows, column,
+                               static_cast<int32_t>(shape.k),       static_cast<int32_t>(room.x_pitch)};
+    if (const spf_status s = cuda::launch(op, ctx, gather<Element>, shape.m, 256, 0, g); s != SPF_OK) return s;
     a.x = workspace;
-    a.x_rows = {};
-    a.x_rows.rows = shape.m;
-    a.x_rows.dims = 1;
-    a.x_rows.extent[0] = shape.m;
-    a.x_rows.stride[0][0] = room.x_pitch * 2;
+    a.x_stride = room.x_pitch * static_cast<int64_t>(sizeof(Element));
     next = cuda::following(ctx);
   }
-  if (const spf_status s = cuda::launch("linear", next, mma_linear<C>, a.plan.grid, C::kThreads,
+  if (const spf_status s = cuda::launch(op, next, mma_linear<C>, a.plan.grid, C::kThreads,
                                         static_cast<size_t>(C::kTile.shared_bytes()), a);
       s != SPF_OK || a.plan.divided_stages == 0)
     return s;
-  const int64_t blocks = stream_ceil((a.plan.tiles - a.plan.whole) * (C::kTokens * C::kChannels / 8), 128);
-  return cuda::launch("linear", cuda::following(ctx), mma_add_parts<C>, blocks, 128, 0, a);
+  const int64_t blocks = stream_ceil((a.plan.tiles - a.plan.whole) * int64_t{C::kTokens * C::kChannels / 8}, 128);
+  return cuda::launch(op, cuda::following(ctx), mma_add_parts<C>, blocks, 128, 0, a);
 }
 
 // A weight in the Marlin order.
 template <spf_scalar_type T, spf_scalar_type kWeight, int kGroupKind, class Copies, int kTokens, int kChannels,
-          int kParts, int kPipeline>
+          int kParts, int kMemory>
 spf_status launch_marlin(const Call& call, const LaunchContext& ctx) {
   using Weights = MarlinWeights<T, kWeight, kGroupKind>;
-  using C = MmaConfig<Weights, Copies, kTokens, kChannels, kParts, kPipeline>;
+  using C = MmaConfig<Weights, Copies, kTokens, kChannels, kParts, kMemory>;
   const spf_packed_weight& w = *call.weight;
   const auto* data = static_cast<const uint8_t*>(w.data);
   if (call.problem.extent("*") == 0 || w.n == 0) return SPF_OK;
@@ -73,7 +76,9 @@ spf_status launch_marlin(const Call& call, const LaunchContext& ctx) {
   a.weights.f16_scales = w.scheme.scale == SPF_F16;
   const int64_t group = group_size(call.problem);
   a.weights.groups = static_cast<int32_t>(group == 0 ? 1 : stream_ceil(w.k, group));
-  Weights::set_groups(&a.weights, group, C::kSteps);
+  Weights::set_groups(&a.weights, group);
+  a.end.out = mma_out(call);
+  a.end.m = static_cast<int32_t>(call.problem.extent("*"));
   a.end.unit = Weights::kUnit;
   if (kGroupKind == kOneGroup) {
     a.end.column_scales = data + w.scales_offset;
@@ -87,7 +92,7 @@ spf_status launch_marlin(const Call& call, const LaunchContext& ctx) {
     a.weights.sorted = reinterpret_cast<const int32_t*>(data + w.g_idx_offset);
     column = a.weights.sorted + w.padded_k;
   }
-  return launch_mma<C>(call, ctx, a, column);
+  return launch_mma<C>("linear", call, ctx, a, column);
 }
 
 } // namespace spf::linear

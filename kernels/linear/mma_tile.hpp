@@ -12,15 +12,18 @@ namespace spf::linear {
 
 // What one k step of a weight takes: 32 bytes of a token's row.
 struct MmaFormat {
-  int bits;        // of a code
-  int step_k;      // values of K in 32 bytes of x: 16, or 32 for 8-bit activations
-  int scale_bytes; // of a group's scale; 0 without groups
-  int zero_bits;   // of a group's zero point
-  int scale_rows;  // at most so many groups in a stage; 0: one a step
+  int bits;             // of a code
+  int step_k;           // values of K in 32 bytes of x: 16, or 32 for 8-bit activations
+  int scale_bytes;      // of a group's scale; 0 without groups
+  int zero_bits;        // of a group's zero point
+  int scale_rows;       // at most so many groups in a stage; 0: one a step
+  int most_tokens = 64; // of a warp: what its registers hold
+
+  constexpr int x_bytes() const { return 32 / step_k; } // of an element
 };
 
 // How scales lie along K; the manifest's axis `groups`.
-inline constexpr int kOneGroup = 0, kGroups = 1, kActOrder = 2, kNvfp4Groups = 16, kMxfp4Groups = 32;
+inline constexpr int kOneGroup = 0, kGroups = 1, kActOrder = 2, kFineGroups = 3, kNvfp4Groups = 16, kMxfp4Groups = 32;
 
 // Bits of a weight's code, bytes of a group's scale, bits of its zero point.
 constexpr MmaFormat marlin_format(spf_scalar_type weight, int64_t groups) {
@@ -30,43 +33,52 @@ constexpr MmaFormat marlin_format(spf_scalar_type weight, int64_t groups) {
   if (groups == kOneGroup) return f;
   f.scale_bytes = weight == SPF_E2M1 ? 1 : weight == SPF_E4M3 ? 4 : 2;
   f.zero_bits = zeros ? f.bits : 0;
-  if (weight == SPF_E4M3) f.scale_rows = 1; // groups are of 128 values at least
+  if (groups == kGroups) f.scale_rows = 1; // of 64 values and multiples
   return f;
 }
 
-// A block's tile and its stages. Warps stand as channels / (16 * sub_tiles()) x parts, each part with its share of a
-// stage's steps.
+// 16-bit weights; 8-bit ones, whose sums are folded where x or the weight has scales every 128 values of K.
+inline constexpr MmaFormat kDenseFormat = {16, 16, 0, 0, 0};
+constexpr MmaFormat byte_format(bool fold) { return {8, 32, 0, 0, 0, fold ? 32 : 64}; }
+
+// A block's tile. K is divided over `parts` teams of warps, each with a ring of stages of its own; a warp has 64
+// channels and up to format.most_tokens tokens.
 struct MmaTile {
+  static constexpr int kSteps = 4; // of a stage
+
   int tokens, channels, parts;
   MmaFormat format;
-  int pipeline; // stages in flight at most
+  int memory; // KiB of shared memory that a block may take
 
-  constexpr int sub_tiles() const { return tokens > 64 ? 2 : 4; } // of 16 channels, a warp's
-  constexpr int warps() const { return channels / (16 * sub_tiles()) * parts; }
-  constexpr int steps() const { return parts < 2 ? 4 : 2 * parts; } // of a stage
-  constexpr int stage_k() const { return steps() * format.step_k; }
+  constexpr int warp_tokens() const { return tokens > format.most_tokens ? format.most_tokens : tokens; }
+  constexpr int team_warps() const { return channels / 64 * (tokens / warp_tokens()); }
+  constexpr int warps() const { return team_warps() * parts; }
+  constexpr int stage_k() const { return kSteps * format.step_k; }
 
-  constexpr int x_bytes() const { return tokens * steps() * 32; }
+  constexpr int x_bytes() const { return tokens * kSteps * 32; }
   constexpr int code_bytes() const { return channels * stage_k() * format.bits / 8; }
-  constexpr int scale_rows() const { return format.scale_rows == 0 ? steps() : format.scale_rows; }
+  constexpr int scale_rows() const { return format.scale_rows == 0 ? kSteps : format.scale_rows; }
   constexpr int scale_bytes() const { return scale_rows() * channels * format.scale_bytes; }
   constexpr int zero_bytes() const { return scale_rows() * channels * format.zero_bits / 8; }
   constexpr int stage_bytes() const { return x_bytes() + code_bytes() + scale_bytes() + zero_bytes(); }
 
-  // Tokens whose sums are exchanged at a time, and the room for that. Four floats more a row keep the lanes of a store
+  // Tokens whose sums are exchanged at a time, and the room for that. Four sums more a row keep the lanes of a store
   // apart.
-  constexpr int part_tokens() const { return tokens < 16 ? tokens : 16; }
+  constexpr int exchange_tokens() const { return tokens < 16 ? tokens : 16; }
   constexpr int sum_pitch() const { return channels + 4; }
-  constexpr int sum_bytes() const { return part_tokens() * sum_pitch() * 4; }
+  constexpr int sum_bytes() const { return exchange_tokens() * sum_pitch() * 4; }
 
   constexpr int stages() const {
-    constexpr int kRoom = 99 * 1024; // what 8.6, 8.9 and 12.x have
-    const int most = (kRoom - sum_bytes()) / stage_bytes();
-    return most >= pipeline ? pipeline : most < 3 && pipeline > 2 ? 3 : most;
+    const int most = (memory * 1024 - sum_bytes()) / (parts * stage_bytes());
+    return most < 5 ? most : 5;
   }
-  constexpr int shared_bytes() const { return stages() * stage_bytes() + sum_bytes(); }
+  constexpr int shared_bytes() const { return parts * stages() * stage_bytes() + sum_bytes(); }
   // Blocks of a multiprocessor that registers allow.
-  constexpr int blocks() const { return pipeline > 2 && (tokens <= 16 || warps() <= 4) ? 2 : 1; }
+  constexpr int blocks() const {
+    if (memory <= 64) return 1; // 7.5, where copies wait in registers
+    if (tokens <= 16) return 2;
+    return warps() > 4 ? 1 : warp_tokens() == tokens && tokens <= 32 && format.most_tokens > 32 ? 3 : 2;
+  }
 };
 
 struct MmaShape {
@@ -77,13 +89,12 @@ struct MmaShape {
 // equal runs, so that a tile's sums may come from several blocks.
 struct MmaPlan {
   int channel_tiles = 0, token_tiles = 0;
-  int token_run = 1; // consecutive tiles walk so many token tiles before they turn to other channels
-  int stages = 0;    // of K
-  int grid = 0, whole = 0;
-  int64_t tiles = 0;
-  int64_t divided_stages = 0; // of the tiles from `whole` on
-  int64_t run = 0;            // stages of a block's run, at least; the first `longer` blocks have one more
-  int longer = 0;
+  int token_run = 1;                   // consecutive tiles walk so many token tiles before they turn to other channels
+  int stages = 0;                      // of K
+  int grid = 0, whole = 0, rounds = 0; // rounds: of whole tiles, before a block's run
+  int tiles = 0;
+  int divided_stages = 0;  // of the tiles from `whole` on
+  int run = 0, longer = 0; // stages of a block's run, at least; the first `longer` blocks have one more
   double microseconds = 0;
 };
 
@@ -119,9 +130,9 @@ constexpr CudaRates cuda_rates(int compute_capability) {
   }
 }
 
-// The best division for a tile. A stage costs a block the multiplications or the issue of its instructions, whichever
-// takes longer, and a barrier's latency; it takes as long as its bytes are under way; and the memory bounds all blocks
-// together.
+// The best division for a tile. All teams of a multiprocessor together take the time of their multiplications or of
+// the issue of their instructions, whichever is longer; a team's stage takes as long as its instructions need one after
+// another, and as its bytes are under way; and the memory bounds all blocks together.
 constexpr MmaPlan mma_plan(const MmaShape& s, const spf_device_facts& facts, const MmaTile& t) {
   const auto ceil = [](int64_t a, int64_t b) { return (a + b - 1) / b; };
   const auto larger = [](double a, double b) { return a > b ? a : b; };
@@ -137,39 +148,46 @@ constexpr MmaPlan mma_plan(const MmaShape& s, const spf_device_facts& facts, con
   const int64_t slots = multiprocessors * resident;
 
   const double macs = static_cast<double>(t.tokens) * t.channels * t.stage_k();
-  const double fragments = t.channels / 16.0 * t.steps(); // of weights, each decoded once
-  const double instructions = fragments * (14.0 + t.tokens / 8.0 * 1.4) + 40.0 * t.warps();
-  const double working = larger(macs / (0.7 * rates.macs), instructions / 4 / rates.cycles);
-  const double arriving = 1.2 / (t.stages() - 1); // what is in flight arrives within the latency of a busy memory
-  const double stage_us = larger(working * static_cast<double>(resident) + 100.0 / rates.cycles, arriving);
+  // A warp's stage: 16 fragments of weights, each decoded once; loads; copies and bookkeeping.
+  const double instructions = 16.0 * (10 + t.warp_tokens() / 8.0) + 4.0 * (2 + t.warp_tokens() / 16.0) + 90;
+  const double working = larger(macs / (0.85 * rates.macs), instructions * t.team_warps() / 4 / rates.cycles);
+  const double alone = (400 + instructions * 2) / rates.cycles; // a warp that nothing is in the way of
+  const double arriving = 1.0 / (t.stages() - 1);               // within the latency of a busy memory
+  const double stage_us = larger(working * static_cast<double>(resident), larger(alone, arriving) / t.parts);
   // Every tile of tokens reads the weight anew, all but the first from the cache.
   const double weight_bytes = static_cast<double>(s.n) * static_cast<double>(s.k) * t.format.bits / 8;
   const double stream_us =
-      weight_bytes * (1.0 + 0.3 * (best.token_tiles - 1)) / (0.8 * rates.bytes * static_cast<double>(multiprocessors));
-  const int64_t tiles = best.tiles = static_cast<int64_t>(best.channel_tiles) * best.token_tiles;
-  // Blocks that take whole tiles only; then, whole rounds and the rest in equal runs of stages.
-  for (int divide = 0; divide < 2; ++divide) {
-    const int64_t all = tiles * best.stages;
-    const int64_t grid = divide == 0       ? (tiles < slots ? tiles : slots)
-                         : all / 2 < slots ? (all / 2 < 1 ? 1 : all / 2)
-                                           : slots;
-    const int64_t whole = divide == 0 ? tiles : tiles / grid * grid;
-    if (divide == 1 && whole == tiles) break;
+      weight_bytes * (1.0 + 0.3 * (best.token_tiles - 1)) / (0.85 * rates.bytes * static_cast<double>(multiprocessors));
+  const int64_t tiles = static_cast<int64_t>(best.channel_tiles) * best.token_tiles;
+  best.tiles = static_cast<int>(tiles);
+  // Blocks that take whole tiles only; whole rounds and the rest in equal runs of stages; as many runs of a tile for
+  // every tile.
+  for (int divide = 0; divide < 3; ++divide) {
+    const int64_t all = tiles * best.stages,
+                  most = all / t.parts < slots ? (all / t.parts < 1 ? 1 : all / t.parts) : slots;
+    const int64_t grid = divide == 0 ? (tiles < slots ? tiles : slots) : divide == 1 ? most : most / tiles * tiles;
+    if (divide == 2 && (grid == 0 || grid == tiles || best.stages % (grid / tiles) != 0)) break;
+    const int64_t whole = divide == 0 ? tiles : tiles / grid * grid, divided = (tiles - whole) * best.stages;
+    if (divide > 0 && (whole == tiles || divided > 0x7fffffff)) break;
     const double rounds = static_cast<double>(divide == 0 ? ceil(tiles, grid) : tiles / grid);
-    const double run = static_cast<double>(divide == 0 ? 0 : ceil((tiles - whole) * best.stages, grid));
+    const double run = static_cast<double>(divide == 0 ? 0 : ceil(divided, grid));
     // Partial sums are written and read once; the second kernel starts and ends.
     const double outputs = static_cast<double>(t.tokens) * t.channels;
-    const double exchange = divide == 0 ? 0.0 : 2.5 + outputs * 1.5 * static_cast<double>(grid) * 8 / 3.0e6;
-    const double loop = (rounds * best.stages + run) * stage_us + rounds * outputs * 4e-5;
-    const double us = 3.0 + larger(loop, stream_us) + exchange;
-    if (divide == 1 && us >= best.microseconds) break;
+    const double left = divide == 1 ? 1.5 : 1.0; // tiles of a block that are not all its own
+    const double exchange = divide == 0 ? 0.0 : 2.0 + outputs * left * static_cast<double>(grid) * 8 / 3.0e6;
+    // Blocks that share a multiprocessor with none take less time, but not in the middle of a round.
+    const double share = divide == 0 && tiles <= multiprocessors ? 1.0 / static_cast<double>(resident) : 1.0;
+    const double loop = (rounds * best.stages + run) * stage_us * larger(share, 0.5) + rounds * outputs * 4e-5;
+    const double us = 2.5 + larger(loop, stream_us) + exchange;
+    if (divide > 0 && us >= best.microseconds) continue;
     best.grid = static_cast<int>(grid);
     best.whole = static_cast<int>(whole);
-    best.divided_stages = (tiles - whole) * best.stages;
+    best.divided_stages = static_cast<int>(divided);
     best.microseconds = us;
   }
+  best.rounds = best.whole / best.grid;
   best.run = best.divided_stages / best.grid;
-  best.longer = static_cast<int>(best.divided_stages % best.grid);
+  best.longer = best.divided_stages % best.grid;
   return best;
 }
 

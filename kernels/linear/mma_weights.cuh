@@ -3,6 +3,7 @@
 #pragma once
 
 #include "kernels/common/decode/fragment.cuh"
+#include "kernels/linear/mma_end.cuh"
 #include "kernels/linear/mma_mainloop.cuh"
 
 namespace spf::linear {
@@ -12,26 +13,35 @@ struct MarlinArgs {
   const uint8_t *scales, *zeros; // [groups][padded_n], permuted
   const int32_t* sorted;         // act order: the group of each k
   int32_t tiles, rows, groups, padded_n;
-  // A group holds whole stages, 2^stage_shift of them (-1: a number that is no power of two, stages_a_group), or a
-  // stage holds scale_rows groups of 2^row_shift steps. The loop has no time for divisions.
-  int32_t scale_rows, row_shift, stage_shift, stages_a_group;
+  // A group holds stages_a_group whole stages, 2^stage_shift if that is not negative, of which every one that has none
+  // of the bits stage_mask may be the first; or a stage holds scale_rows groups of 2^row_shift steps. So the loop has
+  // no divisions where groups are a power of two.
+  int32_t scale_rows, row_shift, stage_shift, stage_mask, stages_a_group;
   bool f16_scales;
+
+  // The first group of a stage.
+  __device__ __forceinline__ int group(int stage) const {
+    return scale_rows > 1 ? stage * scale_rows : stage_shift >= 0 ? stage >> stage_shift : stage / stages_a_group;
+  }
 };
 
 template <spf_scalar_type T, spf_scalar_type kWeight, int kGroupKind>
 struct MarlinWeights {
   using Args = MarlinArgs;
+  using Sum = float;
+  using End = LinearEnd;
+  static constexpr bool kFold = false;
   using Fragment = cuda::WeightFragment<T, kWeight, kGroupKind != kOneGroup, kGroupKind == kNvfp4Groups>;
   static constexpr MmaFormat kFormat = marlin_format(kWeight, kGroupKind);
   static constexpr bool kHasGroups = kGroupKind != kOneGroup, kOrdered = kGroupKind == kActOrder;
   static constexpr bool kFour = kFormat.bits == 4, kZeros = kHasGroups && Fragment::kZeros;
   static constexpr int kScaleBytes = kFormat.scale_bytes;
-  static constexpr int kRowPieces = 8 * kFormat.bits; // of 16 bytes, of 16 k x 64 channels
+  static constexpr int kRowBytes = 128 * kFormat.bits; // of 16 k x 64 channels
   static constexpr float kUnit = Fragment::kUnit;
 
-  template <int kThreads>
+  template <int kTeam>
   static constexpr int pieces(const MmaTile& t) {
-    const auto ceil = [](int bytes) { return (bytes / 16 + kThreads - 1) / kThreads; };
+    const auto ceil = [](int bytes) { return (bytes / 16 + kTeam - 1) / kTeam; };
     return ceil(t.code_bytes()) + ceil(t.scale_bytes()) + ceil(t.zero_bytes());
   }
 
@@ -39,117 +49,117 @@ struct MarlinWeights {
   // lanes reach all banks.
   static __device__ __forceinline__ int code_place(int piece) { return kFour ? piece : piece ^ (piece / 8 % 2); }
 
-  // Scales of a stage: one row, or one for each group or (act order) step that begins in it.
-  template <class C>
-  static __device__ __forceinline__ int scale_rows(const Args& a) {
-    return kOrdered ? C::kSteps : a.scale_rows;
-  }
-  template <class C>
-  static __device__ __forceinline__ int group_of(const Args& a, int stage, int row) {
-    if constexpr (kOrdered) {
-      return a.sorted[min(stage * C::kSteps + row, a.rows - 1) * 16];
-    } else {
-      const int group = a.scale_rows > 1     ? stage * a.scale_rows + row
-                        : a.stage_shift >= 0 ? stage >> a.stage_shift
-                                             : stage / a.stages_a_group;
-      return min(group, a.groups - 1);
-    }
-  }
-  // What the loop has to know of groups of `group` values, in stages of `steps` steps.
-  static void set_groups(Args* a, int64_t group, int steps) {
-    const int rows = static_cast<int>(group / 16);
-    a->scale_rows = 1;
-    a->stages_a_group = 1;
-    if (rows == 0) return;
-    if (rows < steps) {
-      a->scale_rows = steps / rows;
-      while ((1 << a->row_shift) < rows) ++a->row_shift;
-      return;
-    }
-    a->stages_a_group = rows / steps;
+  // What the loop has to know of groups of `group` values.
+  static void set_groups(Args* a, int64_t group) {
+    const int steps = static_cast<int>(group / 16); // a group's
+    a->scale_rows = a->stages_a_group = 1;
+    a->stage_shift = a->row_shift = 0;
+    if (steps == 0) return;
+    if (steps < MmaTile::kSteps) a->scale_rows = MmaTile::kSteps / steps;
+    while ((1 << a->row_shift) < steps) ++a->row_shift;
+    if (steps >= MmaTile::kSteps) a->stages_a_group = steps / MmaTile::kSteps;
+    a->stage_mask = (a->stages_a_group & -a->stages_a_group) - 1;
     while ((1 << a->stage_shift) < a->stages_a_group) ++a->stage_shift;
     if ((1 << a->stage_shift) != a->stages_a_group) a->stage_shift = -1;
   }
 
+  // Where a thread copies from.
   template <class C>
-  static __device__ __forceinline__ void request(const Args& a, typename C::Copies& copies, uint8_t* to, int channel,
-                                                 int stage) {
-    constexpr int kCodes = C::kCodeBytes / 16, kStepPieces = kCodes / C::kSteps;
-    constexpr int kCodeTurns = (kCodes + C::kThreads - 1) / C::kThreads;
-    const int tile = channel / 64;
-    int index = C::kXPieces;
-#pragma unroll
-    for (int i = 0; i < kCodeTurns; ++i, ++index) {
-      const int piece = threadIdx.x + i * C::kThreads;
-      if (kCodes % C::kThreads != 0 && piece >= kCodes) continue;
-      const int row = stage * C::kSteps + piece / kStepPieces, in = piece % kStepPieces;
-      const bool valid = row < a.rows && tile + in / kRowPieces < a.tiles;
-      const uint8_t* from = a.codes + ((static_cast<int64_t>(row) * a.tiles + tile) * kRowPieces + in) * 16;
-      copies.copy(index, to + code_place(piece) * 16, valid ? from : a.codes, valid ? 16 : 0);
-    }
-    if constexpr (kHasGroups) {
-      const int rows = scale_rows<C>(a);
-      constexpr int kEach = C::kChannels * kScaleBytes / 16,
-                    kTurns = (C::kScaleBytes / 16 + C::kThreads - 1) / C::kThreads;
-#pragma unroll
-      for (int i = 0; i < kTurns; ++i, ++index) {
-        const int piece = threadIdx.x + i * C::kThreads, row = piece / kEach, in = piece % kEach;
-        if (row >= rows) continue;
-        const int64_t from = (static_cast<int64_t>(group_of<C>(a, stage, row)) * a.padded_n + channel) * kScaleBytes;
-        const bool valid = channel + in * 16 / kScaleBytes < a.padded_n;
-        copies.copy(index, to + C::kCodeBytes + piece * 16, valid ? a.scales + from + in * 16 : a.scales,
-                    valid ? 16 : 0);
-      }
-    }
-    if constexpr (kZeros) {
-      const int rows = scale_rows<C>(a);
-      constexpr int kBits = kFormat.zero_bits, kEach = C::kChannels * kBits / 128;
-      constexpr int kTurns = (C::kZeroBytes / 16 + C::kThreads - 1) / C::kThreads;
-#pragma unroll
-      for (int i = 0; i < kTurns; ++i, ++index) {
-        const int piece = threadIdx.x + i * C::kThreads, row = piece / kEach, in = piece % kEach;
-        if (row >= rows) continue;
-        const int64_t from = (static_cast<int64_t>(group_of<C>(a, stage, row)) * a.padded_n + channel) * kBits / 8;
-        const bool valid = channel + in * 128 / kBits < a.padded_n;
-        copies.copy(index, to + C::kCodeBytes + C::kScaleBytes + piece * 16, valid ? a.zeros + from + in * 16 : a.zeros,
-                    valid ? 16 : 0);
-      }
-    }
-  }
+  struct Source {
+    static constexpr int kStep = C::kChannels / 64 * (kRowBytes / 16); // pieces of a step
+    static constexpr bool kWide = kStep > C::kTeam;                    // a thread has several of each
+    static constexpr int kTurns = C::kCodeBytes / 16 / C::kTeam;
+    static_assert(kWide ? kStep % C::kTeam == 0 : C::kTeam % kStep == 0);
 
-  // Which of its 64 channels' four sub-tiles a lane decodes first. A warp of two sub-tiles has the upper or the lower
-  // half, exchanged every eight lanes (rows of a fragment belong to lanes), so that 16 lanes reach all banks.
-  template <class C>
-  static __device__ __forceinline__ int first_sub(int warp_n, int lane) {
-    return C::kSub == 4 ? 0 : (warp_n + lane / 8) % 2 * 2;
-  }
-  template <class C>
-  static __device__ __forceinline__ int channel(int warp_n, int lane, int j, int half) {
-    return warp_n * C::kSub / 4 * 64 + (first_sub<C>(warp_n, lane) + j) * 16 + half * 8 + lane / 4;
-  }
+    const uint8_t* codes; // the thread's first piece of the stage
+    int channel, tiles;   // of the tile; 64-channel tiles from the thread's piece to the end
+    bool first;           // stage of the tile
+
+    __device__ __forceinline__ void enter(const Args& a, int first_channel, int stage, int thread) {
+      const int row = stage * C::kSteps + (kWide ? 0 : thread / kStep), in = kWide ? thread : thread % kStep;
+      channel = first_channel;
+      codes = a.codes + (static_cast<int64_t>(row) * a.tiles + channel / 64) * kRowBytes + in * 16;
+      tiles = a.tiles - channel / 64 - in / (kRowBytes / 16);
+      first = true;
+    }
+    __device__ __forceinline__ void advance(const Args& a) {
+      codes += static_cast<int64_t>(a.tiles) * (C::kSteps * kRowBytes);
+      first = false;
+    }
+    __device__ __forceinline__ void request(const Args& a, typename C::Copies& copies, uint8_t* to, int stage,
+                                            int thread) const {
+      uint8_t* const place = to + code_place(thread) * 16;
+      const int rows = a.rows - stage * C::kSteps - (kWide ? 0 : thread / kStep);
+#pragma unroll
+      for (int i = 0; i < kTurns; ++i) {
+        const int row = kWide ? i / (kStep / C::kTeam) : i * (C::kTeam / kStep);
+        const int in = kWide ? i % (kStep / C::kTeam) * C::kTeam : 0;
+        const bool valid = row < rows && in / (kRowBytes / 16) < tiles;
+        copies.copy(C::kXPieces + i, place + i * C::kTeam * 16,
+                    codes + static_cast<int64_t>(row) * a.tiles * kRowBytes + in * 16, valid);
+      }
+      if constexpr (kHasGroups) {
+        if (!kOrdered && !first && (stage & a.stage_mask) != 0) return;
+        int index = C::kXPieces + kTurns;
+        const int group = kOrdered ? 0 : a.group(stage);
+        copy_rows<8 * kScaleBytes>(a, copies, index, to + C::kCodeBytes, a.scales, stage, group, thread);
+        if constexpr (kZeros)
+          copy_rows<kFormat.zero_bits>(a, copies, index, to + C::kCodeBytes + C::kScaleBytes, a.zeros, stage, group,
+                                       thread);
+      }
+    }
+
+   private:
+    // A row of scales or zero points for each group (act order: each step) that begins in the stage.
+    template <int kBits>
+    __device__ __forceinline__ void copy_rows(const Args& a, typename C::Copies& copies, int& index, uint8_t* to,
+                                              const uint8_t* from, int stage, int first_group, int thread) const {
+      constexpr int kEach = C::kChannels * kBits / 128,
+                    kMost = kFormat.scale_rows == 0 ? C::kSteps : kFormat.scale_rows;
+      const int count = kOrdered ? C::kSteps : a.scale_rows;
+#pragma unroll
+      for (int i = 0; i < (kMost * kEach + C::kTeam - 1) / C::kTeam; ++i, ++index) {
+        const int piece = thread + i * C::kTeam, row = piece / kEach, in = piece % kEach;
+        if (row >= count) continue;
+        const int group = kOrdered ? a.sorted[min(stage * C::kSteps + row, a.rows - 1) * 16] : first_group + row;
+        const int64_t at = static_cast<int64_t>(min(group, a.groups - 1)) * a.padded_n + channel;
+        copies.copy(index, to + piece * 16, from + at * kBits / 8 + in * 16, channel + in * 128 / kBits < a.padded_n);
+      }
+    }
+  };
 
   template <class C>
   struct Lane {
     const Args& a;
-    int lane, tile, sub; // 64-channel tile of the block, first of its sub-tiles
-    int channel0 = 0;    // of the tile
+    int lane, tile;   // 64-channel tile of the block
+    int channel0 = 0; // of the tile
+    bool first;       // stage of the tile
     Fragment fragment[C::kSub];
+    uint32_t words[C::kSub][Fragment::kWords];
 
-    __device__ __forceinline__ Lane(const Args& args, int warp_n) : a(args), lane(threadIdx.x % 32) {
-      tile = warp_n * C::kSub / 4;
-      sub = first_sub<C>(warp_n, lane);
+    __device__ __forceinline__ Lane(const Args& args, int warp_n, int) : a(args), lane(threadIdx.x % 32), tile(warp_n) {
       if constexpr (!kHasGroups) {
 #pragma unroll
         for (int j = 0; j < C::kSub; ++j) fragment[j].prepare({}, false);
       }
     }
-    __device__ __forceinline__ void enter(int channel) { channel0 = channel; }
+    __device__ __forceinline__ void enter(const MmaPlace& place, int) {
+      channel0 = place.channel;
+      first = true;
+    }
+    __device__ __forceinline__ void begin_stage(const uint8_t* memory, int stage) {
+      if constexpr (kHasGroups && !kOrdered) {
+        if (first || (stage & a.stage_mask) == 0) prepare(memory, 0);
+        first = false;
+      }
+    }
+    __device__ __forceinline__ void end_stage(MmaSums<C>&) {}
 
-    // Scales and zero points of the lane's rows of sub-tile sub + j, out of rows of scales and zeros that begin with
+    // Scales and zero points of the lane's rows of sub-tile s, out of rows of scales and zeros that begin with
     // the lane's 64-channel tile. Eight neighbours belong to the channels that are equal modulo 8; bytes lie four to a
     // word, of which a lane takes two.
-    __device__ __forceinline__ cuda::RowFacts facts(const uint8_t* scales, const uint8_t* zeros, int j) const {
-      const int s = sub + j, eight = lane / 4;
+    __device__ __forceinline__ cuda::RowFacts facts(const uint8_t* scales, const uint8_t* zeros, int s) const {
+      const int eight = lane / 4;
       cuda::RowFacts f = {};
       if constexpr (kScaleBytes == 4) {
         const auto pair = *reinterpret_cast<const uint2*>(scales + (eight * 8 + s * 2) * 4);
@@ -174,56 +184,51 @@ struct MarlinWeights {
       for (int j = 0; j < C::kSub; ++j) fragment[j].prepare(facts(scales, zeros, j), a.f16_scales);
     }
 
-    using Words = uint32_t[C::kSub][Fragment::kWords];
-    __device__ __forceinline__ void load(const uint8_t* codes, Words& words) const {
-      if constexpr (kFour && C::kSub == 4) {
+    __device__ __forceinline__ void load(const uint8_t* memory, int step) {
+      const uint8_t* const codes = memory + (step * (C::kChannels / 64) + tile) * kRowBytes;
+      if constexpr (kFour) {
         const auto v = *reinterpret_cast<const uint4*>(codes + lane * 16);
         words[0][0] = v.x, words[1][0] = v.y, words[2][0] = v.z, words[3][0] = v.w;
-      } else if constexpr (kFour) {
-        const auto v = *reinterpret_cast<const uint2*>(codes + lane * 16 + sub * 4);
-        words[0][0] = v.x, words[1][0] = v.y;
       } else {
 #pragma unroll
         for (int j = 0; j < C::kSub; j += 2) {
-          const auto v = *reinterpret_cast<const uint4*>(codes + code_place(lane * 2 + (sub + j) / 2) * 16);
+          const auto v = *reinterpret_cast<const uint4*>(codes + code_place(lane * 2 + j / 2) * 16);
           words[j][0] = v.x, words[j][1] = v.y, words[j + 1][0] = v.z, words[j + 1][1] = v.w;
         }
       }
     }
 
-    // One step for all tokens. first: of the warp's steps of this stage.
-    __device__ __forceinline__ void multiply(const uint8_t* memory, int stage, int step, bool first,
-                                             const uint32_t (&x)[C::kTokenTiles][2], MmaSums<C>& sums) {
-      Words words;
-      load(memory + (step * (C::kChannels / 64) + tile) * (kRowPieces * 16), words);
+    // One step for all tokens of the warp.
+    __device__ __forceinline__ void multiply(const uint8_t* memory, int stage, int step, const XFragments<C>& x,
+                                             MmaSums<C>& sums) {
       if constexpr (kOrdered) {
         const int row = min(stage * C::kSteps + step, a.rows - 1);
         if (a.sorted[row * 16] != a.sorted[row * 16 + 15]) {
-          multiply_mixed(row, words, x, sums);
+          multiply_mixed(row, step, x, sums);
           return;
         }
         prepare(memory, step);
-      } else if constexpr (kHasGroups) {
-        if (a.scale_rows > 1) {
-          if (first || (step & ((1 << a.row_shift) - 1)) == 0) prepare(memory, step >> a.row_shift);
-        } else if (first) {
-          prepare(memory, 0);
-        }
+      } else if constexpr (kGroupKind == kNvfp4Groups || kGroupKind == kMxfp4Groups) {
+        constexpr int kSteps = kGroupKind / 16; // of a group
+        if (step > 0 && step % kSteps == 0) prepare(memory, step / kSteps);
+      } else if constexpr (kGroupKind == kFineGroups) {
+        if (step > 0 && (step & ((1 << a.row_shift) - 1)) == 0) prepare(memory, step >> a.row_shift);
       }
+      uint32_t w[2][4]; // a fragment is decoded while the one before it is multiplied
+      fragment[0].decode(w[0], words[0]);
 #pragma unroll
       for (int j = 0; j < C::kSub; ++j) {
-        uint32_t w[4];
-        fragment[j].decode(w, words[j]);
+        if (j + 1 < C::kSub) fragment[j + 1].decode(w[(j + 1) % 2], words[j + 1]);
+        const auto& now = w[j % 2];
 #pragma unroll
         for (int q = 0; q < C::kTokenTiles; ++q)
-          cuda::mma_m16n8k16<T>(sums[j][q], w[0], w[1], w[2], w[3], x[q][0], x[q][1]);
+          cuda::mma_m16n8k16<T>(sums.part[j][q], now[0], now[1], now[2], now[3], x(step, q, 0), x(step, q, 1));
       }
     }
 
     // 16 values of K of several groups: fragments are decoded under the scales of each of the lane's four columns, and
     // the halves that belong to that column are kept.
-    __device__ __forceinline__ void multiply_mixed(int row, const Words& words, const uint32_t (&x)[C::kTokenTiles][2],
-                                                   MmaSums<C>& sums) const {
+    __device__ __forceinline__ void multiply_mixed(int row, int step, const XFragments<C>& x, MmaSums<C>& sums) const {
       uint32_t w[C::kSub][4] = {};
       const bool exists = channel0 + tile * 64 < a.padded_n;
 #pragma unroll 1
@@ -248,12 +253,38 @@ struct MarlinWeights {
       for (int j = 0; j < C::kSub; ++j)
 #pragma unroll
         for (int q = 0; q < C::kTokenTiles; ++q)
-          cuda::mma_m16n8k16<T>(sums[j][q], w[j][0], w[j][1], w[j][2], w[j][3], x[q][0], x[q][1]);
+          cuda::mma_m16n8k16<T>(sums.part[j][q], w[j][0], w[j][1], w[j][2], w[j][3], x(step, q, 0), x(step, q, 1));
     }
   };
 };
 
-// --- 16-bit rows ----------------------------------------------------------------------------------------------------
+// --- rows of 128 bytes a stage --------------------------------------------------------------------------------------
+
+// A lane's part in the multiplication of operand rows (row_place) of type T.
+template <class C, spf_scalar_type T>
+struct RowLane {
+  uint32_t row, piece; // bytes; of the lane in a load
+  uint32_t words[C::kSub][4];
+
+  __device__ __forceinline__ explicit RowLane(int warp_n) {
+    const uint32_t lane = threadIdx.x % 32;
+    row = (warp_n * 64 + lane / 8 % 2 * 8 + lane % 8) * (kRowPieces * 16);
+    piece = ((lane / 16) ^ (lane % 8)) * 16;
+  }
+  __device__ __forceinline__ void load(const uint8_t* memory, int step) {
+    const uint32_t from = cuda::shared_address(memory) + row + (piece ^ (step * 32));
+#pragma unroll
+    for (int j = 0; j < C::kSub; ++j) cuda::load_matrices(words[j], from + j * 16 * (kRowPieces * 16));
+  }
+  __device__ __forceinline__ void multiply(const uint8_t*, int, int step, const XFragments<C>& x,
+                                           MmaSums<C>& sums) const {
+#pragma unroll
+    for (int j = 0; j < C::kSub; ++j)
+#pragma unroll
+      for (int q = 0; q < C::kTokenTiles; ++q)
+        cuda::mma_32_bytes<T>(sums.part[j][q], words[j], x(step, q, 0), x(step, q, 1));
+  }
+};
 
 struct DenseArgs {
   const uint8_t* rows; // [n], each on 16 bytes
@@ -264,51 +295,45 @@ struct DenseArgs {
 template <spf_scalar_type T>
 struct DenseWeights {
   using Args = DenseArgs;
-  static constexpr MmaFormat kFormat = {16, 16, 0, 0, 0};
-  static constexpr float kUnit = 1.0f;
+  using Sum = float;
+  using End = LinearEnd;
+  static constexpr bool kFold = false;
+  static constexpr MmaFormat kFormat = kDenseFormat;
 
-  template <int kThreads>
+  template <int kTeam>
   static constexpr int pieces(const MmaTile& t) {
-    return (t.code_bytes() / 16 + kThreads - 1) / kThreads;
-  }
-  template <class C>
-  static __device__ __forceinline__ void request(const Args& a, typename C::Copies& copies, uint8_t* to, int channel,
-                                                 int stage) {
-    constexpr int kPieces = C::kCodeBytes / 16, kRow = 2 * C::kSteps;
-    static_assert(kPieces % C::kThreads == 0);
-#pragma unroll
-    for (int i = 0; i < kPieces / C::kThreads; ++i) {
-      const int piece = threadIdx.x + i * C::kThreads, row = piece / kRow, column = piece % kRow;
-      const int64_t offset = static_cast<int64_t>(stage) * (kRow * 16) + column * 16;
-      const int64_t left = channel + row < a.n ? a.row_bytes - offset : 0;
-      copies.copy(C::kXPieces + i, to + x_place<C>(row, column),
-                  left > 0 ? a.rows + (channel + row) * a.row_bytes + offset : a.rows, left > 0 ? 16 : 0);
-    }
-  }
-  template <class C>
-  static __device__ __forceinline__ int channel(int warp_n, int lane, int j, int half) {
-    return (warp_n * C::kSub + j) * 16 + half * 8 + lane / 4;
+    return t.code_bytes() / 16 / kTeam;
   }
 
   template <class C>
-  struct Lane {
-    int lane, channel0; // of the warp
+  struct Source {
+    const uint8_t* from; // the thread's first piece of the stage
+    int rows;            // from there to the end
 
-    __device__ __forceinline__ Lane(const Args&, int warp_n)
-        : lane(threadIdx.x % 32), channel0(warp_n * C::kSub * 16) {}
-    __device__ __forceinline__ void enter(int) {}
-    __device__ __forceinline__ void multiply(const uint8_t* memory, int, int step, bool,
-                                             const uint32_t (&x)[C::kTokenTiles][2], MmaSums<C>& sums) const {
-#pragma unroll
-      for (int j = 0; j < C::kSub; ++j) {
-        uint32_t w[4];
-        const int row = channel0 + j * 16 + lane / 8 % 2 * 8 + lane % 8;
-        cuda::load_matrices(w, cuda::shared_address(memory + x_place<C>(row, step * 2 + lane / 16)));
-#pragma unroll
-        for (int q = 0; q < C::kTokenTiles; ++q)
-          cuda::mma_m16n8k16<T>(sums[j][q], w[0], w[1], w[2], w[3], x[q][0], x[q][1]);
-      }
+    __device__ __forceinline__ void enter(const Args& a, int channel, int stage, int thread) {
+      const int row = channel + thread / kRowPieces, piece = stage * kRowPieces + thread % kRowPieces;
+      from = a.rows + row * a.row_bytes + static_cast<int64_t>(piece) * 16;
+      rows = a.n - row;
     }
+    __device__ __forceinline__ void advance(const Args&) { from += kRowPieces * 16; }
+    __device__ __forceinline__ void request(const Args& a, typename C::Copies& copies, uint8_t* to, int stage,
+                                            int thread) const {
+      const int pieces = static_cast<int>(a.row_bytes / 16) - stage * kRowPieces - thread % kRowPieces;
+      constexpr int kPieces = C::kCodeBytes / 16, kRows = C::kTeam / kRowPieces;
+      static_assert(kPieces % C::kTeam == 0);
+#pragma unroll
+      for (int i = 0; i < kPieces / C::kTeam; ++i)
+        copies.copy(C::kXPieces + i, to + row_place(thread / kRowPieces + i * kRows, thread % kRowPieces),
+                    from + i * kRows * a.row_bytes, pieces > 0 && i * kRows < rows);
+    }
+  };
+
+  template <class C>
+  struct Lane : RowLane<C, T> {
+    __device__ __forceinline__ Lane(const Args&, int warp_n, int) : RowLane<C, T>(warp_n) {}
+    __device__ __forceinline__ void enter(const MmaPlace&, int) {}
+    __device__ __forceinline__ void begin_stage(const uint8_t*, int) {}
+    __device__ __forceinline__ void end_stage(MmaSums<C>&) {}
   };
 };
 

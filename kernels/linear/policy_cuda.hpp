@@ -198,9 +198,10 @@ struct MmaWorkspace {
 inline MmaWorkspace mma_workspace(const Problem& p, const MmaPlan& plan, const MmaTile& tile) {
   MmaWorkspace w;
   const MmaShape s = mma_shape(p);
-  w.x_pitch = stream_ceil(s.k, 8) * 8;
-  if (p.scheme.has_g_idx || !p.is_aligned16("x"))
-    w.x_bytes = static_cast<size_t>(stream_ceil(s.m * w.x_pitch * 2, 256) * 256);
+  const int64_t each = tile.format.x_bytes(), piece = 16 / each;
+  w.x_pitch = stream_ceil(s.k, piece) * piece;
+  if (p.scheme.has_g_idx || s.k % piece != 0 || !p.is_aligned16("x") || !p.is_contiguous("x"))
+    w.x_bytes = static_cast<size_t>(stream_ceil(s.m * w.x_pitch * each, 256) * 256);
   w.partial_bytes = mma_partial_bytes(plan, tile);
   return w;
 }
@@ -219,7 +220,7 @@ PolicyResult mma_choice(const Problem& p, const spf_device_facts& facts, std::sp
   for (size_t i = 0; i < instances.size(); ++i) {
     if (!fits(instances[i])) continue;
     const MmaTile tile = tile_of(instances[i]);
-    if (tile.shared_bytes() > facts.shared_memory_per_block || tile.stages() < 2) continue;
+    if (tile.shared_bytes() > facts.shared_memory_per_block) continue;
     if (stream_ceil(shape.n, tile.channels) * stream_ceil(shape.m, tile.tokens) > kMost) continue;
     const MmaPlan plan = mma_plan(shape, facts, tile);
     // Measured nowhere yet: on 9.0 the kernels of that target, which are, stay ahead.
@@ -232,9 +233,9 @@ PolicyResult mma_choice(const Problem& p, const spf_device_facts& facts, std::sp
   return best;
 }
 
-inline MmaTile mma_tile_of(const InstanceRow& row, const MmaFormat& format, int pipeline) {
+inline MmaTile mma_tile_of(const InstanceRow& row, const MmaFormat& format) {
   return {static_cast<int>(policy::axis(row, "tokens")), static_cast<int>(policy::axis(row, "channels")),
-          static_cast<int>(policy::axis(row, "parts")), format, pipeline};
+          static_cast<int>(policy::axis(row, "parts")), format, static_cast<int>(policy::axis(row, "memory"))};
 }
 
 // Which instance axes read a scheme, or why none does. `groups` as in MarlinWeights.
@@ -263,12 +264,17 @@ inline MarlinForm marlin_form(const spf_quant_scheme& s, int64_t group, spf_scal
   if (group != 0 && type == SPF_F16 && s.scale != SPF_F16) return no("takes f16 group scales with f16 activations");
   if (group != 0 && group != 16 && group != 32 && group != 64 && group % 128 != 0)
     return no("takes groups of 16, 32, 64, multiples of 128, or one scale a column");
-  return {eight ? SPF_U8B128 : s.weight, group == 0 ? 0 : s.has_g_idx ? 2 : 1, nullptr};
+  return {eight ? SPF_U8B128 : s.weight,
+          group == 0    ? kOneGroup
+          : s.has_g_idx ? kActOrder
+          : group < 64  ? kFineGroups
+                        : kGroups,
+          nullptr};
 }
 
-// Weights in the Marlin order, 16-bit activations. pipeline: stages.
-inline PolicyResult marlin_mma_policy(const Problem& p, const spf_device_facts& facts,
-                                      std::span<const InstanceRow> instances, int pipeline) {
+// Weights in the Marlin order, 16-bit activations.
+inline PolicyResult sm80_mma_policy(const Problem& p, const spf_device_facts& facts,
+                                    std::span<const InstanceRow> instances) {
   using policy::refuse;
   const spf_scalar_type type = p.type("T");
   if (type != SPF_F16 && type != SPF_BF16) return refuse("type", "takes f16 or bf16 activations");
@@ -281,15 +287,11 @@ inline PolicyResult marlin_mma_policy(const Problem& p, const spf_device_facts& 
         return policy::axis(row, "T") == type && policy::axis(row, "weight") == form.weight &&
                policy::axis(row, "groups") == form.groups;
       },
-      [&](const InstanceRow& row) { return mma_tile_of(row, format, pipeline); });
-}
-inline PolicyResult sm80_mma_policy(const Problem& p, const spf_device_facts& facts,
-                                    std::span<const InstanceRow> instances) {
-  return marlin_mma_policy(p, facts, instances, 4);
+      [&](const InstanceRow& row) { return mma_tile_of(row, format); });
 }
 inline PolicyResult sm75_mma_policy(const Problem& p, const spf_device_facts& facts,
                                     std::span<const InstanceRow> instances) {
-  return marlin_mma_policy(p, facts, instances, 2);
+  return sm80_mma_policy(p, facts, instances);
 }
 
 // Weights of the activations' own type.
@@ -300,10 +302,9 @@ inline PolicyResult sm80_dense_policy(const Problem& p, const spf_device_facts& 
   if (p.scheme.format != SPF_FORMAT_PLAIN || (type != SPF_F16 && type != SPF_BF16) || p.scheme.weight != type)
     return refuse("type", "takes f16 or bf16 weights, activations of the same type");
   if (p.extent("K") % 8 != 0) return refuse("shape", "takes K that are multiples of 8");
-  constexpr MmaFormat kFormat = {16, 16, 0, 0, 0};
   return mma_choice(
       p, facts, instances, [&](const InstanceRow& row) { return policy::axis(row, "T") == type; },
-      [&](const InstanceRow& row) { return mma_tile_of(row, kFormat, 4); });
+      [&](const InstanceRow& row) { return mma_tile_of(row, kDenseFormat); });
 }
 
 // --- any format, any GPU --------------------------------------------------------------------------------------------

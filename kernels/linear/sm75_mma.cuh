@@ -5,9 +5,10 @@
 
 namespace spf::linear {
 
-template <spf_scalar_type T, spf_scalar_type kWeight, int kGroupKind, int kTokens, int kChannels, int kParts>
+template <spf_scalar_type T, spf_scalar_type kWeight, int kGroupKind, int kTokens, int kChannels, int kParts,
+          int kMemory>
 spf_status mma_turing(const Call& call, const LaunchContext& ctx) {
-  return launch_marlin<T, kWeight, kGroupKind, HeldCopies, kTokens, kChannels, kParts, 2>(call, ctx);
+  return launch_marlin<T, kWeight, kGroupKind, HeldCopies, kTokens, kChannels, kParts, kMemory>(call, ctx);
 }
 
 } // namespace spf::linear

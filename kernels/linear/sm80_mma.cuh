@@ -6,9 +6,10 @@
 
 namespace spf::linear {
 
-template <spf_scalar_type T, spf_scalar_type kWeight, int kGroupKind, int kTokens, int kChannels, int kParts>
+template <spf_scalar_type T, spf_scalar_type kWeight, int kGroupKind, int kTokens, int kChannels, int kParts,
+          int kMemory>
 spf_status mma(const Call& call, const LaunchContext& ctx) {
-  return launch_marlin<T, kWeight, kGroupKind, AsyncCopies, kTokens, kChannels, kParts, 4>(call, ctx);
+  return launch_marlin<T, kWeight, kGroupKind, AsyncCopies, kTokens, kChannels, kParts, kMemory>(call, ctx);
 }
 
 } // namespace spf::linear

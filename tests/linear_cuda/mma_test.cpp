@@ -79,41 +79,75 @@ class Weight {
   spf::check::Block block_;
 };
 
-// out in f32, with every byte of it and of the workspace NaN before. Empty if the kernel refuses.
-std::vector<float> multiply(const Weight& weight, const Problem& p, const std::vector<uint16_t>& x) {
-  const spf::check::Block x_block = on_device(x.data(), static_cast<int64_t>(x.size() * 2));
-  std::vector<float> out(static_cast<size_t>(p.m * p.n), std::numeric_limits<float>::quiet_NaN());
-  const spf::check::Block out_block = on_device(out.data(), static_cast<int64_t>(out.size() * 4));
-  const spf_tensor x_view = matrix(x_block.data(), p.type, p.m, p.k);
-  const spf_tensor out_view = matrix(out_block.data(), SPF_F32, p.m, p.n);
-  spf_plan_options options = {};
-  options.struct_size = sizeof options;
-  options.require_kernel = mma_kernel();
-  spf_launch launch;
-  spf_plan* plan = nullptr;
-  EXPECT_EQ(spf_launch_init(&launch, device().device()), SPF_OK);
-  launch.options = &options;
-  launch.plan = &plan;
-  launch.flags = SPF_LAUNCH_PLAN_ONLY;
-  const spf_status planned = spf_linear(&x_view, &weight.packed(), nullptr, &out_view, &launch);
-  spf_plan_info info = {};
-  info.struct_size = sizeof info;
-  if (planned == SPF_OK) {
+// A call of the kernel with its memory; out is f32.
+class Call {
+ public:
+  Call(const Weight& weight, const Problem& p, const std::vector<uint16_t>& x)
+      : weight_(weight.packed()), count_(static_cast<size_t>(p.m * p.n)) {
+    x_ = on_device(x.data(), static_cast<int64_t>(x.size() * 2));
+    out_ = device().allocate(std::max<int64_t>(p.m * p.n * 4, 1));
+    x_view_ = matrix(x_.data(), p.type, p.m, p.k);
+    out_view_ = matrix(out_.data(), SPF_F32, p.m, p.n);
+    options_.struct_size = sizeof options_;
+    options_.require_kernel = mma_kernel();
+    spf_launch launch;
+    spf_plan* plan = nullptr;
+    EXPECT_EQ(spf_launch_init(&launch, device().device()), SPF_OK);
+    launch.options = &options_;
+    launch.plan = &plan;
+    launch.flags = SPF_LAUNCH_PLAN_ONLY;
+    taken_ = spf_linear(&x_view_, &weight_, nullptr, &out_view_, &launch) == SPF_OK;
+    if (!taken_) return;
+    spf_plan_info info = {};
+    info.struct_size = sizeof info;
     EXPECT_EQ(spf_plan_describe(plan, &info), SPF_OK);
+    room_ = info.workspace_bytes;
+    spf_plan_free(plan);
+    workspace_ = device().allocate(std::max<int64_t>(static_cast<int64_t>(room_), 1));
+    poison();
   }
-  const auto room = static_cast<int64_t>(info.workspace_bytes);
-  spf_plan_free(plan);
-  if (planned != SPF_OK) return {};
-  const std::vector<uint8_t> poison(static_cast<size_t>(room), 0xff);
-  const spf::check::Block workspace = on_device(poison.data(), room);
-  launch.plan = nullptr;
-  launch.flags = 0;
-  launch.workspace = workspace.data();
-  launch.workspace_bytes = static_cast<size_t>(room);
-  EXPECT_EQ(spf_linear(&x_view, &weight.packed(), nullptr, &out_view, &launch), SPF_OK);
-  device().wait();
-  device().read(out.data(), out_block.data(), static_cast<int64_t>(out.size() * 4));
-  return out;
+
+  bool taken() const { return taken_; } // false: the kernel refuses
+  void set_x(const std::vector<uint16_t>& x) {
+    device().write(x_.data(), x.data(), static_cast<int64_t>(x.size() * 2));
+  }
+  // Every byte of out and of the workspace becomes NaN.
+  void poison() {
+    const std::vector<uint8_t> bytes(std::max(count_ * 4, room_), 0xff);
+    device().write(out_.data(), bytes.data(), static_cast<int64_t>(count_ * 4));
+    device().write(workspace_.data(), bytes.data(), static_cast<int64_t>(room_));
+  }
+  spf_status enqueue(void* stream) {
+    spf_launch launch;
+    EXPECT_EQ(spf_launch_init(&launch, device().device()), SPF_OK);
+    launch.options = &options_;
+    launch.workspace = workspace_.data();
+    launch.workspace_bytes = room_;
+    launch.stream = stream;
+    return spf_linear(&x_view_, &weight_, nullptr, &out_view_, &launch);
+  }
+  std::vector<float> out() {
+    device().wait();
+    std::vector<float> out(count_);
+    device().read(out.data(), out_.data(), static_cast<int64_t>(count_ * 4));
+    return out;
+  }
+
+ private:
+  spf_packed_weight weight_;
+  size_t count_, room_ = 0;
+  bool taken_ = false;
+  spf::check::Block x_, out_, workspace_;
+  spf_tensor x_view_, out_view_;
+  spf_plan_options options_ = {};
+};
+
+// Empty if the kernel refuses.
+std::vector<float> multiply(const Weight& weight, const Problem& p, const std::vector<uint16_t>& x) {
+  Call call(weight, p, x);
+  if (!call.taken()) return {};
+  EXPECT_EQ(call.enqueue(nullptr), SPF_OK);
+  return call.out();
 }
 
 // Weights are rounded once to the activations' type, independently, by 0.4 roundoffs in the mean: ten of
@@ -302,13 +336,50 @@ TEST(Mma, NumbersThatAreNotFiniteStayInTheirRow) {
     }
 }
 
-// The same call gives the same bits.
-TEST(Mma, SameBitsAtEveryRun) {
-  const Problem p = {33, 136, 2000, own_type()};
-  const Weight weight(support::quantized(kInt4, p.n, p.k, support::random_matrix(p.n, p.k, 40)));
-  const std::vector<uint16_t> x = codes_of(p.type, normal(p.m * p.k, 41));
-  const std::vector<float> first = multiply(weight, p, x);
-  for (int i = 0; i < 5; ++i) EXPECT_EQ(multiply(weight, p, x), first);
+// The same call gives the same bits, also beside another that takes some of the multiprocessors from it.
+TEST(Mma, SameBitsAtEveryRunUnderContention) {
+  const int runs = device().facts().sm_count > 8 ? 100 : 5; // a small device is an emulated one
+  for (const int64_t m : {3, 33, 130}) {
+    const Problem p = {m, 1160, 2000, own_type()}, other = {17, 200, 1000, own_type()};
+    const Weight weight(support::quantized(kInt4, p.n, p.k, support::random_matrix(p.n, p.k, 40)));
+    const Weight other_weight(
+        support::quantized(kInt4, other.n, other.k, support::random_matrix(other.n, other.k, 42)));
+    Call call(weight, p, codes_of(p.type, normal(p.m * p.k, 41)));
+    Call beside(other_weight, other, codes_of(other.type, normal(other.m * other.k, 43)));
+    ASSERT_TRUE(call.taken() && beside.taken());
+    ASSERT_EQ(call.enqueue(nullptr), SPF_OK);
+    ASSERT_EQ(beside.enqueue(nullptr), SPF_OK);
+    const std::vector<float> first = call.out(), first_beside = beside.out();
+    for (int i = 0; i < runs; ++i) {
+      call.poison();
+      device().wait();
+      for (int n = 0; n < 1 + i % 3; ++n) ASSERT_EQ(beside.enqueue(device().stream(1)), SPF_OK);
+      ASSERT_EQ(call.enqueue(device().stream(0)), SPF_OK);
+      ASSERT_EQ(call.out(), first) << "m=" << m << " run " << i;
+      ASSERT_EQ(beside.out(), first_beside) << "m=" << m << " run " << i;
+    }
+  }
+}
+
+// A graph reads what its tensors hold when it is replayed.
+TEST(Mma, ReplayFollowsChangedData) {
+  if (!device().has_streams()) GTEST_SKIP() << "no graphs here";
+  for (const int64_t m : {1, 40}) {
+    const Problem p = {m, 648, 1024, own_type()};
+    const Weight weight(support::quantized(kInt4, p.n, p.k, support::random_matrix(p.n, p.k, 50)));
+    Call call(weight, p, codes_of(p.type, normal(p.m * p.k, 51)));
+    ASSERT_TRUE(call.taken());
+    spf_status status = SPF_OK;
+    const auto replay = device().capture([&] { status = call.enqueue(device().stream(0)); });
+    ASSERT_EQ(status, SPF_OK);
+    for (unsigned seed = 52; seed < 55; ++seed) {
+      const std::vector<uint16_t> x = codes_of(p.type, normal(p.m * p.k, seed));
+      call.set_x(x);
+      call.poison();
+      replay();
+      EXPECT_EQ(call.out(), multiply(weight, p, x)) << "m=" << m << " seed " << seed;
+    }
+  }
 }
 
 } // namespace

@@ -14,6 +14,15 @@ __device__ __forceinline__ uint32_t shared_address(const void* pointer) {
   return static_cast<uint32_t>(__cvta_generic_to_shared(pointer));
 }
 
+// Barrier `id` (1 to 15) of some of the block's warps.
+__device__ __forceinline__ void sync_threads(int id, int threads) {
+#ifdef SPF_EMULATED
+  emulated::block_barrier(id, threads, "bar.sync");
+#else
+  asm volatile("bar.sync %0, %1;" ::"r"(id), "r"(threads) : "memory");
+#endif
+}
+
 // --- cp.async: 8.0 and later ---------------------------------------------------------------------------------------
 
 // kBytes (4, 8 or 16) from global to shared memory, past L1 for 16; writes zeros and reads nothing where !valid.

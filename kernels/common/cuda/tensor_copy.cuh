@@ -148,13 +148,4 @@ __device__ __forceinline__ void copy_bulk(uint32_t to, const void* from, uint32_
 #endif
 }
 
-// Barrier `id` (1 to 15) of some of the block's warps.
-__device__ __forceinline__ void sync_threads(int id, int threads) {
-#ifdef SPF_EMULATED
-  emulated::block_barrier(id, threads, "bar.sync");
-#else
-  asm volatile("bar.sync %0, %1;" ::"r"(id), "r"(threads) : "memory");
-#endif
-}
-
 } // namespace spf::cuda
