@@ -60,4 +60,11 @@ RowSpace<N> row_space(const spf_tensor* const (&operands)[N]) {
   return space;
 }
 
+// Of an operand without a last dimension: its elements are rows of one.
+inline RowSpace<1> single_space(spf_tensor t) {
+  t.shape[t.rank] = 1;
+  t.stride[t.rank++] = 1;
+  return row_space({&t});
+}
+
 } // namespace spf

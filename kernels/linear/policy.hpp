@@ -7,6 +7,7 @@
 
 #include "kernels/common/policy.hpp"
 #include "kernels/linear/policy_cuda.hpp"
+#include "kernels/linear/policy_mma8.hpp"
 #include "kernels/linear/policy_scaled.hpp"
 #include "kernels/linear/policy_sparse.hpp"
 #include "kernels/linear/workspace.hpp"

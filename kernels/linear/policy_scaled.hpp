@@ -41,30 +41,50 @@ inline bool needs_gathering(const Problem& p, int dims, int64_t pitch) {
   return !p.is_aligned16("x") || dims > 1 || (dims == 1 && pitch < p.extent("K"));
 }
 
-// 8-bit weights and activations of the same kind, any number of tokens, on Hopper's warpgroup tensor cores.
-inline PolicyResult sm90_wgmma8_policy(const Problem& p, const spf_device_facts& facts,
-                                       std::span<const InstanceRow> instances) {
-  using policy::refuse;
+// What every kernel asks of a problem that reads weights a byte a code, of the same kind as x (layouts k128,
+// k128_e4m3).
+struct ByteForm {
+  const char* layout = "";
+  bool fold = false;    // scales every 128 values of K, of x or of the weight
+  bool trivial = false; // nothing to compute
+  PolicyResult refusal; // if layout is empty
+};
+inline ByteForm byte_form(const Problem& p) {
+  const auto no = [](const char* what, const char* why) {
+    return ByteForm{"", false, false, policy::refuse(what, why)};
+  };
   const spf_scalar_type x = p.type("X"), w = p.scheme.weight;
   const int64_t m = p.extent("*"), n = p.extent("N"), k = p.extent("K");
   const bool four = w == SPF_U4B8; // a byte a code in memory, as numbers of x's type
   if (!four && (x == SPF_E4M3 ? w != SPF_E4M3 : w != SPF_S8 && w != SPF_U8B128))
-    return refuse("type", "takes e4m3 with e4m3 and u4b8 weights, s8 with s8, u8b128 and u4b8 weights");
+    return no("type", "takes e4m3 with e4m3 and u4b8 weights, s8 with s8, u8b128 and u4b8 weights");
   if (p.scheme.has_g_idx || p.scheme.zero != SPF_ZERO_NONE || p.scheme.has_global_scale)
-    return refuse("type", "takes weights without zero points, act order and global scale");
+    return no("type", "takes weights without zero points, act order and global scale");
   const std::string_view layout = four && x == SPF_E4M3 ? "k128_e4m3" : "k128";
-  if (*p.layout != '\0' && layout != p.layout) return refuse("layout", "reads numbers of the type of x");
+  if (*p.layout != '\0' && layout != p.layout) return no("layout", "reads numbers of the type of x");
   if (p.scheme.group_k > 0 && p.scheme.group_k % 128 != 0)
-    return refuse("shape", "takes one scale a column, or groups of a multiple of 128");
-  if (m == 0 || n == 0) {
+    return no("shape", "takes one scale a column, or groups of a multiple of 128");
+  const bool trivial = m == 0 || n == 0;
+  if (k == 0 && !trivial) return no("shape", "takes K of 1 or more");
+  constexpr int64_t kMost = int64_t{1} << 30;
+  if (m > kMost || n > kMost || k > kMost) return no("shape", "takes M, N and K up to 2^30");
+  return {layout.data(), p.extent("G") > 1 || (p.scheme.group_k > 0 && p.scheme.group_k < k), trivial, {}};
+}
+
+// 8-bit weights and activations of the same kind, any number of tokens, on Hopper's warpgroup tensor cores.
+inline PolicyResult sm90_wgmma8_policy(const Problem& p, const spf_device_facts& facts,
+                                       std::span<const InstanceRow> instances) {
+  using policy::refuse;
+  const ByteForm form = byte_form(p);
+  if (*form.layout == '\0') return form.refusal;
+  if (form.trivial) {
     PolicyResult nothing = policy::accept(0, 0.0);
-    nothing.layout = layout.data();
+    nothing.layout = form.layout;
     return nothing;
   }
-  if (k == 0) return refuse("shape", "takes K of 1 or more");
-  constexpr int64_t kMost = int64_t{1} << 30;
-  if (m > kMost || n > kMost || k > kMost) return refuse("shape", "takes M, N and K up to 2^30");
-  const bool fold = p.extent("G") > 1 || (p.scheme.group_k > 0 && p.scheme.group_k < k);
+  const spf_scalar_type x = p.type("X");
+  const int64_t m = p.extent("*"), n = p.extent("N"), k = p.extent("K");
+  const bool fold = form.fold;
   int best = -1;
   double microseconds = 0;
   for (size_t i = 0; i < instances.size(); ++i) {
@@ -80,7 +100,7 @@ inline PolicyResult sm90_wgmma8_policy(const Problem& p, const spf_device_facts&
   }
   if (best < 0) return refuse("shape", "has no instance for these scales");
   PolicyResult result = policy::accept(best, microseconds);
-  result.layout = layout.data();
+  result.layout = form.layout;
   // Room for x where the copy engine cannot read it as it lies.
   if (!p.is_aligned16("x") || !p.is_contiguous("x"))
     result.workspace_bytes = static_cast<size_t>(m * ((k + 15) / 16 * 16));

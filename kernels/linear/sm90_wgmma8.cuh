@@ -634,13 +634,6 @@ static __global__ void __launch_bounds__(256) gather_bytes(const __grid_constant
   for (int i = threadIdx.x; i < a.pitch; i += 256) to[i] = i < a.bytes ? a.from[from[0] + i] : uint8_t{0};
 }
 
-// Rows of an operand without a last dimension.
-inline RowSpace<1> single_space(spf_tensor t) {
-  t.shape[t.rank] = 1;
-  t.stride[t.rank++] = 1;
-  return row_space({&t});
-}
-
 // Everything of a call but how the work is divided. `scales`: whether the weight has them.
 inline Wgmma8Args wgmma8_args(const Call& call, bool scales) {
   const Problem& p = call.problem;
