@@ -117,7 +117,7 @@ class Validator {
                  "a layout name written by spf_pack");
     if (w.n < 0 || w.k < 0)
       return bad(SPF_INVALID_SHAPE, "weight", list_text(std::array{w.n, w.k}.data(), 2), "extents of 0 or more");
-    if ((reinterpret_cast<uintptr_t>(w.data) & 255u) != 0)
+    if (w.bytes != 0 && (reinterpret_cast<uintptr_t>(w.data) & 255u) != 0)
       return bad(SPF_INVALID_ALIGNMENT, "weight.data", "not aligned", "a multiple of 256 bytes");
     if (!raw_.plan_only) {
       if (w.data == nullptr && w.bytes != 0)

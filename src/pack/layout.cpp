@@ -121,7 +121,7 @@ spf_status check_packed(const spf_packed_weight& packed, const char* op) {
       return fail(SPF_CORRUPT_DATA, op, "validate", f.field, std::to_string(f.found), std::to_string(f.allowed));
   if (packed.bytes > 0 && packed.data == nullptr)
     return fail(SPF_INVALID_ARGUMENT, op, "validate", "packed.data", "NULL", "the packed bytes");
-  if (reinterpret_cast<uintptr_t>(packed.data) % kSectionAlign != 0)
+  if (packed.bytes > 0 && reinterpret_cast<uintptr_t>(packed.data) % kSectionAlign != 0)
     return fail(SPF_INVALID_ALIGNMENT, op, "validate", "packed.data",
                 std::to_string(reinterpret_cast<uintptr_t>(packed.data)),
                 "a multiple of " + std::to_string(kSectionAlign));

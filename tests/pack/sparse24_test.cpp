@@ -173,6 +173,15 @@ TEST(Sparse24, RefusesPlacesThatDoNotAscend) {
   EXPECT_EQ(support::last_error_field(), "places[9, 3]");
 }
 
+TEST(Sparse24, AWeightWithoutBytesLiesAnywhere) {
+  Codes codes("bf16-2of4", 4, 0);
+  Packed p = pack(codes.weight);
+  ASSERT_EQ(p.status, SPF_OK);
+  ASSERT_EQ(p.header.bytes, 0u);
+  p.header.data = p.memory.data() + 8;
+  EXPECT_EQ(spf_unpack(&p.header, nullptr), SPF_OK);
+}
+
 TEST(Sparse24, IsForSparseSchemesOnly) {
   size_t bytes = 0;
   for (const char* name : kSchemes) {

@@ -16,7 +16,7 @@ extern "C" {
  * any strides. G = 1: one scale a token, g(k) = 0; a leading stride of 0 makes that one scale for all. G = ceil(K /
  * 128): one a token and 128 columns, g(k) = k / 128. Column-major scales are views with a stride of 1 along the tokens.
  *   weight         from spf_pack(). Usual: e4m3 with a scale for all, a channel, or 128 x 128 values; s8 with a scale a
- *                  channel; u4b8 with groups. W has the values that spf_unpack() gives.
+ *                  channel; u4b8 with groups; e4m3 and s8 also 2:4 sparse. W has the values that spf_unpack() gives.
  *   bias           f32, f16 or bf16 [N], or NULL.
  *   azp, azp_adj   i32 [...] and i32 [N], or NULL: zero points of x. With s8 x, integer weights of one scale a channel
  * and G = 1 the integer azp[m] * azp_adj[n] is taken from the integer sum of x[m,k] w[n,k] before any scale; azp_adj[n]
