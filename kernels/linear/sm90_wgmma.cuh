@@ -6,6 +6,7 @@
 //
 //   copiers     codes, x and scales of 64 or 128 k per stage, by the copy engine, into a ring of stages
 //   consumers   words of the next stage from shared memory | decode half a stage | wgmma on the half before
+//   a writer    with many tokens, results of the tile before from shared memory to out (kAside)
 //
 // A 64-channel tile of the Marlin order is four 16-channel sub-tiles, one word a lane each. Warp w takes a sub-tile per
 // 64-channel tile, which makes the four warps one m64 operand. Which one depends on the lane, (w + lane / 8) % 4: rows
@@ -18,6 +19,7 @@
 #pragma once
 
 #include <initializer_list>
+#include <type_traits>
 
 #include "kernels/common/cuda/launch.cuh"
 #include "kernels/common/cuda/scalar.cuh"
@@ -61,6 +63,7 @@ struct WgmmaConfig {
   static constexpr int kN = kTokens, kT = kTiles, kShare = kShareBlocks;
   static constexpr int kChannelGroups = kGroups, kParts = kTurns, kConsumers = kGroups * kTurns;
   static constexpr bool kWide = kWideOut;                                 // out in f32
+  static constexpr bool kAside = Tile::kAside && !kWide;                  // a warp of its own writes results
   static constexpr bool kHasGroups = kFoldRows != 0, kDense = T == kCode; // dense: 16-bit weights, row-major
   static constexpr auto kElement = T == SPF_F16 ? CU_TENSOR_MAP_DATA_TYPE_FLOAT16 : CU_TENSOR_MAP_DATA_TYPE_BFLOAT16;
   static constexpr bool kFew = !kDense && (kTokens <= 16 || kTurns > 1); // mma.sync in wgmma's place
@@ -149,6 +152,71 @@ __device__ __forceinline__ void copy_stages(const WgmmaArgs& a, const WgmmaShare
         phase ^= 1;
       }
     }
+  }
+}
+
+// Results of kTokens tokens and 64 channels, staged as WgmmaConsumer::stage_results() does it, to out: by kThreads
+// threads, 16 bytes each where rows allow that. kAnyRows: else out has rows on 16 bytes, one distance apart.
+template <class C, int kTokens, int kThreads, bool kAnyRows>
+__device__ __forceinline__ void write_out(const WgmmaArgs& a, const uint8_t* staged, int channel, int token,
+                                          int thread) {
+  const int q = thread % 8, n = channel + q * 8; // a token's row of 64 channels is eight pieces
+  if (n >= a.n) return;
+  const int end = min(kTokens, a.m - token);
+  // Pairs of channels of a piece come from four sub-tiles, and so from four pieces.
+  const auto pair = [&](int t, int p) {
+    const int from = C::kDense ? q : ((q / 2 - p) & 3) * 2 + q % 2;
+    return staged + t * 128 + (from ^ (t % 8)) * 16 + p * 4;
+  };
+  const bool even = a.vector_out && a.rows.dims <= 1;
+  if (n + 8 <= a.n && (even || !kAnyRows)) {
+    const int64_t stride = a.rows.stride[0][0];
+    auto* to = static_cast<uint16_t*>(a.out) + (token + thread / 8) * stride + n;
+    constexpr int kUnroll = kThreads == 128 ? 4 : 1;
+#pragma unroll kUnroll
+    for (int t = thread / 8; t < end; t += kThreads / 8, to += kThreads / 8 * stride) {
+      uint32_t v[4];
+#pragma unroll
+      for (int p = 0; p < 4; ++p) v[p] = *reinterpret_cast<const uint32_t*>(pair(t, p));
+      *reinterpret_cast<uint4*>(to) = make_uint4(v[0], v[1], v[2], v[3]);
+    }
+    return;
+  }
+#pragma unroll 1
+  for (int t = thread / 8; t < end; t += kThreads / 8) {
+    int64_t row[1] = {(token + t) * a.rows.stride[0][0]};
+    if constexpr (kAnyRows) a.rows.offsets(token + t, row);
+    auto* to = static_cast<uint16_t*>(a.out) + row[0] + n;
+#pragma unroll 1
+    for (int i = 0; i < 8 && n + i < a.n; ++i) to[i] = *reinterpret_cast<const uint16_t*>(pair(t, i / 2) + i % 2 * 2);
+  }
+}
+
+// Whether a warp writes results while the next tile is multiplied, but those of the block's last tile.
+template <class C>
+__device__ __forceinline__ bool writes_aside(const WgmmaArgs& a, const WgmmaShare& share, int tile) {
+  return tile + share.step < share.tiles && a.vector_out && a.rows.dims <= 1;
+}
+
+// The writing warp.
+template <class C>
+__device__ __forceinline__ void write_tiles(const WgmmaArgs& a, const WgmmaShare& share, const uint8_t* staged,
+                                            uint32_t written, uint32_t drained) {
+  using Tile = typename C::Tile;
+  uint32_t phase = 0;
+  for (int tile = share.first; writes_aside<C>(a, share, tile); tile += share.step) {
+    const WgmmaPlace place = locate<C>(a, tile, share.rank);
+#pragma unroll 1
+    for (int i = 0; i < Tile::kChannels / 64; ++i) {
+      const int group = i / C::kT;
+      if (i % C::kT == 0) cuda::barrier_wait(written + 8 * group, phase);
+      write_out<C, C::kN, 32, false>(a, staged + i * C::kN * 128, place.channel + i * 64, place.token,
+                                     threadIdx.x % 32);
+      if (i % C::kT != C::kT - 1) continue;
+      __syncwarp(); // every lane has read
+      if (threadIdx.x % 32 == 0) cuda::barrier_arrive(drained + 8 * group);
+    }
+    phase ^= 1;
   }
 }
 
@@ -480,45 +548,65 @@ struct WgmmaConsumer {
     }
   }
 
-  // Sums to out, through shared memory so that rows are written in 16-byte pieces: a token's row of 64 channels is
-  // eight pieces, one per warp and half, whose channel pairs come from four sub-tiles.
+  // Results of tokens kFrom .. kFrom + kStoreTokens - 1 and the i-th 64 channels into shared memory: a token's row is
+  // eight pieces of 16 bytes, one per warp and half, whose channel pairs come from four sub-tiles.
+  template <int kFrom>
+  __device__ __forceinline__ void stage_results(int i, uint32_t to, const Finish& f) const {
+#pragma unroll
+    for (int b = 0; b < Tile::kStoreTokens / 8; b += 2) {
+      uint32_t r[4];
+#pragma unroll
+      for (int q = 0; q < 4; ++q) {
+        const int e = (kFrom / 8 + b + q / 2) * 4 + q % 2 * 2;
+        r[q] = S::narrow2(acc[i][e] * f.factor[q % 2] + f.bias[q % 2], acc[i][e + 1] * f.factor[q % 2] + f.bias[q % 2]);
+      }
+      const int token = (b + lane / 16) * 8 + lane % 8, piece = (warp * 2 + lane / 8 % 2) ^ (lane % 8);
+      cuda::store_matrices_transposed(to + token * 128 + piece * 16, r);
+    }
+  }
+  // Sums to out, through shared memory so that rows are written in 16-byte pieces.
   __device__ __forceinline__ void store(const WgmmaPlace& place) const {
-    if constexpr (C::kWide) return store_wide(place);
-    uint8_t* staged = memory + Tile::kStages * Tile::kStageBytes + consumer * Tile::kStoreTokens * 128;
-    const uint32_t staged_at = cuda::shared_address(staged);
+    if constexpr (C::kWide) {
+      store_wide(place);
+    } else {
+      uint8_t* staged = memory + Tile::kStages * Tile::kStageBytes + consumer * Tile::kStoreTokens * 128;
 #pragma unroll
-    for (int i = 0; i < kT; ++i) {
-      const int channel = place.channel + (consumer * kT + i) * 64;
-      const Finish f = finish(channel);
-#pragma unroll
-      for (int part = 0; part < kN / Tile::kStoreTokens; ++part) {
-        cuda::sync_threads(1 + consumer, 128);
-#pragma unroll
-        for (int b = 0; b < Tile::kStoreTokens / 8; b += 2) {
-          uint32_t r[4];
-#pragma unroll
-          for (int q = 0; q < 4; ++q) {
-            const int e = (part * Tile::kStoreTokens / 8 + b + q / 2) * 4 + q % 2 * 2;
-            r[q] = S::narrow2(acc[i][e] * f.factor[q % 2] + f.bias[q % 2],
-                              acc[i][e + 1] * f.factor[q % 2] + f.bias[q % 2]);
-          }
-          const int token = (b + lane / 16) * 8 + lane % 8, piece = (warp * 2 + lane / 8 % 2) ^ (lane % 8);
-          cuda::store_matrices_transposed(staged_at + token * 128 + piece * 16, r);
-        }
-        cuda::sync_threads(1 + consumer, 128);
-#pragma unroll
-        for (int e = threadIdx.x % 128; e < Tile::kStoreTokens * 8; e += 128) {
-          const int token = e / 8, q = e % 8;
-          uint32_t v[4];
-#pragma unroll
-          for (int p = 0; p < 4; ++p) {
-            const int from = C::kDense ? q : ((q / 2 - p) & 3) * 2 + q % 2;
-            v[p] = *reinterpret_cast<const uint32_t*>(staged + token * 128 + (from ^ (token % 8)) * 16 + p * 4);
-          }
-          write(place.token + part * Tile::kStoreTokens + token, channel + q * 8, make_uint4(v[0], v[1], v[2], v[3]));
-        }
+      for (int i = 0; i < kT; ++i) {
+        const int channel = place.channel + (consumer * kT + i) * 64;
+        const Finish f = finish(channel);
+        const auto some = [&](auto from) {
+          cuda::sync_threads(1 + consumer, 128);
+          stage_results<from.value>(i, cuda::shared_address(staged), f);
+          cuda::sync_threads(1 + consumer, 128);
+          write_out<C, Tile::kStoreTokens, 128, true>(a, staged, channel, place.token + from.value, threadIdx.x % 128);
+        };
+        some(std::integral_constant<int, 0>());
+        if constexpr (kN > 64) some(std::integral_constant<int, 64>());
+        if constexpr (kN > 128) some(std::integral_constant<int, 128>());
+        if constexpr (kN > 128) some(std::integral_constant<int, 192>());
       }
     }
+  }
+  // The same with room for a whole tile, the count-th of those that the writing warp takes if `aside`.
+  __device__ __forceinline__ void store_whole(const WgmmaPlace& place, bool aside, int count, uint32_t written,
+                                              uint32_t drained) const {
+    uint8_t* staged = memory + Tile::kStages * Tile::kStageBytes + consumer * kT * kN * 128;
+    if (count > 0) cuda::barrier_wait(drained + 8 * consumer, (count - 1) % 2);
+    if (!aside) cuda::sync_threads(1 + consumer, 128); // the warpgroup has written the tile before
+#pragma unroll
+    for (int i = 0; i < kT; ++i)
+      stage_results<0>(i, cuda::shared_address(staged) + i * kN * 128,
+                       finish(place.channel + (consumer * kT + i) * 64));
+    if (aside) {
+      __syncwarp(); // every lane has written
+      if (lane == 0) cuda::barrier_arrive(written + 8 * consumer);
+      return;
+    }
+    cuda::sync_threads(1 + consumer, 128);
+#pragma unroll 1
+    for (int i = 0; i < kT; ++i)
+      write_out<C, kN, 128, true>(a, staged + i * kN * 128, place.channel + (consumer * kT + i) * 64, place.token,
+                                  threadIdx.x % 128);
   }
 
   // Sums of all blocks of the cluster, in rank order, to out: each block takes some of the tokens, eight at a time.
@@ -583,13 +671,14 @@ __global__ void __launch_bounds__(C::kThreads, 1) wgmma_linear(const __grid_cons
   using namespace spf::cuda;
   using Tile = typename C::Tile;
   SPF_DYNAMIC_SHARED(uint8_t, raw, 16);
-  __shared__ uint64_t barriers[2 * Tile::kStages];
+  __shared__ uint64_t barriers[2 * Tile::kStages + (C::kAside ? 2 * C::kChannelGroups : 0)];
   uint8_t* memory = raw + (1024 - shared_address(raw) % 1024) % 1024; // the swizzle repeats every 1024 bytes
   // Opaque, so that the loops hold the address instead of finding it anew from the block's place in the cluster.
   uint32_t full = shared_address(barriers);
   keep_in_register(full);
-  const uint32_t empty = full + 8 * Tile::kStages;
-  const int width = C::kShare > 1 ? C::kShare : a.split; // blocks of a cluster
+  const uint32_t empty = full + 8 * Tile::kStages, written = empty + 8 * Tile::kStages,
+                 drained = written + 8 * C::kChannelGroups; // results for the writing warp
+  const int width = C::kShare > 1 ? C::kShare : a.split;    // blocks of a cluster
 
   WgmmaShare share = {static_cast<int>(blockIdx.x), a.clusters, 0, 0, a.k_blocks, 0};
   share.tiles = (a.channel_tiles + C::kShare - 1) / C::kShare * a.token_tiles;
@@ -608,6 +697,10 @@ __global__ void __launch_bounds__(C::kThreads, 1) wgmma_linear(const __grid_cons
       barrier_init(full + 8 * s, C::kCopiers);
       barrier_init(empty + 8 * s, 4 * C::kChannelGroups * C::kShare);
     }
+    for (int g = 0; C::kAside && g < C::kChannelGroups; ++g) {
+      barrier_init(written + 8 * g, 4);
+      barrier_init(drained + 8 * g, 1);
+    }
     fence_barrier_init();
   }
   __syncthreads();
@@ -620,10 +713,18 @@ __global__ void __launch_bounds__(C::kThreads, 1) wgmma_linear(const __grid_cons
     give_registers<C::kCopierRegisters>();
     if (threadIdx.x % 32 == 0 && threadIdx.x / 32 < C::kCopiers)
       copy_stages<C>(a, share, threadIdx.x / 32, shared_address(memory), full, empty);
+    if constexpr (C::kAside) {
+      static_assert(C::kCopiers <= 3);
+      if (threadIdx.x / 32 == 3) {
+        wait_for_primary(); // which may still read out
+        write_tiles<C>(a, share, memory + Tile::kStages * Tile::kStageBytes, written, drained);
+      }
+    }
   } else {
     take_registers<C::kConsumerRegisters>();
     wait_for_primary();
     WgmmaConsumer<C> consumer(a, share, memory, full, empty);
+    int count = 0; // of tiles that the writing warp has been given
     for (int tile = share.first; tile < share.tiles; tile += share.step) {
       consumer.sum();
       if constexpr (C::kParts > 1) {
@@ -631,10 +732,14 @@ __global__ void __launch_bounds__(C::kThreads, 1) wgmma_linear(const __grid_cons
         if (consumer.part > 0) continue;
       }
       const WgmmaPlace place = locate<C>(a, tile, share.rank);
-      if (C::kShare > 1 || a.split == 1)
-        consumer.store(place);
-      else
+      if (C::kShare == 1 && a.split > 1)
         consumer.reduce_and_store(place);
+      else if constexpr (C::kAside) {
+        const bool aside = writes_aside<C>(a, share, tile);
+        consumer.store_whole(place, aside, count, written, drained);
+        if (aside) ++count;
+      } else
+        consumer.store(place);
     }
   }
   if constexpr (C::kShare > 1) { // no block leaves while another's copies are on their way to it

@@ -41,12 +41,16 @@ struct WgmmaTile {
   static constexpr int kZeroBytes = wgmma_zeros(kWeight) ? kScaleRows * kChannels * kBits / 8 : 0;
   static constexpr int kCodesAt = kXBytes, kScalesAt = kCodesAt + kCodeBytes, kZerosAt = kScalesAt + kScaleBytes;
   static constexpr int kStageBytes = (kZerosAt + kZeroBytes + 1023) / 1024 * 1024;
-  // Tokens that the epilogue stages at a time.
-  static constexpr int kStoreTokens = kTokens < 64 ? kTokens : 64;
-  static constexpr int kSumBytes = kTiles * kTokens * 256;     // of a warpgroup
-  static constexpr int kSumsAt = kGroups * kStoreTokens * 128; // behind them, sums of the parts but the first
+  // Many tokens: the results of a whole tile are staged, and another warp writes them to out while the next tile is
+  // multiplied. Otherwise the epilogue stages so many tokens of 64 channels at a time.
+  static constexpr int kRoom = 226 * 1024 - 1024;
+  static constexpr bool kAside = kTokens >= 128 && kParts == 1 && kRoom - kChannels * kTokens * 2 >= 4 * kStageBytes;
+  static constexpr int kStoreTokens = kAside ? kTokens : kTokens < 64 ? kTokens : 64;
+  static constexpr int kStoreTiles = kAside ? kTiles : 1;
+  static constexpr int kSumBytes = kTiles * kTokens * 256;                   // of a warpgroup
+  static constexpr int kSumsAt = kGroups * kStoreTiles * kStoreTokens * 128; // behind them, sums of the other parts
   static constexpr int kStoreBytes = kSumsAt + (kParts - 1) * kGroups * kSumBytes;
-  static constexpr int kMost = (226 * 1024 - 1024 - kStoreBytes) / kStageBytes;
+  static constexpr int kMost = (kRoom - kStoreBytes) / kStageBytes;
   // A stage of the ring always falls to the same part: one that skipped its last round could take the parity of the
   // round before for that of its own, for copies land in any order.
   static constexpr int kStages = (kMost > 16 ? 16 : kMost) / kParts * kParts;
@@ -121,21 +125,21 @@ constexpr WgmmaPlan wgmma_plan(const WgmmaShape& s, const spf_device_facts& fact
                                       : (300.0 + (c.tokens < 128 ? 320.0 : 440.0) * c.tiles) * stage_k / 128;
   // The last-level cache brings a multiprocessor about 50 bytes a cycle while all of them ask.
   const double bring = stage_k * (c.channels() * s.bits / 8.0 + c.tokens * 2.0 / c.share) / 50;
-  // Two blocks that share x need less power, and so run at a higher clock, but wait for each other at every tile.
-  const double block_us =
-      larger(larger(multiply * (c.share > 1 ? 1.06 : 1.1), c.parts > 1 ? steps : steps + multiply * 0.55), bring) /
-      1750;
+  // Two blocks that share x need less power, and so run at a higher clock.
+  const bool many = !dense && c.tokens >= 128;
+  const double pace = many && c.tokens < 256 ? 1.27 : (many ? 1.18 : 1.1) - (c.share > 1 ? 0.04 : 0.0);
+  const double block_us = larger(larger(multiply * pace, c.parts > 1 ? steps : steps + multiply * 0.55), bring) / 1750;
   const double outputs = c.channels() * c.tokens;
   const double stream_us = static_cast<double>(s.n) * static_cast<double>(s.k) * s.bits / 8 / 4.2e6;
   WgmmaPlan best = best_split(units, blocks, c.share, facts, [&](int split, double waves) {
     const double exchange = split > 1 ? 2.5 + outputs * 8e-5 + 0.15 * split : 0.0;
-    const double loop_us =
-        waves * (static_cast<double>(ceil(blocks, split)) * block_us + outputs * (c.share > 1 ? 1.5e-4 : 4e-5));
+    const double store = many ? 3e-5 : c.share > 1 ? 1.5e-4 : 4e-5; // of a result
+    const double loop_us = waves * (static_cast<double>(ceil(blocks, split)) * block_us + outputs * store);
     return 3.0 + larger(loop_us, stream_us) + exchange;
   });
   best.channel_tiles = static_cast<int>(channel_tiles);
   best.token_tiles = static_cast<int>(token_tiles);
-  best.token_run = static_cast<int>(token_tiles < 12 ? token_tiles : 12);
+  best.token_run = static_cast<int>(ceil(token_tiles, ceil(token_tiles, 12))); // 12 at most, and all alike
   return best;
 }
 

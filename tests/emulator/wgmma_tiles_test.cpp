@@ -1,0 +1,128 @@
+// sm90_wgmma on a device of so few multiprocessors that a block has several tiles: a warp writes the results of one
+// while the next is multiplied.
+#include <cmath>
+#include <functional>
+#include <random>
+
+#include "core/scalar.hpp"
+#include "emulator/device.hpp"
+#include "kernels/linear/sm90_dense.cuh"
+#include "pack/marlin.hpp"
+
+namespace spf::emulated_tests {
+namespace {
+
+using namespace spf::linear;
+
+struct Case {
+  int multiprocessors;
+  int64_t m, n, k;
+  int64_t pitch;       // of out, elements
+  bool halves = false; // out has two leading dimensions that no single distance describes
+};
+
+std::vector<uint16_t> normal(int64_t count, unsigned seed) {
+  std::mt19937 random(seed);
+  std::normal_distribution<float> value;
+  std::vector<uint16_t> out(static_cast<size_t>(count));
+  for (uint16_t& v : out) v = static_cast<uint16_t>(encode(SPF_BF16, value(random)));
+  return out;
+}
+
+std::string last_error() {
+  spf_error_detail detail = {};
+  detail.struct_size = sizeof detail;
+  spf_last_error(&detail);
+  return detail.message;
+}
+
+// Multiplies, and compares with sums over w(n, k). weight: its parts in device memory.
+template <class C>
+void expect_product(const Case& c, std::initializer_list<cuda::Matrix> weight, int group, float unit,
+                    const std::function<double(int64_t, int64_t)>& w) {
+  constexpr uint16_t kUntouched = 0x1234;
+  spf_device_facts facts = {};
+  facts.sm_count = c.multiprocessors;
+  facts.compute_capability = 90;
+  const std::vector<uint16_t> x = normal(c.m * c.k, 3);
+  DeviceArray<uint16_t> device_x(x), out(std::vector<uint16_t>(static_cast<size_t>(2 * c.m * c.pitch), kUntouched));
+  WgmmaArgs a = {};
+  a.rows.dims = c.halves ? 2 : 1;
+  a.rows.extent[0] = c.halves ? 2 : c.m;
+  a.rows.stride[0][0] = c.halves ? c.m * c.pitch : c.pitch;
+  a.rows.extent[1] = (c.m + 1) / 2;
+  a.rows.stride[0][1] = c.pitch;
+  a.out = out.data();
+  a.vector_out = c.pitch % 8 == 0;
+  a.m = static_cast<int32_t>(c.m);
+  a.n = static_cast<int32_t>(c.n);
+  a.group = group;
+  a.unit = unit;
+  LaunchContext ctx;
+  ctx.facts = &facts;
+  ASSERT_EQ(launch_wgmma<C>(ctx, {device_x.data(), c.k}, c.k, weight, &a), SPF_OK) << last_error();
+  const std::vector<uint16_t> got = out.read();
+  for (int64_t m = 0; m < c.m; ++m) {
+    const int64_t half = (c.m + 1) / 2, row = c.halves ? m / half * c.m + m % half : m;
+    for (int64_t n = m % 7; n < c.n; n += 7) {
+      double sum = 0;
+      for (int64_t k = 0; k < c.k; ++k) sum += decode(SPF_BF16, x[static_cast<size_t>(m * c.k + k)]) * w(n, k);
+      ASSERT_NEAR(decode(SPF_BF16, got[static_cast<size_t>(row * c.pitch + n)]), sum, 0.005 * std::abs(sum) + 0.005)
+          << "row " << m << ", column " << n;
+    }
+    for (int64_t n = c.n; n < c.pitch; ++n) ASSERT_EQ(got[static_cast<size_t>(row * c.pitch + n)], kUntouched);
+  }
+}
+
+template <int kTokens, int kShare>
+void expect_dense(const Case& c) {
+  using C = WgmmaConfig<SPF_BF16, SPF_BF16, 0, kTokens, 1, 2, kShare>;
+  const std::vector<uint16_t> w = normal(c.n * c.k, 4);
+  DeviceArray<uint16_t> device_w(w);
+  expect_product<C>(c, {dense_weight<C>(device_w.data(), c.n, c.k, c.k)}, 1, 1.0f,
+                    [&](int64_t n, int64_t k) { return decode(SPF_BF16, w[static_cast<size_t>(n * c.k + k)]); });
+}
+
+// Four-bit integers in groups of 128.
+template <int kTokens, int kTiles, int kShare>
+void expect_int4(const Case& c) {
+  using C = WgmmaConfig<SPF_BF16, SPF_U4B8, 8, kTokens, kTiles, 2, kShare>;
+  using Tile = typename C::Tile;
+  static_assert(C::kAside);
+  const int64_t padded = (c.n + 63) / 64 * 64, groups = c.k / 128, row = padded / 2;
+  std::vector<uint32_t> words(static_cast<size_t>(padded * c.k / 8));
+  std::mt19937 random(9);
+  for (uint32_t& word : words) word = random();
+  std::vector<uint16_t> scales(static_cast<size_t>(padded * groups));
+  for (uint16_t& s : scales) s = static_cast<uint16_t>(encode(SPF_BF16, 0.01 * static_cast<double>(1 + random() % 16)));
+  DeviceArray<uint32_t> device_words(words);
+  DeviceArray<uint16_t> device_scales(scales);
+  const cuda::Matrix codes = {device_words.data(),
+                              CU_TENSOR_MAP_DATA_TYPE_UINT64,
+                              row * 2,
+                              c.k / 16,
+                              row * 16,
+                              Tile::kBoxWidth,
+                              Tile::kRows,
+                              false};
+  const cuda::Matrix factors = {
+      device_scales.data(), CU_TENSOR_MAP_DATA_TYPE_UINT16, padded, groups, padded * 2, Tile::kChannels,
+      Tile::kScaleRows};
+  expect_product<C>(c, {codes, factors}, 128, C::Fragment::kUnit, [&](int64_t n, int64_t k) {
+    const pack::marlin::Slot at = pack::marlin::slot<4, false>(k, n, padded);
+    const int code = static_cast<int>(words[static_cast<size_t>(at.word)] >> at.shift & 15) - 8;
+    const int64_t place = k / 128 * padded + n / 64 * 64 + n % 8 * 8 + n % 64 / 8;
+    return decode(SPF_BF16, encode(SPF_BF16, code * decode(SPF_BF16, scales[static_cast<size_t>(place)])));
+  });
+}
+
+TEST(WgmmaTiles, Dense) { expect_dense<128, 1>({1, 300, 250, 192, 256}); }
+TEST(WgmmaTiles, DenseWithoutRoomForAWholeTile) { expect_dense<256, 1>({1, 300, 250, 192, 256}); }
+TEST(WgmmaTiles, RowsOfAnyDistance) { expect_dense<128, 1>({1, 300, 250, 64, 251}); }
+TEST(WgmmaTiles, RowsOfTwoDimensions) { expect_dense<128, 1>({1, 300, 136, 64, 144, true}); }
+TEST(WgmmaTiles, Int4) { expect_int4<256, 1, 1>({2, 700, 320, 256, 320}); }
+TEST(WgmmaTiles, Int4SharedTokens) { expect_int4<256, 1, 2>({2, 800, 200, 128, 200}); }
+TEST(WgmmaTiles, Int4OfTwoTilesAWarpgroup) { expect_int4<128, 2, 1>({1, 300, 320, 128, 328}); }
+
+} // namespace
+} // namespace spf::emulated_tests
