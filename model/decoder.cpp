@@ -165,7 +165,12 @@ void Decoder::attend(Program& program, size_t layer, const Rows& step) const {
   project(program, weights.qkv, rows(x_, count, config_.hidden), rows(qkv_, count, (q + 2 * k) * config_.head_dim));
 
   const size_t rope = static_cast<size_t>(its.rope);
-  const Tensor at = input(positions, {count}), angles = *weights_.ropes()[rope];
+  const Tensor at = input(positions, {count}), angles = *weights_.ropes()[rope], to = input(slots, {count});
+  const Shape pages = {cache_blocks(), options_.block_size, k, config_.head_dim};
+  const size_t half = cache_bytes() / (2 * config_.layers.size());
+  std::byte* cache = cache_ == nullptr ? nullptr : cache_ + 2 * layer * half;
+  const Tensor keys(cache, options_.activation, pages, options_.device);
+  const Tensor values(cache == nullptr ? nullptr : cache + half, options_.activation, pages, options_.device);
   if (config_.qk_norm) {
     FusedQkNormRopeParams params;
     params.q_heads = q;
@@ -176,22 +181,16 @@ void Decoder::attend(Program& program, size_t layer, const Rows& step) const {
     program.add(what + "head norms and rotation",
                 [all = heads(0, q + 2 * k, count), qw = *weights.q_norm, kw = *weights.k_norm, angles, at,
                  params](const Launch& launch) { fused_qk_norm_rope(all, qw, kw, angles, at, params, launch); });
+    program.add(what + "cache", [key, value, keys, values, to](const Launch& launch) {
+      reshape_and_cache_flash(key, value, keys, values, to, std::nullopt, std::nullopt, launch);
+    });
   } else {
     RotaryEmbeddingParams params;
     params.interleaved = config_.ropes[rope].interleaved;
-    program.add(what + "rotation", [at, query, key, angles, params](const Launch& launch) {
-      rotary_embedding(at, query, key, angles, params, launch);
+    program.add(what + "rotation and cache", [=](const Launch& launch) {
+      rotary_embedding_and_cache(at, query, key, value, angles, keys, values, to, {}, params, launch);
     });
   }
-
-  const Shape pages = {cache_blocks(), options_.block_size, k, config_.head_dim};
-  const size_t half = cache_bytes() / (2 * config_.layers.size());
-  std::byte* cache = cache_ == nullptr ? nullptr : cache_ + 2 * layer * half;
-  const Tensor keys(cache, options_.activation, pages, options_.device);
-  const Tensor values(cache == nullptr ? nullptr : cache + half, options_.activation, pages, options_.device);
-  program.add(what + "cache", [key, value, keys, values, to = input(slots, {count})](const Launch& launch) {
-    reshape_and_cache_flash(key, value, keys, values, to, std::nullopt, std::nullopt, launch);
-  });
 
   AttentionParams params;
   params.scale = config_.attention_scale;

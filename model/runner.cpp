@@ -55,7 +55,8 @@ struct Model {
         launch(options.device),
         weights(from, options),
         decoder(from, options, weights) {
-    launch.allow_activation_8bit(options.allow_activation_8bit);
+    // A kernel's start hides behind the end of the one before it: a step is ten short kernels a layer.
+    launch.allow_activation_8bit(options.allow_activation_8bit).pdl(options.device.kind != SPF_CPU);
     weights.choose_layouts(facts, options.step_tokens);
     plan.context = options.context;
     plan.memory.weights = weights.lay_out(nullptr);
