@@ -45,7 +45,8 @@ std::vector<Shared> shared(const model::ModelPlan& plan) {
   std::vector<Shared> out;
   for (const model::LinearPlan& linear : plan.linears) {
     const auto key = [](const model::LinearPlan& l) {
-      return std::tuple(place(l), l.format, l.n, l.k, l.layout, l.decode_kernel, l.decode_instance, l.prefill_kernel);
+      return std::tuple(place(l), l.format, l.input, l.n, l.k, l.layout, l.decode_kernel, l.decode_instance,
+                        l.prefill_kernel);
     };
     auto found = std::find_if(out.begin(), out.end(), [&](const Shared& s) { return key(*s.plan) == key(linear); });
     if (found == out.end()) found = out.insert(out.end(), Shared{&linear});
@@ -90,6 +91,10 @@ void ModelOptions::define(CLI::App& app) {
       ->type_name("MIB")
       ->check(CLI::PositiveNumber);
   app.add_flag("--allow-8bit-activation", allow_8bit_, "Kernels may quantize activations to 8 bits");
+  app.add_option(
+         "--linear-input", linear_input_,
+         "Quantize what linear layers read to e4m3 or s8, a scale a token, where a kernel multiplies the weight so")
+      ->type_name("TYPE");
   app.add_option("--threads", threads_, "CPU threads (default: OMP_NUM_THREADS or all cores)")
       ->check(CLI::Range(1, 4096));
 }
@@ -99,6 +104,7 @@ Device ModelOptions::device() const { return parse_device(device_name); }
 void ModelOptions::open() {
   (void)device();
   (void)scalar_type_named(activation_, {"bf16", "f16", "f32"});
+  if (!linear_input_.empty()) (void)scalar_type_named(linear_input_, {"e4m3", "s8"});
   const std::vector<std::string> formats = quant_scheme_names();
   if (!format_.empty() && std::find(formats.begin(), formats.end(), format_) == formats.end())
     throw UsageError(unknown_word("weight format", format_, formats));
@@ -114,6 +120,7 @@ model::RunnerOptions ModelOptions::runner_options() const {
   options.activation = scalar_type(activation_);
   options.memory_limit = static_cast<size_t>(memory_limit_ * 1048576.0);
   options.allow_activation_8bit = allow_8bit_;
+  if (!linear_input_.empty()) options.linear_input = scalar_type(linear_input_);
   if (rounded_) options.weight = rounded_->choice();
   return options;
 }
@@ -132,7 +139,8 @@ std::string layers_table(const model::ModelPlan& plan) {
     const model::LinearPlan& l = *s.plan;
     const std::string decode = kernel_text(l.decode_kernel, l.decode_instance);
     const std::string prefill = kernel_text(l.prefill_kernel, l.prefill_instance);
-    table.add({std::to_string(s.count), place(l), l.format, std::to_string(l.n), std::to_string(l.k),
+    table.add({std::to_string(s.count), place(l), l.format + (l.input.empty() ? "" : " x " + l.input),
+               std::to_string(l.n), std::to_string(l.k),
                fmt::format("{:.2f}", static_cast<double>(s.bytes) / 1048576.0), l.layout, decode,
                prefill == decode ? "same" : prefill});
   }
@@ -146,6 +154,7 @@ Json layers_json(const model::ModelPlan& plan) {
     rows.push_back({{"layers", s.count},
                     {"linear", place(l)},
                     {"format", l.format},
+                    {"input", l.input},
                     {"n", l.n},
                     {"k", l.k},
                     {"packed_bytes", s.bytes},

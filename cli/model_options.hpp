@@ -37,7 +37,7 @@ class ModelOptions {
   std::string path, device_name = "cpu";
 
  private:
-  std::string activation_ = "bf16", format_;
+  std::string activation_ = "bf16", format_, linear_input_;
   double memory_limit_ = 0; // MiB
   bool allow_8bit_ = false;
   std::optional<int32_t> threads_;

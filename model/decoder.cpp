@@ -17,6 +17,17 @@ double rounded(double value, ScalarType type) {
   return value;
 }
 
+// Codes of a linear layer's input, and a scale for each token or 128 of its columns.
+void quantize_input(const DeviceLinear& linear, const Tensor& x, const Tensor& codes, const Tensor& scales,
+                    const Launch& launch) {
+  if (linear.input == SPF_S8)
+    dynamic_scaled_int8_quant(x, codes, scales, std::nullopt, launch);
+  else if (linear.input_group == 0)
+    dynamic_per_token_scaled_fp8_quant(x, std::nullopt, codes, scales, launch);
+  else
+    per_token_group_fp8_quant(x, std::nullopt, codes, scales, {linear.input_group}, launch);
+}
+
 } // namespace
 
 Decoder::Decoder(const Checkpoint& checkpoint, const RunnerOptions& options, const ModelWeights& weights)
@@ -71,6 +82,11 @@ size_t Decoder::lay_out(std::byte* activations, std::byte* cache) {
   attention_ = take(rows_, config_.heads * config_.head_dim);
   gate_up_ = take(rows_, 2 * config_.intermediate);
   inner_ = take(rows_, config_.intermediate);
+  if (options_.linear_input != SPF_TYPE_NONE) {
+    const int64_t widest = std::max({config_.hidden, config_.heads * config_.head_dim, config_.intermediate});
+    codes_ = carver.take(static_cast<size_t>(rows_ * widest));
+    code_scales_ = carver.take(static_cast<size_t>(rows_ * ((widest + 127) / 128)) * sizeof(float));
+  }
   logits_ = carver.take(static_cast<size_t>(logit_rows_) * static_cast<size_t>(config_.vocab) * sizeof(float));
   cache_ = cache;
 
@@ -143,16 +159,31 @@ Tensor Decoder::input(const StepInput<T>& from, const Shape& shape, int64_t firs
 void Decoder::project(Program& program, const std::vector<DeviceLinear>& linears, const Tensor& x,
                       const Tensor& out) const {
   int64_t column = 0;
+  const DeviceLinear* quantized = nullptr; // whose input the codes are
   for (const DeviceLinear& linear : linears) {
     if (options_.observer != nullptr)
       program.add_host([observer = options_.observer, &linear, x] {
         for (const LinearPart& part : linear.group.parts) observer->observe(*part.linear, x);
       });
     const Tensor part = out.slice(1, column, column + linear.group.n);
-    program.add(linear.group.name(), [&linear, x, part](const Launch& launch) {
-      spearfish::linear(x, linear.packed, linear.bias, part, launch);
-    });
     column += linear.group.n;
+    if (linear.input == SPF_TYPE_NONE) {
+      program.add(linear.group.name(), [&linear, x, part](const Launch& launch) {
+        spearfish::linear(x, linear.packed, linear.bias, part, launch);
+      });
+      continue;
+    }
+    const int64_t count = x.shape()[0];
+    const Tensor codes(codes_, linear.input, {count, linear.group.k}, options_.device);
+    const Tensor scales(code_scales_, SPF_F32, {count, linear.input_groups()}, options_.device);
+    if (quantized == nullptr || quantized->input_group != linear.input_group)
+      program.add("input of " + linear.group.name(), [&linear, x, codes, scales](const Launch& launch) {
+        quantize_input(linear, x, codes, scales, launch);
+      });
+    quantized = &linear;
+    program.add(linear.group.name(), [&linear, codes, scales, part](const Launch& launch) {
+      scaled_linear(codes, scales, linear.packed, part, {linear.bias, {}, {}, {}, {}}, launch);
+    });
   }
 }
 

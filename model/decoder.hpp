@@ -92,7 +92,7 @@ class Decoder {
   RmsNormParams norm_;
 
   std::byte *residual_ = nullptr, *x_ = nullptr, *qkv_ = nullptr, *attention_ = nullptr, *gate_up_ = nullptr,
-            *inner_ = nullptr, *logits_ = nullptr, *cache_ = nullptr;
+            *inner_ = nullptr, *codes_ = nullptr, *code_scales_ = nullptr, *logits_ = nullptr, *cache_ = nullptr;
   std::byte *input_device_ = nullptr, *input_host_ = nullptr, *result_device_ = nullptr, *result_host_ = nullptr;
   size_t input_bytes_ = 0, result_bytes_ = 0;
 };

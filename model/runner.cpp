@@ -66,6 +66,7 @@ struct Model {
       LinearPlan row;
       for (const LinearPart& part : linear->group.parts) row.names.push_back(part.linear->name);
       row.format = scheme_name(linear->group.scheme);
+      if (linear->input != SPF_TYPE_NONE) row.input = spearfish::name(linear->input);
       row.n = linear->group.n;
       row.k = linear->group.k;
       row.layout = linear->layout;

@@ -53,12 +53,13 @@ void decode_rows(const spf_quantized_weight& weight, ScalarType to, std::byte* t
   }
 }
 
-// What linear() plans for a weight that is not there yet; an empty layout leaves the choice open.
+// What linear() or scaled_linear() plans for a weight that is not there yet; an empty layout leaves the choice open.
 Plan plan_for(const DeviceLinear& linear, const std::string& layout, ScalarType in, ScalarType out, int64_t rows,
               const RunnerOptions& options, const DeviceFacts* facts) {
   spf_packed_weight weight = unpacked_weight(linear.group.scheme, linear.group.n, linear.group.k, options.device);
   std::memcpy(weight.layout, layout.c_str(), std::min(layout.size(), sizeof weight.layout - 1));
-  const Tensor x(nullptr, in, {rows, linear.group.k}, options.device);
+  const bool scaled = linear.input != SPF_TYPE_NONE;
+  const Tensor x(nullptr, scaled ? linear.input : in, {rows, linear.group.k}, options.device);
   const Tensor y(nullptr, out, {rows, linear.group.n}, options.device);
   const OptionalTensor bias = linear.group.has_bias()
                                   ? OptionalTensor(Tensor(nullptr, linear.group.parts.front().linear->bias.type,
@@ -71,7 +72,11 @@ Plan plan_for(const DeviceLinear& linear, const std::string& layout, ScalarType 
     launch.plan_only(plan, *facts);
   else
     launch.plan_only(plan);
-  spearfish::linear(x, weight, bias, y, launch);
+  if (scaled)
+    spearfish::scaled_linear(x, Tensor(nullptr, SPF_F32, {rows, linear.input_groups()}, options.device), weight, y,
+                             {bias, {}, {}, {}, {}}, launch);
+  else
+    spearfish::linear(x, weight, bias, y, launch);
   return plan;
 }
 
@@ -130,31 +135,48 @@ std::vector<DeviceLinear*> ModelWeights::linears() {
 
 void ModelWeights::choose_layouts(const DeviceFacts* facts, int64_t prefill_rows) {
   for (DeviceLinear* linear : linears()) {
-    const ScalarType out = linear == &lm_head_.front() ? SPF_F32 : options_.activation;
-    const auto ask = [&](const std::string& layout, int64_t rows) {
-      return plan_for(*linear, layout, options_.activation, out, rows, options_, facts);
-    };
-    const auto reads = [&](const std::string& layout, int64_t rows) {
+    const spf_quant_scheme& scheme = linear->group.scheme;
+    if (options_.linear_input != SPF_TYPE_NONE && linear != &lm_head_.front()) {
+      linear->input = options_.linear_input;
+      linear->input_group = scheme.weight == SPF_E4M3 && scheme.group_k == 128 ? 128 : 0;
       try {
-        ask(layout, rows);
-        return true;
-      } catch (const spearfish::Error&) {
-        return false;
+        choose_layout(*linear, facts, prefill_rows);
+        continue;
+      } catch (const spearfish::Error&) { // nothing multiplies this weight so
+        linear->input = SPF_TYPE_NONE;
+        linear->input_group = 0;
       }
-    };
+    }
     try {
-      linear->layout = ask("", options_.batch).layout();
-      if (!reads(linear->layout, prefill_rows)) {
-        linear->layout = ask("", prefill_rows).layout();
-        ask(linear->layout, options_.batch);
-      }
-      check(spf_pack_size(&linear->group.scheme, linear->layout.c_str(), linear->group.n, linear->group.k,
-                          &linear->bytes));
+      choose_layout(*linear, facts, prefill_rows);
     } catch (const spearfish::Error& e) {
-      throw spearfish::Error(e.status(),
-                             linear->group.name() + " (" + scheme_name(linear->group.scheme) + "): " + e.what());
+      throw spearfish::Error(e.status(), linear->group.name() + " (" + scheme_name(scheme) + "): " + e.what());
     }
   }
+}
+
+void ModelWeights::choose_layout(DeviceLinear& linear, const DeviceFacts* facts, int64_t prefill_rows) const {
+  const ScalarType out = &linear == &lm_head_.front() ? SPF_F32 : options_.activation;
+  const auto ask = [&](const std::string& layout, int64_t rows) {
+    Plan plan = plan_for(linear, layout, options_.activation, out, rows, options_, facts);
+    if (linear.input != SPF_TYPE_NONE && plan.kernel() == "linear/reference")
+      throw spearfish::Error(SPF_UNSUPPORTED, "only the reference multiplies it so");
+    return plan;
+  };
+  const auto reads = [&](const std::string& layout, int64_t rows) {
+    try {
+      ask(layout, rows);
+      return true;
+    } catch (const spearfish::Error&) {
+      return false;
+    }
+  };
+  linear.layout = ask("", options_.batch).layout();
+  if (!reads(linear.layout, prefill_rows)) {
+    linear.layout = ask("", prefill_rows).layout();
+    ask(linear.layout, options_.batch);
+  }
+  check(spf_pack_size(&linear.group.scheme, linear.layout.c_str(), linear.group.n, linear.group.k, &linear.bytes));
 }
 
 // --- layout ----------------------------------------------------------------------------------------------------------

@@ -37,6 +37,10 @@ struct DeviceLinear {
   size_t bytes = 0;              // packed
   spf_packed_weight packed = {}; // on the device, once loaded
   OptionalTensor bias;
+  ScalarType input = SPF_TYPE_NONE; // what x is quantized to; none: read as it is
+  int64_t input_group = 0;          // columns under one scale of x; 0: a whole row
+
+  int64_t input_groups() const { return input_group == 0 ? 1 : (group.k + input_group - 1) / input_group; }
 };
 
 struct DeviceLayer {
@@ -49,8 +53,8 @@ class ModelWeights {
   // Groups the linear layers. The checkpoint and what options.weight gave must outlive load().
   ModelWeights(const Checkpoint& checkpoint, const RunnerOptions& options);
 
-  // Picks each linear's layout: one that both steps can read, the decode step's favourite if possible. facts: of
-  // another device than options.device, or nullptr. Error naming the layer if nothing serves it.
+  // Picks each linear's input and layout: one that both steps can read, the decode step's favourite if possible. facts:
+  // of another device than options.device, or nullptr. Error naming the layer if nothing serves it.
   void choose_layouts(const DeviceFacts* facts, int64_t prefill_rows);
 
   // Where everything lies; with nullptr only how much it takes. Returns the bytes.
@@ -73,6 +77,7 @@ class ModelWeights {
     size_t bytes;
     std::function<void(std::byte* host)> fill;
   };
+  void choose_layout(DeviceLinear& linear, const DeviceFacts* facts, int64_t prefill_rows) const;
   void lay_out(Carver& carver, DeviceLinear& linear);
   OptionalTensor lay_out(Carver& carver, const spf_tensor& host, ScalarType type);
   OptionalTensor lay_out_embedding(Carver& carver);

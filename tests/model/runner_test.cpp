@@ -353,6 +353,62 @@ TEST_P(Formats, GiveTheLogitsOfTheCpu) {
   }
 }
 
+// Linear layers of 8-bit inputs, against the exact ones with the same weights. What 8 bits cost is measured on the
+// reference: e4m3 keeps 3 bits of a number, s8 7 of a row's greatest.
+struct Scaled {
+  const char* format;
+  spearfish::ScalarType input;
+  double mean; // error of a logit, bound
+};
+class ScaledInputs : public testing::TestWithParam<Scaled> {};
+
+TEST_P(ScaledInputs, CostLittle) {
+  const Checkpoint checkpoint = Checkpoint::open(source_dir() / "models/sample");
+  const RoundedWeights rounded(checkpoint, GetParam().format);
+  const std::vector<int32_t> ids = byte_tokenizer(0)->encode("It is a truth universally acknow");
+  const auto logits = [&](RunnerOptions options) {
+    options.context = 64;
+    options.step_tokens = 20;
+    options.weight = rounded.choice();
+    Runner runner(checkpoint, options);
+    for (const LinearPlan& linear : runner.plan().linears) {
+      const bool head = &linear == &runner.plan().linears.back();
+      EXPECT_EQ(linear.input,
+                head || options.linear_input == SPF_TYPE_NONE ? "" : spearfish::name(options.linear_input))
+          << linear.names.front();
+    }
+    std::vector<float> all = all_logits(runner, ids);
+    runner.prefill(0, std::span(ids).first(9)); // and one decode step
+    runner.step({&ids[9], 1});
+    const std::vector<float> row = runner.logits(0);
+    all.insert(all.end(), row.begin(), row.end());
+    return all;
+  };
+  RunnerOptions exact; // the CPU
+  exact.activation = SPF_F32;
+  const std::vector<float> want = logits(exact);
+  RunnerOptions options = options_here();
+  options.linear_input = GetParam().input;
+  const std::vector<float> got = logits(options);
+  double sum = 0;
+  for (size_t i = 0; i < want.size(); ++i) sum += std::fabs(static_cast<double>(got[i]) - want[i]);
+  const double mean = sum / static_cast<double>(want.size());
+  std::printf("%s x %s: mean %.3g\n", GetParam().format, spearfish::name(GetParam().input).c_str(), mean);
+  EXPECT_LE(mean, GetParam().mean);
+  EXPECT_GT(mean, 1e-3); // something was rounded
+}
+
+INSTANTIATE_TEST_SUITE_P(Every, ScaledInputs,
+                         testing::Values(Scaled{"fp8-channel", SPF_E4M3, 0.2}, Scaled{"fp8", SPF_E4M3, 0.2},
+                                         Scaled{"fp8-block", SPF_E4M3, 0.2}, Scaled{"s8-channel", SPF_S8, 0.2},
+                                         Scaled{"int4-g128", SPF_E4M3, 0.2}, Scaled{"int4-g128", SPF_S8, 0.2}),
+                         [](const auto& param_info) {
+                           std::string name =
+                               std::string(param_info.param.format) + "_" + spearfish::name(param_info.param.input);
+                           std::replace(name.begin(), name.end(), '-', '_');
+                           return name;
+                         });
+
 INSTANTIATE_TEST_SUITE_P(Every, Formats, testing::ValuesIn(spearfish::quant_scheme_names()),
                          [](const auto& param_info) {
                            std::string name = param_info.param;
