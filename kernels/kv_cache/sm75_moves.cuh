@@ -3,7 +3,8 @@
 //   an item (token, pair of blocks, row) as chunks of 16 bytes on the wider side, numbered item by item:
 //     item 0: head 0 c0 c1 .. | head 1 c0 c1 .. | item 1: ...
 //   consecutive threads take consecutive chunks of keys and of values. A thread that writes tokens takes the same chunk
-//   of two tokens, so four loads are under way before the first slot is known.
+//   of two tokens, so four loads are under way before the first slot is known; one that has to look up where to read takes
+//   four chunks of an item.
 //
 // Rows that are not whole chunks on both sides, and layouts that scatter a row, take an element a thread. What happens
 // to a number is the same function in both, so bits do not depend on how it got there.
@@ -89,16 +90,18 @@ struct ChunkOf {
 // Lengths, strides and offsets in Moves count elements; these count bytes of either side.
 struct ChunkArgs {
   Moves moves;
-  cuda::Divisor chunks_of_item, chunks_of_head;
-  int64_t from_bytes, to_bytes; // of an element
-  uint32_t total;               // chunks of a thread's first item
-  uint32_t items;               // a thread takes items i and i + items, ...
+  cuda::Divisor chunks_of_item, chunks_of_head; // of an item: those that threads start with
+  int64_t from_bytes, to_bytes;                 // of an element
+  uint32_t total;                               // threads
+  uint32_t items;                               // where a thread takes items i and i + items, ...
 };
 
-template <spf_scalar_type kFrom, spf_scalar_type kTo, Kind kKind, int kItems, int kSides>
-__global__ void __launch_bounds__(kBlock) move_chunks(const __grid_constant__ ChunkArgs args) {
+// Tokens into slots.
+template <spf_scalar_type kFrom, spf_scalar_type kTo, int kItems>
+__global__ void __launch_bounds__(kBlock) write_tokens(const __grid_constant__ ChunkArgs args) {
   using namespace spf::cuda;
   using Chunk = ChunkOf<kFrom, kTo>;
+  constexpr int kSides = 2;
   const Moves& m = args.moves;
   const uint32_t index = blockIdx.x * kBlock + threadIdx.x;
   if (index >= args.total) return;
@@ -106,61 +109,84 @@ __global__ void __launch_bounds__(kBlock) move_chunks(const __grid_constant__ Ch
   const uint32_t head = args.chunks_of_head.quotient(inside);
   const int64_t chunk = inside - head * args.chunks_of_head.divisor;
 
+  // Tokens are read whether or not they have a slot: the loads need not wait for it.
   uint4 data[kItems][kSides];
-  Found found[kItems];
-  int64_t to[kItems][2];
   wait_for_primary();
-  if constexpr (kKind == Kind::kWrite) {
-    // Tokens are read whether or not they have a slot: the loads need not wait for it.
-#pragma unroll
-    for (int k = 0; k < kItems; ++k) {
-      const int64_t item = first + static_cast<int64_t>(k) * args.items;
-      if (item >= m.items) continue;
-#pragma unroll
-      for (int s = 0; s < kSides; ++s)
-        data[k][s] = Chunk::load(static_cast<const char*>(m.side[s].from) +
-                                 (item * m.side[s].from_item + head * m.side[s].from_head) * args.from_bytes +
-                                 chunk * Chunk::kFromBytes);
-    }
-  }
 #pragma unroll
   for (int k = 0; k < kItems; ++k) {
     const int64_t item = first + static_cast<int64_t>(k) * args.items;
-    found[k] = Found::kSkip;
     if (item >= m.items) continue;
-    int64_t from[2];
-    if constexpr (kKind == Kind::kWrite)
-      found[k] = m.locate_token(item, from, to[k], kItems > 1 || m.block_shift >= 0);
-    else
-      found[k] = m.locate(item, from, to[k]);
-    if constexpr (kKind != Kind::kWrite) {
 #pragma unroll
-      for (int s = 0; s < kSides; ++s) {
-        data[k][s] = make_uint4(0, 0, 0, 0);
-        if (found[k] == Found::kMove)
-          data[k][s] =
-              Chunk::load(static_cast<const char*>(m.side[s].from) +
-                          (from[s] + head * m.side[s].from_head) * args.from_bytes + chunk * Chunk::kFromBytes);
-      }
-    }
+    for (int s = 0; s < kSides; ++s)
+      data[k][s] = Chunk::load(static_cast<const char*>(m.side[s].from) +
+                               (item * m.side[s].from_item + head * m.side[s].from_head) * args.from_bytes +
+                               chunk * Chunk::kFromBytes);
+  }
+  Found found[kItems];
+  int64_t to[kItems][2];
+#pragma unroll
+  for (int k = 0; k < kItems; ++k) {
+    const int64_t item = first + static_cast<int64_t>(k) * args.items;
+    int64_t from[2];
+    found[k] = Found::kSkip;
+    if (item < m.items) found[k] = m.locate_token(item, from, to[k], kItems > 1 || m.block_shift >= 0);
   }
   launch_dependents();
 #pragma unroll
   for (int k = 0; k < kItems; ++k) {
     if (found[k] == Found::kSkip) continue;
 #pragma unroll
-    for (int s = 0; s < kSides; ++s) {
-      uint4 v = data[k][s];
-      if (found[k] == Found::kMove) v = Chunk::change(v, Chunk::kCopies ? 1.0f : m.scale_of(s, head));
+    for (int s = 0; s < kSides; ++s)
       Chunk::store(static_cast<char*>(m.side[s].to) + (to[k][s] + head * m.side[s].to_head) * args.to_bytes +
                        chunk * Chunk::kToBytes,
-                   v);
-    }
+                   Chunk::change(data[k][s], Chunk::kCopies ? 1.0f : m.scale_of(s, head)));
   }
 }
 
-// --- any rows, an element a thread
-// ------------------------------------------------------------------------------------
+// Everything whose source has to be located first, which takes several trips to memory, one after the other: a thread
+// does it once for kParts chunks of an item.
+template <spf_scalar_type kFrom, spf_scalar_type kTo, int kParts, int kSides>
+__global__ void __launch_bounds__(kBlock) move_parts(const __grid_constant__ ChunkArgs args) {
+  using namespace spf::cuda;
+  using Chunk = ChunkOf<kFrom, kTo>;
+  const Moves& m = args.moves;
+  const uint32_t index = blockIdx.x * kBlock + threadIdx.x;
+  if (index >= args.total) return;
+  const uint32_t item = args.chunks_of_item.quotient(index), inside = index - item * args.chunks_of_item.divisor;
+  wait_for_primary();
+  int64_t from[2], to[2];
+  const Found found = m.locate(item, from, to);
+  if (found == Found::kSkip) return;
+
+  uint4 data[kParts][kSides];
+  uint32_t head[kParts];
+  int64_t chunk[kParts];
+#pragma unroll
+  for (int p = 0; p < kParts; ++p) {
+    const uint32_t of_item = inside + static_cast<uint32_t>(p) * args.chunks_of_item.divisor;
+    head[p] = args.chunks_of_head.quotient(of_item);
+    chunk[p] = of_item - head[p] * args.chunks_of_head.divisor;
+#pragma unroll
+    for (int s = 0; s < kSides; ++s)
+      data[p][s] = found == Found::kMove ? Chunk::load(static_cast<const char*>(m.side[s].from) +
+                                                       (from[s] + head[p] * m.side[s].from_head) * args.from_bytes +
+                                                       chunk[p] * Chunk::kFromBytes)
+                                         : make_uint4(0, 0, 0, 0);
+  }
+  launch_dependents();
+#pragma unroll
+  for (int p = 0; p < kParts; ++p)
+#pragma unroll
+    for (int s = 0; s < kSides; ++s) {
+      uint4 v = data[p][s];
+      if (found == Found::kMove) v = Chunk::change(v, Chunk::kCopies ? 1.0f : m.scale_of(s, head[p]));
+      Chunk::store(static_cast<char*>(m.side[s].to) + (to[s] + head[p] * m.side[s].to_head) * args.to_bytes +
+                       chunk[p] * Chunk::kToBytes,
+                   v);
+    }
+}
+
+// --- any rows, an element a thread ---------------------------------------------------------------------------------
 
 template <spf_scalar_type kFrom, spf_scalar_type kTo, typename Bytes>
 __global__ void __launch_bounds__(kBlock) move_elements(const __grid_constant__ Moves m) {
@@ -222,17 +248,27 @@ bool whole_chunks(const Moves& m) {
 
 inline constexpr int64_t kMostChunks = (int64_t{1} << 31) - 4 * kBlock; // every thread's number fits 31 bits
 
-template <spf_scalar_type kFrom, spf_scalar_type kTo, Kind kKind, int kItems, int kSides>
-spf_status launch_chunks(const char* op, const Moves& m, int64_t chunks, const LaunchContext& ctx) {
-  const int64_t items = (m.items + kItems - 1) / kItems, total = items * m.heads * chunks;
-  const ChunkArgs args{m,
-                       cuda::Divisor(m.heads * chunks),
-                       cuda::Divisor(chunks),
-                       bytes_of(m.from_type),
-                       bytes_of(m.to_type),
-                       static_cast<uint32_t>(total),
-                       static_cast<uint32_t>(items)};
-  return cuda::launch(op, ctx, move_chunks<kFrom, kTo, kKind, kItems, kSides>, (total + kBlock - 1) / kBlock, kBlock, 0,
+// items, chunks: that threads start with.
+inline ChunkArgs chunk_args(const Moves& m, int64_t items, int64_t chunks_of_item, int64_t chunks_of_head) {
+  return {m,
+          cuda::Divisor(chunks_of_item),
+          cuda::Divisor(chunks_of_head),
+          bytes_of(m.from_type),
+          bytes_of(m.to_type),
+          static_cast<uint32_t>(items * chunks_of_item),
+          static_cast<uint32_t>(items)};
+}
+
+template <spf_scalar_type kFrom, spf_scalar_type kTo, int kItems>
+spf_status launch_write(const char* op, const Moves& m, int64_t chunks, const LaunchContext& ctx) {
+  const ChunkArgs args = chunk_args(m, (m.items + kItems - 1) / kItems, m.heads * chunks, chunks);
+  return cuda::launch(op, ctx, write_tokens<kFrom, kTo, kItems>, (args.total + kBlock - 1) / kBlock, kBlock, 0, args);
+}
+
+template <spf_scalar_type kFrom, spf_scalar_type kTo, int kParts, int kSides>
+spf_status launch_parts(const char* op, const Moves& m, int64_t chunks, const LaunchContext& ctx) {
+  const ChunkArgs args = chunk_args(m, m.items, m.heads * chunks / kParts, chunks);
+  return cuda::launch(op, ctx, move_parts<kFrom, kTo, kParts, kSides>, (args.total + kBlock - 1) / kBlock, kBlock, 0,
                       args);
 }
 
@@ -244,12 +280,16 @@ spf_status launch_kind(const char* op, const Moves& m, const LaunchContext& ctx)
   if (whole_chunks<Chunk>(m) && chunks > 1 && m.items * m.heads * chunks < kMostChunks) {
     const bool many = m.items * m.heads * chunks > int64_t{ctx.facts->sm_count} * 2048;
     if (m.kind == Kind::kWrite) {
-      if (many && m.block_shift >= 0) return launch_chunks<kFrom, kTo, Kind::kWrite, 2, 2>(op, m, chunks, ctx);
-      return launch_chunks<kFrom, kTo, Kind::kWrite, 1, 2>(op, m, chunks, ctx);
+      if (many && m.block_shift >= 0) return launch_write<kFrom, kTo, 2>(op, m, chunks, ctx);
+      return launch_write<kFrom, kTo, 1>(op, m, chunks, ctx);
     }
-    // kGather stands for everything whose source has to be located first.
-    if (m.sides == 2) return launch_chunks<kFrom, kTo, Kind::kGather, 1, 2>(op, m, chunks, ctx);
-    return launch_chunks<kFrom, kTo, Kind::kGather, 1, 1>(op, m, chunks, ctx);
+    constexpr int kParts = 4;
+    const bool parts = many && m.heads * chunks % kParts == 0 && m.heads * chunks > kParts;
+    if (m.sides == 2)
+      return parts ? launch_parts<kFrom, kTo, kParts, 2>(op, m, chunks, ctx)
+                   : launch_parts<kFrom, kTo, 1, 2>(op, m, chunks, ctx);
+    return parts ? launch_parts<kFrom, kTo, kParts, 1>(op, m, chunks, ctx)
+                 : launch_parts<kFrom, kTo, 1, 1>(op, m, chunks, ctx);
   }
   const int64_t grid = (m.items * m.heads * m.length + kBlock - 1) / kBlock;
   if constexpr (Chunk::kCopies) {
