@@ -56,9 +56,13 @@ struct BlockScale {
   uint32_t code;
   float factor;
 };
-__device__ __forceinline__ BlockScale nvfp4_block(float largest, float global_scale) {
-  const uint32_t code = cuda::narrow_fp8x2<SPF_E4M3>(nvfp4_scale(largest, global_scale), 0.0f) & 0xffu;
-  return {code, nvfp4_factor(cuda::widen_fp8x2<SPF_E4M3>(code).x, __frcp_rn(global_scale))};
+struct GlobalScale {
+  float scale = 0, inverse = 0;
+};
+__device__ __forceinline__ GlobalScale global_scale_of(float scale) { return {scale, __frcp_rn(scale)}; }
+__device__ __forceinline__ BlockScale nvfp4_block(float largest, const GlobalScale& global) {
+  const uint32_t code = cuda::narrow_fp8x2<SPF_E4M3>(nvfp4_scale(largest, global.scale), 0.0f) & 0xffu;
+  return {code, nvfp4_factor(cuda::widen_fp8x2<SPF_E4M3>(code).x, global.inverse)};
 }
 
 // narrow_e2m1x8 halves its factor, for which one that is almost 0 has no room: values and factor change places by 2^64.

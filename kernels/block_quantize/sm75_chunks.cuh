@@ -12,6 +12,8 @@
 // and a place 40, so a thread takes a whole block where it can, and its values stay packed until they are coded.
 #pragma once
 
+#include <type_traits>
+
 #include "kernels/block_quantize/chunks.cuh"
 #include "kernels/common/cuda/launch.cuh"
 #include "kernels/common/cuda/quantize.cuh"
@@ -19,26 +21,44 @@
 
 namespace spf::block_quantize {
 
-inline constexpr int kThreads = 256;
+inline constexpr int kThreads = 256; // of a block, at most
 inline constexpr int kOfThread = 16; // values
 
+// How threads are numbered. What a block has in common costs a thread next to nothing: half of what it takes to find
+// its place.
+enum class Walk : uint8_t {
+  kAny,    // row by row, any addresses
+  kVector, // row by row; whole chunks, see ChunkArgs::vector
+  kRows,   // the same, and a block has threads of one row only, which take two chunks each
+};
+
+// Chunks of a thread, a block's threads apart; values of gate and up are enough registers for one.
+template <BlockOp kOp, Walk kWalk>
+inline constexpr int kUnits = kWalk == Walk::kRows && !kGated<kOp> ? 2 : 1;
+
 struct ChunkArgs : BlockArgs {
-  explicit ChunkArgs(const BlockArgs& args, int group)
+  // row_units: kUnits of Walk::kRows.
+  explicit ChunkArgs(const BlockArgs& args, int group, int row_units)
       : BlockArgs(args),
         chunks(args.groups * (group / kOfThread)),
+        threads(threads_for(chunks, row_units)),
+        row_blocks(threads > 0 ? (chunks + threads * row_units - 1) / (threads * row_units) : 1),
         units(args.space.rows * chunks),
         pads(args.swizzled == nullptr ? 0
              : args.experts > 0       ? args.experts * 128 * args.tiles // more than a tile can lack
                                       : (args.padded_rows - args.space.rows) * args.tiles),
         by_chunks(units < cuda::DeviceRows<1>::kEndless && chunks > 1 ? chunks : 2),
         by_tiles(pads < cuda::DeviceRows<1>::kEndless && args.tiles > 1 ? args.tiles : 2),
+        by_row_blocks(row_blocks > 1 ? row_blocks : 2),
         rows(args.space) {}
 
-  int64_t chunks; // of a row
-  int64_t units;  // threads with values
-  int64_t pads;   // threads that pad
-  cuda::Divisor by_chunks, by_tiles;
-  cuda::DeviceRows<3> rows; // where the kernel is kVector
+  int64_t chunks;     // of a row
+  int32_t threads;    // of a block of one row; 0 where too many would have nothing to do
+  int64_t row_blocks; // of a row, of such blocks
+  int64_t units;      // threads with values
+  int64_t pads;       // threads that pad
+  cuda::Divisor by_chunks, by_tiles, by_row_blocks;
+  cuda::DeviceRows<3> rows; // but for Walk::kAny
 
   // Every row of x starts on 16 bytes and its codes on those of a thread, and what is numbered fits into 31 bits.
   bool vector(int64_t element_bytes, int64_t code_bytes) const {
@@ -53,20 +73,50 @@ struct ChunkArgs : BlockArgs {
   }
 
   template <bool kVector>
-  __device__ __forceinline__ int64_t row_of(int64_t unit) const {
-    return quotient<kVector>(unit, chunks, by_chunks);
-  }
-  template <bool kVector>
   __device__ __forceinline__ int64_t row_of_pad(int64_t pad) const {
     return quotient<kVector>(pad, tiles, by_tiles);
   }
 
- private:
   template <bool kVector>
   static __device__ __forceinline__ int64_t quotient(int64_t number, int64_t divisor, const cuda::Divisor& fast) {
     if (divisor == 1) return number;
     if constexpr (kVector) return fast.quotient(static_cast<uint32_t>(number));
     return number / divisor;
+  }
+
+ private:
+  // The largest block of which at most an eighth has nothing to do.
+  static int32_t threads_for(int64_t of_row, int32_t units) {
+    for (int32_t n = kThreads; n >= 64; n /= 2)
+      if ((of_row + n * units - 1) / (n * units) * (n * units) * 7 <= of_row * 8) return n;
+    return 0;
+  }
+};
+
+// The first chunk of a thread, or what it pads.
+template <Walk kWalk, int kUnitsOfThread>
+struct Place {
+  using Chunk = std::conditional_t<kWalk == Walk::kRows, int32_t, int64_t>;
+  int64_t row = 0;
+  Chunk chunk = 0; // of the row
+  bool exists;     // the row
+  int64_t pad;     // below 0: nothing
+
+  __device__ __forceinline__ explicit Place(const ChunkArgs& args) {
+    if constexpr (kWalk == Walk::kRows) {
+      const uint32_t blocks = args.rows.rows * static_cast<uint32_t>(args.row_blocks);
+      exists = blockIdx.x < blocks;
+      pad = exists ? -1 : static_cast<int64_t>(blockIdx.x - blocks) * blockDim.x + threadIdx.x;
+      if (exists) row = ChunkArgs::quotient<true>(blockIdx.x, args.row_blocks, args.by_row_blocks);
+      const uint32_t part = blockIdx.x - static_cast<uint32_t>(row) * static_cast<uint32_t>(args.row_blocks);
+      chunk = static_cast<int32_t>(part * blockDim.x * kUnitsOfThread + threadIdx.x);
+    } else {
+      const int64_t unit = static_cast<int64_t>(blockIdx.x) * kThreads + threadIdx.x;
+      exists = unit < args.units;
+      pad = unit - args.units;
+      if (exists) row = ChunkArgs::quotient<kWalk == Walk::kVector>(unit, args.chunks, args.by_chunks);
+      chunk = unit - row * args.chunks;
+    }
   }
 };
 
@@ -125,7 +175,7 @@ __device__ __forceinline__ int64_t expert_of(const ChunkArgs& args, int64_t row)
   if (threadIdx.x == 0) first = row;
   __syncthreads();
   int64_t expert = 0;
-  for (int64_t base = 1; base < args.experts; base += kThreads) {
+  for (int64_t base = 1; base < args.experts; base += blockDim.x) {
     const int64_t e = base + threadIdx.x;
     expert += __syncthreads_count(e < args.experts && args.offsets[e] <= first);
   }
@@ -142,26 +192,28 @@ __device__ __forceinline__ int64_t padding_row(const ChunkArgs& args, int64_t in
   return missing < (128 - tokens % 128) % 128 && row >= 0 && row < args.padded_rows ? row : -1;
 }
 
-template <BlockOp kOp, spf_scalar_type T, spf_scalar_type C, bool kConverts, bool kVector>
+template <BlockOp kOp, spf_scalar_type T, spf_scalar_type C, bool kConverts, Walk kWalk>
 __global__ void __launch_bounds__(kThreads) quantize_chunks(const __grid_constant__ ChunkArgs args) {
   using namespace spf::cuda;
-  constexpr int kLanes = kGroup<kOp> / kOfThread; // of a block
+  constexpr bool kVector = kWalk != Walk::kAny;
+  constexpr int kLanes = kGroup<kOp> / kOfThread; // of a block of values
   constexpr int kWords = C == SPF_E2M1 ? 2 : 4;
   constexpr int kElements = kChunkElements<T>, kChunks = kOfThread / kElements;
   launch_dependents();
   wait_for_primary();
 
-  const int64_t unit = static_cast<int64_t>(blockIdx.x) * kThreads + threadIdx.x;
-  bool exists = unit < args.units;
-  const int64_t row = exists ? args.template row_of<kVector>(unit) : 0;
+  constexpr int kOwn = kUnits<kOp, kWalk>;
+  const Place<kWalk, kOwn> place(args);
+  const int64_t row = place.row;
+  bool row_exists = place.exists;
   int64_t expert = 0, scale_row = row;
   if constexpr (kExperts<kOp>) {
-    expert = expert_of(args, exists ? row : args.space.rows - 1);
+    expert = expert_of(args, place.pad < 0 ? row : args.space.rows - 1);
     const int64_t within = row - args.offsets[expert];
     scale_row = args.scale_offsets[expert] + within;
-    exists = exists && within >= 0 && row < args.offsets[expert + 1] && scale_row >= 0 && scale_row < args.padded_rows;
+    row_exists =
+        row_exists && within >= 0 && row < args.offsets[expert + 1] && scale_row >= 0 && scale_row < args.padded_rows;
   }
-  const int64_t chunk = unit - row * args.chunks, first = chunk * kOfThread;
   int64_t at[3];
   if constexpr (kVector) {
 #pragma unroll
@@ -169,61 +221,71 @@ __global__ void __launch_bounds__(kThreads) quantize_chunks(const __grid_constan
   } else {
     args.space.offsets(row, at);
   }
+  const auto chunk_of = [&](int u) { return place.chunk + u * static_cast<int>(blockDim.x); };
+  const auto exists = [&](int u) { return row_exists && (kWalk != Walk::kRows || chunk_of(u) < args.chunks); };
 
-  // Values, and the largest of the block.
-  const scalar_t<T>* const from = static_cast<const scalar_t<T>*>(args.x) + at[0] + first;
-  const bool vector = kVector || on_16_bytes(from);
-  uint4 x[kChunks];
-#pragma unroll
-  for (int k = 0; k < kChunks; ++k)
-    x[k] = exists ? load_chunk<T>(from + k * kElements, kElements, vector) : make_uint4(0, 0, 0, 0);
-  if constexpr (kGated<kOp>) {
-    const scalar_t<T>* const above = from + args.groups * kGroup<kOp>;
-    const bool vector_above = on_16_bytes(above);
-    uint4 up[kChunks];
+  // Values.
+  const auto load = [&](int u, int64_t columns, uint4(&to)[kChunks]) {
+    const scalar_t<T>* const from = static_cast<const scalar_t<T>*>(args.x) + at[0] + columns + chunk_of(u) * kOfThread;
+    const bool vector = kVector || on_16_bytes(from);
 #pragma unroll
     for (int k = 0; k < kChunks; ++k)
-      up[k] = exists ? load_chunk<T>(above + k * kElements, kElements, vector_above) : make_uint4(0, 0, 0, 0);
+      to[k] = exists(u) ? load_chunk<T>(from + k * kElements, kElements, vector) : make_uint4(0, 0, 0, 0);
+  };
+  uint4 x[kOwn][kChunks];
 #pragma unroll
-    for (int k = 0; k < kChunks; ++k) x[k] = gated<T>(x[k], up[k]);
-  }
-  float largest = 0;
+  for (int u = 0; u < kOwn; ++u) load(u, 0, x[u]);
+  if constexpr (kGated<kOp>) {
+    uint4 up[kOwn][kChunks];
 #pragma unroll
-  for (int k = 0; k < kChunks; ++k) {
-    largest = fmaxf(largest, amax_of<T>(x[k])); // NaN does not count
-    stay_packed(x[k]);
+    for (int u = 0; u < kOwn; ++u) load(u, args.groups * kGroup<kOp>, up[u]);
+#pragma unroll
+    for (int u = 0; u < kOwn; ++u)
+#pragma unroll
+      for (int k = 0; k < kChunks; ++k) x[u][k] = gated<T>(x[u][k], up[u][k]);
   }
-  largest = largest_of_lanes<kLanes>(largest);
+  GlobalScale global;
+  if constexpr (kNvfp4<kOp>) global = global_scale_of(args.global_scale[expert]);
 
-  // Its scale, and the codes.
-  BlockScale scale;
-  if constexpr (kNvfp4<kOp>) {
-    scale = nvfp4_block(largest, args.global_scale[expert]);
-  } else {
-    scale.code = mx_scale<C>(largest, args.rule);
-    scale.factor = mx_factor(scale.code);
-  }
-  float v[kOfThread];
 #pragma unroll
-  for (int k = 0; k < kChunks; ++k) {
-    float part[kElements];
-    unpack<T>(x[k], part);
+  for (int u = 0; u < kOwn; ++u) {
+    // The largest of the block, its scale, and the codes.
+    float largest = 0;
 #pragma unroll
-    for (int i = 0; i < kElements; ++i) v[k * kElements + i] = part[i];
-  }
-  if constexpr (kNvfp4<kOp> && !kConverts) make_room(v, scale.factor);
-  uint32_t words[kWords];
-  narrow<C, kConverts>(v, scale.factor, words);
-
-  if (exists) {
-    store_codes<kVector>(args.codes + at[1] + chunk * 4 * kWords, words);
-    if (threadIdx.x % kLanes == 0) {
-      if constexpr (kVector)
-        store_scale<uint32_t>(args, at[2], scale_row, chunk / kLanes, scale.code);
-      else
-        store_scale<int64_t>(args, at[2], scale_row, chunk / kLanes, scale.code);
+    for (int k = 0; k < kChunks; ++k) {
+      largest = fmaxf(largest, amax_of<T>(x[u][k])); // NaN does not count
+      stay_packed(x[u][k]);
     }
-  } else if (const int64_t pad = unit - args.units; pad >= 0 && pad < args.pads) {
+    largest = largest_of_lanes<kLanes>(largest);
+    BlockScale scale;
+    if constexpr (kNvfp4<kOp>) {
+      scale = nvfp4_block(largest, global);
+    } else {
+      scale.code = mx_scale<C>(largest, args.rule);
+      scale.factor = mx_factor(scale.code);
+    }
+    float v[kOfThread];
+#pragma unroll
+    for (int k = 0; k < kChunks; ++k) {
+      float part[kElements];
+      unpack<T>(x[u][k], part);
+#pragma unroll
+      for (int i = 0; i < kElements; ++i) v[k * kElements + i] = part[i];
+    }
+    if constexpr (kNvfp4<kOp> && !kConverts) make_room(v, scale.factor);
+    uint32_t words[kWords];
+    narrow<C, kConverts>(v, scale.factor, words);
+
+    if (!exists(u)) continue;
+    store_codes<kVector>(args.codes + at[1] + chunk_of(u) * 4 * kWords, words);
+    if (threadIdx.x % kLanes != 0) continue;
+    if constexpr (kVector)
+      store_scale<uint32_t>(args, at[2], scale_row, chunk_of(u) / kLanes, scale.code);
+    else
+      store_scale<int64_t>(args, at[2], scale_row, chunk_of(u) / kLanes, scale.code);
+  }
+
+  if (const int64_t pad = place.pad; pad >= 0 && pad < args.pads) {
     const int64_t index = args.template row_of_pad<kVector>(pad), tile = pad - index * args.tiles;
     if (const int64_t missing = padding_row<kOp>(args, index); missing >= 0) pad_scales(args, missing, tile);
   }
@@ -244,13 +306,17 @@ template <BlockOp kOp, spf_scalar_type T, spf_scalar_type C, bool kConverts = fa
 spf_status launch_chunks(const Call& call, const LaunchContext& ctx) {
   const BlockArgs args = block_args(call, kOp);
   if (args.empty()) return SPF_OK;
-  const ChunkArgs chunks(args, kGroup<kOp>);
-  const int64_t grid = (chunks.units + chunks.pads + kThreads - 1) / kThreads;
+  const ChunkArgs chunks(args, kGroup<kOp>, kUnits<kOp, Walk::kRows>);
   constexpr int kCodeBytes = C == SPF_E2M1 ? kOfThread / 2 : kOfThread;
-  const char* const op = call.problem.op->name;
-  if (chunks.vector(sizeof(cuda::scalar_t<T>), kCodeBytes))
-    return cuda::launch(op, ctx, quantize_chunks<kOp, T, C, kConverts, true>, grid, kThreads, 0, chunks);
-  return cuda::launch(op, ctx, quantize_chunks<kOp, T, C, kConverts, false>, grid, kThreads, 0, chunks);
+  const auto with = [&](auto kernel, int64_t units, int threads) {
+    const int64_t grid = units + (chunks.pads + threads - 1) / threads;
+    return cuda::launch(call.problem.op->name, ctx, kernel, grid, threads, 0, chunks);
+  };
+  const int64_t blocks = (chunks.units + kThreads - 1) / kThreads, row_blocks = args.space.rows * chunks.row_blocks;
+  if (!chunks.vector(sizeof(cuda::scalar_t<T>), kCodeBytes))
+    return with(quantize_chunks<kOp, T, C, kConverts, Walk::kAny>, blocks, kThreads);
+  if (chunks.threads == 0) return with(quantize_chunks<kOp, T, C, kConverts, Walk::kVector>, blocks, kThreads);
+  return with(quantize_chunks<kOp, T, C, kConverts, Walk::kRows>, row_blocks, chunks.threads);
 }
 
 } // namespace spf::block_quantize

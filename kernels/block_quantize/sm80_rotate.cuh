@@ -64,12 +64,12 @@ __device__ __forceinline__ void stage_rotation(const RotateArgs& args, uint16_t*
 
 // Eight neighbours of a row of the product: scale and codes. Lanes of a quad hold 32 columns.
 template <BlockOp kOp>
-__device__ __forceinline__ void quantize_product(const RotateArgs& args, float (&v)[kValues], int64_t row,
-                                                 const int64_t (&at)[3], int64_t column) {
+__device__ __forceinline__ void quantize_product(const RotateArgs& args, const GlobalScale& global, float (&v)[kValues],
+                                                 int64_t row, const int64_t (&at)[3], int64_t column) {
   constexpr int kLanes = kGroup<kOp> / kValues;
   BlockScale scale;
   if constexpr (kNvfp4<kOp>) {
-    scale = nvfp4_block(largest_of<kLanes>(v), *args.global_scale);
+    scale = nvfp4_block(largest_of<kLanes>(v), global);
     make_room(v, scale.factor);
   } else if (args.rotated_rule == RotatedRule::kAbsMax) {
     scale.code = rotated_scale(largest_of<kLanes>(v));
@@ -145,6 +145,8 @@ __global__ void __launch_bounds__(32 * kRotateWarps) rotate_rows(const __grid_co
   const int g = lane / 4, t = lane % 4;
   launch_dependents();
   wait_for_primary();
+  GlobalScale global;
+  if constexpr (kNvfp4<kOp>) global = global_scale_of(*args.global_scale);
   stage_rotation<kWidth>(args, rotation);
   __syncthreads();
 
@@ -180,7 +182,7 @@ __global__ void __launch_bounds__(32 * kRotateWarps) rotate_rows(const __grid_co
         float v[kValues];
 #pragma unroll
         for (int i = 0; i < kValues; ++i) v[i] = d[i / 2][2 * half + i % 2];
-        quantize_product<kOp>(args, v, row + 8 * half, at[half], first + 32 * out + 8 * t);
+        quantize_product<kOp>(args, global, v, row + 8 * half, at[half], first + 32 * out + 8 * t);
       }
     }
   }
