@@ -13,6 +13,7 @@
 
 #include "kernels/block_quantize/chunks.cuh"
 #include "kernels/common/cuda/launch.cuh"
+#include "kernels/common/cuda/rows.cuh"
 #include "kernels/common/mma/m16n8k16.cuh"
 
 namespace spf::block_quantize {
@@ -26,12 +27,29 @@ struct RotateArgs : BlockArgs {
         columns(args.groups * group),
         blocks((columns + width - 1) / width),
         row_tiles((args.space.rows + kRotateRows - 1) / kRotateRows),
-        pads(args.swizzled != nullptr ? (args.padded_rows - args.space.rows) * args.tiles : 0) {}
+        pads(args.swizzled != nullptr ? (args.padded_rows - args.space.rows) * args.tiles : 0),
+        by_blocks(row_tiles * blocks < cuda::DeviceRows<1>::kEndless && blocks > 1 ? blocks : 2),
+        rows(args.space) {}
 
   int64_t columns;   // of x
   int64_t blocks;    // of a row, that R applies to
   int64_t row_tiles; // of kRotateRows
   int64_t pads;
+  cuda::Divisor by_blocks;
+  cuda::DeviceRows<3> rows; // where the kernel is kVector
+
+  // x and the rotation as whole chunks, and numbers of 31 bits.
+  bool vector() const {
+    uintptr_t starts = reinterpret_cast<uintptr_t>(x) | reinterpret_cast<uintptr_t>(rotation);
+    for (int d = 0; d < space.dims; ++d) starts |= static_cast<uintptr_t>(space.stride[0][d] * 2);
+    return starts % 16 == 0 && cuda::DeviceRows<3>::fits(space) && row_tiles * blocks < cuda::DeviceRows<1>::kEndless;
+  }
+  template <bool kVector>
+  __device__ __forceinline__ int64_t row_tile(int64_t tile) const {
+    if (blocks == 1) return tile;
+    if constexpr (kVector) return by_blocks.quotient(static_cast<uint32_t>(tile));
+    return tile / blocks;
+  }
 };
 
 // kWidth: columns that a warp takes, 32 for a rotation of 16.
@@ -42,23 +60,40 @@ struct RotateConfig {
   static constexpr int kSharedBytes = kWidth * kPitch * 2;       // 40 KB at most
 };
 
+// The chunk at `from`, of which nothing is read where it does not exist. kVector: it is on 16 bytes; known when
+// compiling, for a choice at each load would wait for one before it asks for the next.
+template <bool kVector>
+__device__ __forceinline__ uint4 load_halves(const void* from, bool exists) {
+  if constexpr (kVector) return exists ? cuda::load16(from) : make_uint4(0, 0, 0, 0);
+  return cuda::load_chunk<SPF_F16>(static_cast<const __half*>(from), exists ? 8 : 0, false);
+}
+
 // R transposed, by warps: lanes take neighbouring rows k of R, 16 bytes of each, so that their stores fall into
 // different banks. Both copies of a 16 x 16 one stand on the diagonal, with zeros beside them.
-template <int kWidth>
+template <int kWidth, bool kVector>
 __device__ __forceinline__ void stage_rotation(const RotateArgs& args, uint16_t* shared) {
+  constexpr int kThreads = 32 * kRotateWarps, kAll = kWidth * kWidth / (8 * kThreads), kBatch = kAll < 8 ? kAll : 8;
   const int size = static_cast<int>(args.rotation_size); // a power of two
   const auto* const rotation = static_cast<const uint16_t*>(args.rotation);
-  const bool vector = cuda::on_16_bytes(rotation);
 #pragma unroll
-  for (int j = 0; j < kWidth * kWidth / (8 * 32 * kRotateWarps); ++j) {
-    const int i = static_cast<int>(threadIdx.x) + j * 32 * kRotateWarps, k = i % kWidth, n = i / kWidth * 8;
-    const bool inside = (k ^ n) < size; // in the same copy
-    const uint4 eight = cuda::load_chunk<SPF_F16>(
-        reinterpret_cast<const __half*>(rotation) + (k & (size - 1)) * size + (n & (size - 1)), inside ? 8 : 0, vector);
-    const uint32_t words[4] = {eight.x, eight.y, eight.z, eight.w};
+  for (int first = 0; first < kAll; first += kBatch) {
+    uint4 eight[kBatch];
+    const auto k_of = [&](int j) { return (static_cast<int>(threadIdx.x) + (first + j) * kThreads) % kWidth; };
+    const auto n_of = [&](int j) { return (static_cast<int>(threadIdx.x) + (first + j) * kThreads) / kWidth * 8; };
 #pragma unroll
-    for (int e = 0; e < 8; ++e)
-      shared[(n + e) * RotateConfig<kWidth>::kPitch + k] = static_cast<uint16_t>(words[e / 2] >> (16 * (e % 2)));
+    for (int j = 0; j < kBatch; ++j) {
+      const int k = k_of(j), n = n_of(j);
+      const bool inside = (k ^ n) < size; // in the same copy
+      eight[j] = load_halves<kVector>(rotation + (k & (size - 1)) * size + (n & (size - 1)), inside);
+    }
+#pragma unroll
+    for (int j = 0; j < kBatch; ++j) {
+      const uint32_t words[4] = {eight[j].x, eight[j].y, eight[j].z, eight[j].w};
+#pragma unroll
+      for (int e = 0; e < 8; ++e)
+        shared[(n_of(j) + e) * RotateConfig<kWidth>::kPitch + k_of(j)] =
+            static_cast<uint16_t>(words[e / 2] >> (16 * (e % 2)));
+    }
   }
 }
 
@@ -135,7 +170,7 @@ __device__ __forceinline__ void multiply_copies(const uint4 (&a)[2], const uint1
   }
 }
 
-template <BlockOp kOp, spf_scalar_type T, int kWidth>
+template <BlockOp kOp, spf_scalar_type T, int kWidth, bool kVector>
 __global__ void __launch_bounds__(32 * kRotateWarps) rotate_rows(const __grid_constant__ RotateArgs args) {
   using namespace spf::cuda;
   using Config = RotateConfig<kWidth>;
@@ -147,11 +182,11 @@ __global__ void __launch_bounds__(32 * kRotateWarps) rotate_rows(const __grid_co
   wait_for_primary();
   GlobalScale global;
   if constexpr (kNvfp4<kOp>) global = global_scale_of(*args.global_scale);
-  stage_rotation<kWidth>(args, rotation);
+  stage_rotation<kWidth, kVector>(args, rotation);
   __syncthreads();
 
   for (int64_t tile = blockIdx.x; tile < args.row_tiles * args.blocks; tile += gridDim.x) {
-    const int64_t row_tile = tile / args.blocks, block = tile - row_tile * args.blocks;
+    const int64_t row_tile = args.template row_tile<kVector>(tile), block = tile - row_tile * args.blocks;
     const int64_t row = row_tile * kRotateRows + warp * 16 + g, first = block * kWidth;
 
     // A fragments: eight columns of rows g and g + 8 for each 32 columns.
@@ -160,12 +195,17 @@ __global__ void __launch_bounds__(32 * kRotateWarps) rotate_rows(const __grid_co
 #pragma unroll
     for (int half = 0; half < 2; ++half) {
       const bool exists = row + 8 * half < args.space.rows;
-      args.space.offsets(exists ? row + 8 * half : 0, at[half]);
+      if constexpr (kVector) {
+#pragma unroll
+        for (int n = 0; n < 3; ++n)
+          at[half][n] = args.rows.offset(n, exists ? static_cast<uint32_t>(row + 8 * half) : 0);
+      } else {
+        args.space.offsets(exists ? row + 8 * half : 0, at[half]);
+      }
       const Element* const from = static_cast<const Element*>(args.x) + at[half][0] + first + 8 * t;
-      const bool vector = on_16_bytes(from);
 #pragma unroll
       for (int i = 0; i < Config::kThirties; ++i)
-        a[i][half] = load_chunk<T>(from + 32 * i, exists && first + 32 * i + 8 * t < args.columns ? 8 : 0, vector);
+        a[i][half] = load_halves<kVector>(from + 32 * i, exists && first + 32 * i + 8 * t < args.columns);
     }
 
 #pragma unroll 1
@@ -209,7 +249,10 @@ spf_status launch_rotate(const Call& call, const LaunchContext& ctx) {
   // A block brings R along, so there are no more of them than run at once.
   const int64_t resident = static_cast<int64_t>(std::max(ctx.facts->sm_count, 1)) * 4;
   const int64_t grid = std::min(rotate.row_tiles * rotate.blocks, resident);
-  return cuda::launch(call.problem.op->name, ctx, rotate_rows<kOp, T, kWidth>, grid, 32 * kRotateWarps, 0, rotate);
+  const auto with = [&](auto kernel) {
+    return cuda::launch(call.problem.op->name, ctx, kernel, grid, 32 * kRotateWarps, 0, rotate);
+  };
+  return rotate.vector() ? with(rotate_rows<kOp, T, kWidth, true>) : with(rotate_rows<kOp, T, kWidth, false>);
 }
 
 } // namespace spf::block_quantize

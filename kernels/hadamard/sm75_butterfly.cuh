@@ -199,12 +199,22 @@ __global__ void __launch_bounds__(Config::kBlock,
   Element* const to = static_cast<Element*>(args.out) + at[1];
   const bool vector_in = on_16_bytes(from), vector_out = on_16_bytes(to);
 
+  // All at once where they can be: a choice for each chunk would wait for one before it asks for the next.
+  uint4 chunk[Config::kChunks];
+  const auto first_of = [&](int k) { return (thread + k * Config::kThreads) * kElements; };
+  if (vector_in && exists) {
+#pragma unroll
+    for (int k = 0; k < Config::kChunks; ++k) chunk[k] = load16(from + first_of(k));
+  } else {
+#pragma unroll
+    for (int k = 0; k < Config::kChunks; ++k)
+      chunk[k] = load_chunk<T>(from + first_of(k), exists ? kElements : 0, false);
+  }
   float v[Config::kValues];
 #pragma unroll
   for (int k = 0; k < Config::kChunks; ++k) {
-    const int64_t first = static_cast<int64_t>(thread + k * Config::kThreads) * kElements;
     float part[kElements];
-    unpack<T>(load_chunk<T>(from + first, exists ? kElements : 0, vector_in), part);
+    unpack<T>(chunk[k], part);
 #pragma unroll
     for (int e = 0; e < kElements; ++e) v[k * kElements + e] = part[e];
   }

@@ -2,9 +2,8 @@
 //
 //   an item (token, pair of blocks, row) as chunks of 16 bytes on the wider side, numbered item by item:
 //     item 0: head 0 c0 c1 .. | head 1 c0 c1 .. | item 1: ...
-//   consecutive threads take consecutive chunks of keys and of values. A thread that writes tokens takes the same chunk
-//   of two tokens, so four loads are under way before the first slot is known; one that has to look up where to read takes
-//   four chunks of an item.
+//   consecutive threads take consecutive chunks of keys and of values. A thread that writes tokens has both under way
+//   before it knows the slot; one that has to look up where to read takes four chunks of an item.
 //
 // Rows that are not whole chunks on both sides, and layouts that scatter a row, take an element a thread. What happens
 // to a number is the same function in both, so bits do not depend on how it got there.
@@ -96,8 +95,8 @@ struct ChunkArgs {
   uint32_t items;                               // where a thread takes items i and i + items, ...
 };
 
-// Tokens into slots.
-template <spf_scalar_type kFrom, spf_scalar_type kTo, int kItems>
+// Tokens into slots. kPowers: blocks hold a power of two of them.
+template <spf_scalar_type kFrom, spf_scalar_type kTo, bool kPowers>
 __global__ void __launch_bounds__(kBlock) write_tokens(const __grid_constant__ ChunkArgs args) {
   using namespace spf::cuda;
   using Chunk = ChunkOf<kFrom, kTo>;
@@ -105,42 +104,27 @@ __global__ void __launch_bounds__(kBlock) write_tokens(const __grid_constant__ C
   const Moves& m = args.moves;
   const uint32_t index = blockIdx.x * kBlock + threadIdx.x;
   if (index >= args.total) return;
-  const uint32_t first = args.chunks_of_item.quotient(index), inside = index - first * args.chunks_of_item.divisor;
+  const uint32_t item = args.chunks_of_item.quotient(index), inside = index - item * args.chunks_of_item.divisor;
   const uint32_t head = args.chunks_of_head.quotient(inside);
   const int64_t chunk = inside - head * args.chunks_of_head.divisor;
 
   // Tokens are read whether or not they have a slot: the loads need not wait for it.
-  uint4 data[kItems][kSides];
+  uint4 data[kSides];
   wait_for_primary();
 #pragma unroll
-  for (int k = 0; k < kItems; ++k) {
-    const int64_t item = first + static_cast<int64_t>(k) * args.items;
-    if (item >= m.items) continue;
-#pragma unroll
-    for (int s = 0; s < kSides; ++s)
-      data[k][s] = Chunk::load(static_cast<const char*>(m.side[s].from) +
-                               (item * m.side[s].from_item + head * m.side[s].from_head) * args.from_bytes +
-                               chunk * Chunk::kFromBytes);
-  }
-  Found found[kItems];
-  int64_t to[kItems][2];
-#pragma unroll
-  for (int k = 0; k < kItems; ++k) {
-    const int64_t item = first + static_cast<int64_t>(k) * args.items;
-    int64_t from[2];
-    found[k] = Found::kSkip;
-    if (item < m.items) found[k] = m.locate_token(item, from, to[k], kItems > 1 || m.block_shift >= 0);
-  }
+  for (int s = 0; s < kSides; ++s)
+    data[s] = Chunk::load(static_cast<const char*>(m.side[s].from) +
+                          (item * m.side[s].from_item + head * m.side[s].from_head) * args.from_bytes +
+                          chunk * Chunk::kFromBytes);
+  int64_t from[2], to[2];
+  const Found found = m.locate_token(item, from, to, kPowers);
   launch_dependents();
+  if (found == Found::kSkip) return;
 #pragma unroll
-  for (int k = 0; k < kItems; ++k) {
-    if (found[k] == Found::kSkip) continue;
-#pragma unroll
-    for (int s = 0; s < kSides; ++s)
-      Chunk::store(static_cast<char*>(m.side[s].to) + (to[k][s] + head * m.side[s].to_head) * args.to_bytes +
-                       chunk * Chunk::kToBytes,
-                   Chunk::change(data[k][s], Chunk::kCopies ? 1.0f : m.scale_of(s, head)));
-  }
+  for (int s = 0; s < kSides; ++s)
+    Chunk::store(
+        static_cast<char*>(m.side[s].to) + (to[s] + head * m.side[s].to_head) * args.to_bytes + chunk * Chunk::kToBytes,
+        Chunk::change(data[s], Chunk::kCopies ? 1.0f : m.scale_of(s, head)));
 }
 
 // Everything whose source has to be located first, which takes several trips to memory, one after the other: a thread
@@ -248,26 +232,19 @@ bool whole_chunks(const Moves& m) {
 
 inline constexpr int64_t kMostChunks = (int64_t{1} << 31) - 4 * kBlock; // every thread's number fits 31 bits
 
-// items, chunks: that threads start with.
-inline ChunkArgs chunk_args(const Moves& m, int64_t items, int64_t chunks_of_item, int64_t chunks_of_head) {
+// chunks_of_item: those that threads start with.
+inline ChunkArgs chunk_args(const Moves& m, int64_t chunks_of_item, int64_t chunks_of_head) {
   return {m,
           cuda::Divisor(chunks_of_item),
           cuda::Divisor(chunks_of_head),
           bytes_of(m.from_type),
           bytes_of(m.to_type),
-          static_cast<uint32_t>(items * chunks_of_item),
-          static_cast<uint32_t>(items)};
-}
-
-template <spf_scalar_type kFrom, spf_scalar_type kTo, int kItems>
-spf_status launch_write(const char* op, const Moves& m, int64_t chunks, const LaunchContext& ctx) {
-  const ChunkArgs args = chunk_args(m, (m.items + kItems - 1) / kItems, m.heads * chunks, chunks);
-  return cuda::launch(op, ctx, write_tokens<kFrom, kTo, kItems>, (args.total + kBlock - 1) / kBlock, kBlock, 0, args);
+          static_cast<uint32_t>(m.items * chunks_of_item)};
 }
 
 template <spf_scalar_type kFrom, spf_scalar_type kTo, int kParts, int kSides>
 spf_status launch_parts(const char* op, const Moves& m, int64_t chunks, const LaunchContext& ctx) {
-  const ChunkArgs args = chunk_args(m, m.items, m.heads * chunks / kParts, chunks);
+  const ChunkArgs args = chunk_args(m, m.heads * chunks / kParts, chunks);
   return cuda::launch(op, ctx, move_parts<kFrom, kTo, kParts, kSides>, (args.total + kBlock - 1) / kBlock, kBlock, 0,
                       args);
 }
@@ -280,8 +257,10 @@ spf_status launch_kind(const char* op, const Moves& m, const LaunchContext& ctx)
   if (whole_chunks<Chunk>(m) && chunks > 1 && m.items * m.heads * chunks < kMostChunks) {
     const bool many = m.items * m.heads * chunks > int64_t{ctx.facts->sm_count} * 2048;
     if (m.kind == Kind::kWrite) {
-      if (many && m.block_shift >= 0) return launch_write<kFrom, kTo, 2>(op, m, chunks, ctx);
-      return launch_write<kFrom, kTo, 1>(op, m, chunks, ctx);
+      const ChunkArgs args = chunk_args(m, m.heads * chunks, chunks);
+      const int64_t grid = (args.total + kBlock - 1) / kBlock;
+      return m.block_shift >= 0 ? cuda::launch(op, ctx, write_tokens<kFrom, kTo, true>, grid, kBlock, 0, args)
+                                : cuda::launch(op, ctx, write_tokens<kFrom, kTo, false>, grid, kBlock, 0, args);
     }
     constexpr int kParts = 4;
     const bool parts = many && m.heads * chunks % kParts == 0 && m.heads * chunks > kParts;
