@@ -76,6 +76,7 @@ spf_status launch_marlin(const Call& call, const LaunchContext& ctx) {
   a.weights.f16_scales = w.scheme.scale == SPF_F16;
   const int64_t group = group_size(call.problem);
   a.weights.groups = static_cast<int32_t>(group == 0 ? 1 : stream_ceil(w.k, group));
+  a.weights.column_order = group == 0;
   Weights::set_groups(&a.weights, group);
   a.end.out = mma_out(call);
   a.end.m = static_cast<int32_t>(call.problem.extent("*"));

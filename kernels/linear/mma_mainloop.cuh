@@ -10,7 +10,7 @@
 //
 //   loop     a team's threads fill its ring ahead of time; the steps of a stage are one run of instructions without
 //            branches, in which the compiler moves loads and decoding between the multiplications
-//   end      teams add their sums in shared memory, one by one
+//   end      teams leave their sums in the place of the rings, where they are added in the order of the teams
 //
 // Tiles go round the blocks; those that do not fill a round are cut, with all their stages in one row, into equal runs
 // (MmaPlan). What a block knows of a tile that is not all its own it leaves in the workspace; a second kernel adds
@@ -192,46 +192,26 @@ struct MmaLoader {
 
   // What moves on from stage to stage.
   struct Position {
-    int index, stage, end; // of the block's tile; the team's stages. index -1: nothing is left
+    int stage;
     typename Weights::template Source<C> weights;
     const uint8_t* x; // the thread's first piece of the stage
-    int tokens;       // from the thread's first row on
   };
 
   const MmaArgs<Weights>& a;
-  uint8_t* ring; // the team's
-  int part, thread, slot = 0;
+  uint8_t* ring;                             // the team's
+  int thread, end = 0, tokens = 0, slot = 0; // tokens: from the thread's first row on
   Position now;
   typename C::Copies copies;
 
-  __device__ __forceinline__ MmaLoader(const MmaArgs<Weights>& args, uint8_t* memory, int team_part, int team_thread)
-      : a(args), ring(memory), part(team_part), thread(team_thread), copies(memory) {
-    now.index = -1;
-    enter();
-  }
-  // The next tile of which the team has stages.
-  __device__ __forceinline__ void enter() {
-    MmaSpan span;
-    do {
-      span = MmaSpan::of(a.plan, ++now.index);
-      now.stage = span.team_begin<C::kParts>(part);
-      now.end = span.team_begin<C::kParts>(part + 1);
-    } while (span.tile >= 0 && now.stage >= now.end);
-    if (span.tile < 0) {
-      now.index = -1;
-      return;
-    }
-    const MmaPlace place = locate<C>(a.plan, span.tile);
-    now.weights.enter(a.weights, place.channel, now.stage, thread);
-    const int token = place.token + thread / kRowPieces, piece = now.stage * kRowPieces + thread % kRowPieces;
-    now.x = a.x + token * a.x_stride + static_cast<int64_t>(piece) * 16;
-    now.tokens = a.m - token;
-  }
+  __device__ __forceinline__ MmaLoader(const MmaArgs<Weights>& args, uint8_t* memory, int team_thread)
+      : a(args), ring(memory), thread(team_thread), copies(memory) {}
+
+  __device__ __forceinline__ void next_slot() { slot = slot + 1 == C::kStages ? 0 : slot + 1; }
   __device__ __forceinline__ void advance() {
-    slot = slot + 1 == C::kStages ? 0 : slot + 1;
+    next_slot();
     now.x += kRowPieces * 16;
     now.weights.advance(a.weights);
-    if (++now.stage >= now.end) enter();
+    ++now.stage;
   }
   __device__ __forceinline__ void request_x() {
     uint8_t* const to = ring + slot * C::kStageBytes;
@@ -241,8 +221,8 @@ struct MmaLoader {
     for (int i = 0; i < C::kXPieces; ++i) {
       const int row = thread / kRowPieces + i * kRows;
       if (C::kTokens % kRows != 0 && row >= C::kTokens) continue;
-      const bool valid = exists && i * kRows < now.tokens;
-      copies.copy(i, to + row_place(row, thread % kRowPieces), now.x + i * kRows * a.x_stride, valid);
+      copies.copy(i, to + row_place(row, thread % kRowPieces), now.x + i * kRows * a.x_stride,
+                  exists && i * kRows < tokens);
     }
   }
   __device__ __forceinline__ void request_weights() {
@@ -250,18 +230,26 @@ struct MmaLoader {
   }
   // The next stage, if there is one.
   __device__ __forceinline__ void request() {
-    if (now.index >= 0) {
+    if (now.stage < end) {
       request_weights();
       request_x();
       advance();
     }
     copies.commit();
   }
-  // The first stages: weights before the kernel in front of this one has ended, x afterwards.
-  __device__ __forceinline__ void begin() {
+  // The first of the stages `stage` .. `last` - 1 of a tile: weights before the kernel in front of this one has ended,
+  // x afterwards.
+  __device__ __forceinline__ void begin(const MmaPlace& place, int stage, int last) {
+    const int token = place.token + thread / kRowPieces, piece = stage * kRowPieces + thread % kRowPieces;
+    now.stage = stage;
+    end = last;
+    tokens = a.m - token;
+    now.x = a.x + token * a.x_stride + static_cast<int64_t>(piece) * 16;
+    now.weights.enter(a.weights, place.channel, stage, thread);
+    slot = 0;
     const Position first = now;
 #pragma unroll 1
-    for (int s = 0; s + 1 < C::kStages && now.index >= 0; ++s) {
+    for (int s = 0; s + 1 < C::kStages && now.stage < end; ++s) {
       request_weights();
       advance();
     }
@@ -270,7 +258,7 @@ struct MmaLoader {
     slot = 0;
 #pragma unroll 1
     for (int s = 0; s + 1 < C::kStages; ++s) {
-      if (now.index >= 0) {
+      if (now.stage < end) {
         request_x();
         advance();
       }
@@ -325,57 +313,62 @@ struct XFragments {
 
 // --- the end of a tile ----------------------------------------------------------------------------------------------
 
-// Adds the teams' sums in shared memory, kTile.exchange_tokens() tokens at a time, and writes them: to out, or to
-// `partial` if that is not nullptr.
+template <class Sum>
+__device__ __forceinline__ void load8(const Sum* from, Sum (&v)[8]) {
+  reinterpret_cast<uint4*>(v)[0] = reinterpret_cast<const uint4*>(from)[0];
+  reinterpret_cast<uint4*>(v)[1] = reinterpret_cast<const uint4*>(from)[1];
+}
+
+// Adds the teams' sums in shared memory and writes them: to out, or to `partial` if that is not nullptr.
 template <class C>
 __device__ __forceinline__ void end_tile(const MmaArgs<typename C::Weights>& a, const MmaPlace& place,
                                          typename C::Total* memory, typename C::Total* partial, const MmaSums<C>& sums,
                                          int warp_n, int warp_m, int part) {
   using Sum = typename C::Total;
   constexpr int kExchange = C::kExchange, kPitch = C::kSumPitch, kPieces = C::kChannels / 8;
-  constexpr int kOfWarp = C::kWarpTokens / kExchange; // exchanges for the tokens of a warp
+  constexpr int kTiles = (kExchange < C::kWarpTokens ? kExchange : C::kWarpTokens) / 8; // of a warp, at a time
   const int lane = threadIdx.x % 32;
-  const auto leave = [&](int exchange, bool add) { // registers have no index, so every exchange is asked for
+  Sum* const mine = memory + (part * kExchange + lane % 4 * 2) * kPitch + warp_n * 64 + lane / 4;
+#pragma unroll 1
+  for (int first = 0; first < C::kTokens; first += kExchange) {
+    __syncthreads(); // the memory is free
 #pragma unroll
-    for (int p = 0; p < kOfWarp; ++p) {
-      if (p != exchange) continue;
+    for (int q = 0; q < C::kTokenTiles; q += kTiles) { // registers have no index, so all are asked for
+      const int token = warp_m * C::kWarpTokens + q * 8 - first;
+      if (token < 0 || token >= kExchange) continue;
 #pragma unroll
-      for (int q = 0; q < kExchange / 8; ++q)
+      for (int t = 0; t < kTiles; ++t)
 #pragma unroll
         for (int j = 0; j < C::kSub; ++j)
 #pragma unroll
-          for (int i = 0; i < 4; ++i) {
-            const int token = q * 8 + lane % 4 * 2 + i % 2, channel = warp_n * 64 + j * 16 + i / 2 * 8 + lane / 4;
-            Sum& to = memory[token * kPitch + channel];
-            const Sum v = sums.total()[j][p * (kExchange / 8) + q][i];
-            to = add ? to + v : v;
-          }
-    }
-  };
-#pragma unroll 1
-  for (int exchange = 0; exchange < C::kTokens / kExchange; ++exchange) {
-#pragma unroll 1
-    for (int team = 0; team < C::kParts; ++team) {
-      if (part == team && exchange / kOfWarp == warp_m) leave(exchange % kOfWarp, team > 0);
-      __syncthreads();
-    }
-    for (int i = threadIdx.x; i < kExchange * kPieces; i += C::kThreads) {
-      const int token = i / kPieces, channel = i % kPieces * 8, in_tile = exchange * kExchange + token;
-      const auto* from = reinterpret_cast<const uint4*>(memory + token * kPitch + channel);
-      const uint4 low = from[0], high = from[1];
-      if (partial != nullptr) {
-        auto* to = reinterpret_cast<uint4*>(partial + in_tile * C::kChannels + channel);
-        to[0] = low;
-        to[1] = high;
-      } else {
-        alignas(16) Sum v[8];
-        *reinterpret_cast<uint4*>(v) = low;
-        *reinterpret_cast<uint4*>(v + 4) = high;
-        a.end.write(place.token + in_tile, place.channel + channel, v);
-      }
+          for (int i = 0; i < 4; ++i)
+            mine[(token + t * 8 + i % 2) * kPitch + j * 16 + i / 2 * 8] = sums.total()[j][q + t][i];
     }
     __syncthreads();
+#pragma unroll 1
+    for (int i = threadIdx.x; i < kExchange * kPieces; i += C::kThreads) {
+      const int token = i / kPieces, channel = i % kPieces * 8;
+      if (place.token + first + token >= a.m) break;
+      const Sum* from = memory + token * kPitch + channel;
+      alignas(16) Sum v[8];
+      load8(from, v);
+#pragma unroll
+      for (int team = 1; team < C::kParts; ++team) {
+        alignas(16) Sum other[8];
+        load8(from + team * (kExchange * kPitch), other);
+#pragma unroll
+        for (int e = 0; e < 8; ++e) v[e] += other[e];
+      }
+      if (partial != nullptr) {
+        auto* to = reinterpret_cast<uint4*>(partial + (first + token) * C::kChannels + channel);
+        to[0] = reinterpret_cast<const uint4*>(v)[0];
+        to[1] = reinterpret_cast<const uint4*>(v)[1];
+      } else {
+        a.end.write(place.token + first + token, place.channel + channel, v);
+      }
+    }
   }
+  __syncthreads();
 }
 
 // --- kernels --------------------------------------------------------------------------------------------------------
@@ -389,20 +382,22 @@ __global__ void __launch_bounds__(C::kThreads, C::kMinBlocks)
   const int part = threadIdx.x / C::kTeam, thread = threadIdx.x % C::kTeam, warp = thread / 32;
   const int warp_n = warp % C::kWarpsN, warp_m = warp / C::kWarpsN;
   uint8_t* const ring = mma_memory + part * (C::kStages * C::kStageBytes);
-  auto* const sum_memory = reinterpret_cast<Sum*>(mma_memory + C::kParts * (C::kStages * C::kStageBytes));
 
-  MmaLoader<C> loader(a, ring, part, thread);
+  MmaLoader<C> loader(a, ring, thread);
   typename C::Weights::template Lane<C> weights(a.weights, warp_n, warp_m);
   XFragments<C> x(warp_m);
-  loader.begin();
-
-  int slot = 0;
+#pragma unroll 1
   for (int index = 0;; ++index) {
     MmaSpan span = MmaSpan::of(a.plan, index);
     if (span.tile < 0) break;
     const int begin = span.team_begin<C::kParts>(part), end = span.team_begin<C::kParts>(part + 1);
+    {
+      const MmaPlace place = locate<C>(a.plan, span.tile);
+      loader.begin(place, begin, end);
+      weights.enter(place, begin);
+    }
     MmaSums<C> sums = {};
-    if (begin < end) weights.enter(locate<C>(a.plan, span.tile), begin);
+    int slot = 0;
 #pragma unroll 1
     for (int stage = begin; stage < end; ++stage) {
       loader.copies.land();
@@ -427,7 +422,8 @@ __global__ void __launch_bounds__(C::kThreads, C::kMinBlocks)
     if (span.first > 0 || span.last < a.plan.stages)
       partial = static_cast<Sum*>(a.partial) +
                 (static_cast<int64_t>(blockIdx.x) * 2 + (span.first > 0 ? 0 : 1)) * (C::kTokens * C::kChannels);
-    end_tile<C>(a, locate<C>(a.plan, span.tile), sum_memory, partial, sums, warp_n, warp_m, part);
+    end_tile<C>(a, locate<C>(a.plan, span.tile), reinterpret_cast<Sum*>(mma_memory), partial, sums, warp_n, warp_m,
+                part);
   }
 }
 

@@ -62,17 +62,19 @@ struct MmaTile {
   constexpr int zero_bytes() const { return scale_rows() * channels * format.zero_bits / 8; }
   constexpr int stage_bytes() const { return x_bytes() + code_bytes() + scale_bytes() + zero_bytes(); }
 
-  // Tokens whose sums are exchanged at a time, and the room for that. Four sums more a row keep the lanes of a store
-  // apart.
-  constexpr int exchange_tokens() const { return tokens < 16 ? tokens : 16; }
-  constexpr int sum_pitch() const { return channels + 4; }
-  constexpr int sum_bytes() const { return exchange_tokens() * sum_pitch() * 4; }
-
   constexpr int stages() const {
-    const int most = (memory * 1024 - sum_bytes()) / (parts * stage_bytes());
+    const int most = memory * 1024 / (parts * stage_bytes());
     return most < 5 ? most : 5;
   }
-  constexpr int shared_bytes() const { return parts * stages() * stage_bytes() + sum_bytes(); }
+  constexpr int shared_bytes() const { return parts * stages() * stage_bytes(); }
+  // Tokens whose sums are exchanged at a time, in the place of the rings. Four sums more a row keep the lanes of a
+  // store apart.
+  constexpr int sum_pitch() const { return channels + 4; }
+  constexpr int exchange_tokens() const {
+    int t = tokens;
+    while (parts * t * sum_pitch() * 4 > shared_bytes()) t /= 2;
+    return t;
+  }
   // Blocks of a multiprocessor that registers allow.
   constexpr int blocks() const {
     if (memory <= 64) return 1; // 7.5, where copies wait in registers
@@ -149,15 +151,18 @@ constexpr MmaPlan mma_plan(const MmaShape& s, const spf_device_facts& facts, con
 
   const double macs = static_cast<double>(t.tokens) * t.channels * t.stage_k();
   // A warp's stage: 16 fragments of weights, each decoded once; loads; copies and bookkeeping.
-  const double instructions = 16.0 * (10 + t.warp_tokens() / 8.0) + 4.0 * (2 + t.warp_tokens() / 16.0) + 90;
-  const double working = larger(macs / (0.85 * rates.macs), instructions * t.team_warps() / 4 / rates.cycles);
-  const double alone = (400 + instructions * 2) / rates.cycles; // a warp that nothing is in the way of
-  const double arriving = 1.0 / (t.stages() - 1);               // within the latency of a busy memory
-  const double stage_us = larger(working * static_cast<double>(resident), larger(alone, arriving) / t.parts);
+  const double instructions = 16.0 * (10 + t.warp_tokens() / 8.0) + 4.0 * (2 + t.warp_tokens() / 16.0) + 140;
+  const double working = larger(macs / ((t.warp_tokens() < 64 ? 0.54 : 0.64) * rates.macs),
+                                1.5 * instructions * t.team_warps() / 4 / rates.cycles);
+  const double alone = (250 + instructions * 2.6) / rates.cycles; // a warp that nothing is in the way of
+  const double arriving = 0.8 / (t.stages() - 1);                 // within the latency of a busy memory
+  const auto stage_us = [&](int64_t beside) {                     // with so many blocks on a multiprocessor
+    return larger(working * static_cast<double>(beside), larger(alone, arriving) / t.parts);
+  };
   // Every tile of tokens reads the weight anew, all but the first from the cache.
   const double weight_bytes = static_cast<double>(s.n) * static_cast<double>(s.k) * t.format.bits / 8;
   const double stream_us =
-      weight_bytes * (1.0 + 0.3 * (best.token_tiles - 1)) / (0.85 * rates.bytes * static_cast<double>(multiprocessors));
+      weight_bytes * (1.0 + 0.3 * (best.token_tiles - 1)) / (0.8 * rates.bytes * static_cast<double>(multiprocessors));
   const int64_t tiles = static_cast<int64_t>(best.channel_tiles) * best.token_tiles;
   best.tiles = static_cast<int>(tiles);
   // Blocks that take whole tiles only; whole rounds and the rest in equal runs of stages; as many runs of a tile for
@@ -165,20 +170,19 @@ constexpr MmaPlan mma_plan(const MmaShape& s, const spf_device_facts& facts, con
   for (int divide = 0; divide < 3; ++divide) {
     const int64_t all = tiles * best.stages,
                   most = all / t.parts < slots ? (all / t.parts < 1 ? 1 : all / t.parts) : slots;
-    const int64_t grid = divide == 0 ? (tiles < slots ? tiles : slots) : divide == 1 ? most : most / tiles * tiles;
+    const int64_t grid = divide == 0 ? tiles : divide == 1 ? most : most / tiles * tiles;
     if (divide == 2 && (grid == 0 || grid == tiles || best.stages % (grid / tiles) != 0)) break;
     const int64_t whole = divide == 0 ? tiles : tiles / grid * grid, divided = (tiles - whole) * best.stages;
     if (divide > 0 && (whole == tiles || divided > 0x7fffffff)) break;
-    const double rounds = static_cast<double>(divide == 0 ? ceil(tiles, grid) : tiles / grid);
+    const double rounds = static_cast<double>(divide == 0 ? ceil(tiles, slots) : tiles / grid);
     const double run = static_cast<double>(divide == 0 ? 0 : ceil(divided, grid));
-    // Partial sums are written and read once; the second kernel starts and ends.
+    // The second kernel starts and ends; where runs are not parts of one tile, blocks end two tiles.
+    const double exchange = divide == 0 ? 0.0 : divide == 1 ? 5.5 : 3.0;
     const double outputs = static_cast<double>(t.tokens) * t.channels;
-    const double left = divide == 1 ? 1.5 : 1.0; // tiles of a block that are not all its own
-    const double exchange = divide == 0 ? 0.0 : 2.0 + outputs * left * static_cast<double>(grid) * 8 / 3.0e6;
-    // Blocks that share a multiprocessor with none take less time, but not in the middle of a round.
-    const double share = divide == 0 && tiles <= multiprocessors ? 1.0 / static_cast<double>(resident) : 1.0;
-    const double loop = (rounds * best.stages + run) * stage_us * larger(share, 0.5) + rounds * outputs * 4e-5;
-    const double us = 2.5 + larger(loop, stream_us) + exchange;
+    const double loop =
+        (rounds * best.stages + run) * stage_us(divide == 0 && tiles <= multiprocessors ? 1 : resident) +
+        (rounds + (divide > 0 ? 1 : 0)) * (0.5 + outputs * 2e-4);
+    const double us = 4.5 + larger(loop, stream_us) + exchange;
     if (divide > 0 && us >= best.microseconds) continue;
     best.grid = static_cast<int>(grid);
     best.whole = static_cast<int>(whole);

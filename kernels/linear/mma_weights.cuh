@@ -18,6 +18,7 @@ struct MarlinArgs {
   // no divisions where groups are a power of two.
   int32_t scale_rows, row_shift, stage_shift, stage_mask, stages_a_group;
   bool f16_scales;
+  bool column_order; // of the scales: zero points beside one scale a column
 
   // The first group of a stage.
   __device__ __forceinline__ int group(int stage) const {
@@ -54,7 +55,11 @@ struct MarlinWeights {
     const int steps = static_cast<int>(group / 16); // a group's
     a->scale_rows = a->stages_a_group = 1;
     a->stage_shift = a->row_shift = 0;
-    if (steps == 0) return;
+    if (steps == 0) { // one group
+      a->stage_mask = a->stages_a_group = INT32_MAX;
+      a->stage_shift = 31;
+      return;
+    }
     if (steps < MmaTile::kSteps) a->scale_rows = MmaTile::kSteps / steps;
     while ((1 << a->row_shift) < steps) ++a->row_shift;
     if (steps >= MmaTile::kSteps) a->stages_a_group = steps / MmaTile::kSteps;
@@ -165,6 +170,10 @@ struct MarlinWeights {
         const auto pair = *reinterpret_cast<const uint2*>(scales + (eight * 8 + s * 2) * 4);
         f.scale[0] = pair.x;
         f.scale[1] = pair.y;
+      } else if (kScaleBytes == 2 && kZeros && a.column_order) {
+        const auto* halves = reinterpret_cast<const uint16_t*>(scales);
+        f.scale[0] = halves[cuda::column_scale_place(s * 16 + eight)] |
+                     static_cast<uint32_t>(halves[cuda::column_scale_place(s * 16 + eight + 8)]) << 16;
       } else if constexpr (kScaleBytes == 2) {
         f.scale[0] = *reinterpret_cast<const uint32_t*>(scales + (eight * 8 + s * 2) * 2);
       } else {

@@ -259,13 +259,14 @@ inline MarlinForm marlin_form(const spf_quant_scheme& s, int64_t group, spf_scal
   if (!known) return no("takes u4b8, u8b128 and s8, u4 and u8 with zero points, e4m3 and e2m1 weights");
   if (s.scale != SPF_F16 && s.scale != SPF_BF16) return no("takes f16 or bf16 scales");
   if (s.group_n > 1) return no("takes scales of single columns");
-  if (group == 0 && zeros) return no("takes zero points of groups only");
+  const bool scaled = group != 0 || zeros; // as weights are decoded, not in the end
   // A bf16 scale may be out of the range of f16.
-  if (group != 0 && type == SPF_F16 && s.scale != SPF_F16) return no("takes f16 group scales with f16 activations");
+  if (scaled && type == SPF_F16 && s.scale != SPF_F16) return no("takes f16 group scales with f16 activations");
   if (group != 0 && group != 16 && group != 32 && group != 64 && group % 128 != 0)
     return no("takes groups of 16, 32, 64, multiples of 128, or one scale a column");
   return {eight ? SPF_U8B128 : s.weight,
-          group == 0    ? kOneGroup
+          !scaled       ? kOneGroup
+          : group == 0  ? kGroups
           : s.has_g_idx ? kActOrder
           : group < 64  ? kFineGroups
                         : kGroups,
@@ -316,7 +317,7 @@ inline PolicyResult sm75_plain_policy(const Problem& p, const spf_device_facts& 
   const double weights = static_cast<double>(p.extent("N")) * static_cast<double>(p.extent("K"));
   const double stored = static_cast<double>(bits) / 8 + (p.scheme.group_k > 0 ? 4.0 / p.scheme.group_k : 0.0);
   const double multiprocessors = facts.sm_count > 0 ? facts.sm_count : 1;
-  const double stream = weights * stored / (0.5 * cuda_rates(facts.compute_capability).bytes * multiprocessors);
+  const double stream = weights * stored / (0.35 * cuda_rates(facts.compute_capability).bytes * multiprocessors);
   const double multiply = weights * static_cast<double>(m) / (40e3 * multiprocessors);
   for (size_t i = 0; i < instances.size(); ++i) {
     const InstanceRow& row = instances[i];

@@ -206,15 +206,17 @@ TEST(Mma, RandomShapes) {
       scheme(SPF_FORMAT_CT_INT, SPF_U4, SPF_F16, 64, 1, SPF_ZERO_INTEGER),
       scheme(SPF_FORMAT_CT_INT, SPF_U8, SPF_F16, 32, 1, SPF_ZERO_INTEGER),
       scheme(SPF_FORMAT_CT_INT, SPF_U8, SPF_F16, 128, 1, SPF_ZERO_INTEGER),
+      scheme(SPF_FORMAT_CT_INT, SPF_U4, SPF_F16, -1, 1, SPF_ZERO_INTEGER),
+      scheme(SPF_FORMAT_CT_INT, SPF_U8, SPF_F16, -1, 1, SPF_ZERO_INTEGER),
   };
   std::mt19937 random(5);
-  for (int i = 0; i < 40; ++i) {
+  for (int i = 0; i < 42; ++i) {
     const auto up_to = [&](int64_t most) { return static_cast<int64_t>(1 + random() % static_cast<unsigned>(most)); };
     const Problem p = {up_to(i % 4 == 0 ? 200 : 20), up_to(i % 5 == 0 ? 2000 : 300),
                        256 + up_to(i % 7 == 0 ? 4000 : 800), i % 3 == 0 ? SPF_F16 : own_type()};
-    check(schemes[i % 5], p, static_cast<unsigned>(i),
-          "scheme " + std::to_string(i % 5) + " m=" + std::to_string(p.m) + " n=" + std::to_string(p.n) +
-              " k=" + std::to_string(p.k));
+    check(schemes[i % std::size(schemes)], p, static_cast<unsigned>(i),
+          "scheme " + std::to_string(i % std::size(schemes)) + " m=" + std::to_string(p.m) +
+              " n=" + std::to_string(p.n) + " k=" + std::to_string(p.k));
     if (HasFailure()) return;
   }
 }
