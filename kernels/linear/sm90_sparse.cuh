@@ -4,7 +4,7 @@
 // which.
 //
 //   copiers     blocks of 64 channels by bulk copies, codes and words together; x by the copy engine
-//   consumers   a lane's words of a stage from shared memory | two products of 64 channels | the stage before is free
+//   consumers   a lane's words of a stage from shared memory | two products of 64 channels | the stage is free
 //
 // 16-bit weights have no scales, and neither has x with them.
 #pragma once
@@ -29,6 +29,10 @@ template <class C>
 struct SparseConsumer : Wgmma8Consumer<C> {
   using Base = Wgmma8Consumer<C>;
   using Tile = typename C::Tile;
+  // Products under way read their words of places. The compiler knows no such thing past the next wait, and would load
+  // the words of a stage over those of the stage before; so a warpgroup waits for its products, behind those of the
+  // other one.
+  static constexpr bool kOverlap = false;
   static constexpr int kWords = sparse_width(C::kType) == 1 ? 2 : 1; // 16 bits: one word serves both products
 
   __device__ __forceinline__ SparseConsumer(const Wgmma8Args& args, const Wgmma8Work& work, uint8_t* memory,

@@ -279,6 +279,7 @@ struct Wgmma8Consumer {
 #pragma unroll
     for (int kk = 0; kk < 4; ++kk) cuda::Wgmma8<kN>::multiply(sum, weights + 2 * kk, tokens + 2 * kk, kk > 0 ? 1 : add);
   }
+  static constexpr bool kOverlap = true; // a stage's products are issued while those of the stage before are under way
   // total += the products of a stage, a group of wgmma.
   __device__ __forceinline__ void multiply_stage(int stage) {
     cuda::wgmma_fence();
@@ -309,9 +310,14 @@ struct Wgmma8Consumer {
       for (; j < count; j += kStep) {
         cuda::barrier_wait(full + 8 * ring.stage, ring.phase);
         static_cast<typename C::Consumer&>(*this).multiply_stage(ring.stage);
-        cuda::wgmma_wait<1>(); // the stage before is done with
-        if (before >= 0) release(before);
-        before = ring.stage;
+        if constexpr (C::Consumer::kOverlap) {
+          cuda::wgmma_wait<1>(); // the stage before is done with
+          if (before >= 0) release(before);
+          before = ring.stage;
+        } else {
+          cuda::wgmma_wait<0>();
+          release(ring.stage);
+        }
         ring.advance(min(kStep, count - j));
       }
       cuda::wgmma_wait<0>();
