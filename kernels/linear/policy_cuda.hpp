@@ -15,49 +15,8 @@ namespace spf::linear {
 inline StreamShape stream_shape(const Problem& p) {
   const int64_t k = p.extent("K");
   const bool column = p.scheme.group_k <= 0 || p.scheme.group_k >= k;
-  return {p.extent("*"), p.extent("N"), k, column ? 0 : p.scheme.group_k, p.scheme.zero == SPF_ZERO_INTEGER};
-}
-
-// 4-bit integers, up to 16 tokens. Measured on H200 (README.md): the weight at 4.2 TB/s after 2.8 us of start and end;
-// with two tiles of tokens the multiplications decide.
-inline PolicyResult sm90_stream_policy(const Problem& p, const spf_device_facts& facts,
-                                       std::span<const InstanceRow> instances) {
-  using policy::refuse;
-  const StreamShape shape = stream_shape(p);
-  const spf_quant_scheme& s = p.scheme;
-  const spf_scalar_type type = p.type("T");
-  if ((type != SPF_F16 && type != SPF_BF16) || p.type("O") != type)
-    return refuse("type", "takes f16 or bf16, the same in and out");
-  const bool biased = s.weight == SPF_U4B8 && s.zero == SPF_ZERO_NONE;
-  const bool zeros = s.weight == SPF_U4 && s.zero == SPF_ZERO_INTEGER;
-  if (!biased && !zeros) return refuse("type", "takes u4b8 weights, or u4 with integer zero points");
-  if ((s.scale != SPF_F16 && s.scale != SPF_BF16) || s.has_global_scale)
-    return refuse("type", "takes f16 or bf16 scales alone");
-  if (s.has_g_idx) return refuse("type", "takes no act order");
-  if (s.group_n > 1) return refuse("type", "takes scales of single columns");
-  if (shape.group != 0 && shape.group != 32 && shape.group != 64 && shape.group % 128 != 0)
-    return refuse("shape", "takes groups of 32, 64, multiples of 128, or one scale a column");
-  if (shape.m > 16) return refuse("shape", "takes up to 16 tokens");
-  if (shape.m == 0 || shape.n == 0) return policy::accept(0, 0.0);
-  if (shape.k == 0) return refuse("shape", "takes K of 1 or more");
-  if (shape.n > (int64_t{1} << 30) || shape.k > (int64_t{1} << 20))
-    return refuse("shape", "takes N up to 2^30 and K up to 2^20");
-  const StreamGeometry g = stream_geometry(shape, facts);
-  if (!g.fits()) return refuse("shape", "half of K of all tokens does not fit into shared memory");
-  const int64_t fold = shape.group == 0 ? 0 : g.fold_rows, tiles = shape.m > 8 ? 2 : 1;
-  for (size_t i = 0; i < instances.size(); ++i) {
-    const InstanceRow& row = instances[i];
-    if (policy::axis(row, "T") != type || policy::axis(row, "zeros") != (zeros ? 1 : 0) ||
-        policy::axis(row, "fold") != fold || policy::axis(row, "tiles") != tiles)
-      continue;
-    const double bytes = static_cast<double>(shape.n) * static_cast<double>(shape.k) * 0.5;
-    return policy::accept(static_cast<int>(i), tiles == 1 ? 2.8 + bytes / 4.2e6 : 3.4 + bytes / 1.35e6);
-  }
-  return refuse("shape", "has no instance for this group size and type");
-}
-
-inline WgmmaShape wgmma_shape(const Problem& p) {
-  return {p.extent("*"), p.extent("N"), p.extent("K"), wgmma_bits(p.scheme.weight)};
+  const spf_scalar_type weight = p.scheme.weight == SPF_S8 ? SPF_U8B128 : p.scheme.weight;
+  return {p.extent("*"), p.extent("N"), k, column ? 0 : p.scheme.group_k, weight};
 }
 
 // Which decoder reads a scheme with scales every `group` values of K (0: one a column): the kernel's axes `weight` and
@@ -95,6 +54,64 @@ inline WgmmaFormat wgmma_format(const spf_quant_scheme& s, int64_t group, spf_sc
   if (group != 0 && group != 32 && group % 64 != 0)
     return no("takes groups of 32, multiples of 64, or one scale a column");
   return {eight ? SPF_U8B128 : s.weight, group == 0 ? 0 : group == 32 ? 2 : group % 128 == 0 ? 8 : 4, nullptr};
+}
+
+// What scales of columns have to be multiplied by: the Marlin order holds 16-bit ones of fp8 weights with a factor.
+constexpr float marlin_column_factor(const spf_quant_scheme& s) {
+  if (s.weight != SPF_E4M3 || s.scale == SPF_F32) return 1.0f;
+  return s.scale == SPF_F16 ? 0x1p-8f : 0x1p-120f;
+}
+
+// What sm90_stream reads: what sm90_wgmma does, and 4-bit integers with scales of any 16-bit type.
+inline WgmmaFormat stream_format(const spf_quant_scheme& s, int64_t group, spf_scalar_type type) {
+  const auto no = [](const char* why) { return WgmmaFormat{SPF_TYPE_NONE, 0, why}; };
+  const bool biased = s.weight == SPF_U4B8 && s.zero == SPF_ZERO_NONE;
+  const bool zeros = s.weight == SPF_U4 && s.zero == SPF_ZERO_INTEGER;
+  if (!biased && !zeros) return wgmma_format(s, group, type);
+  if ((s.scale != SPF_F16 && s.scale != SPF_BF16) || s.has_global_scale) return no("takes f16 or bf16 scales alone");
+  if (s.group_n > 1) return no("takes scales of single columns");
+  if (group != 0 && group != 32 && group != 64 && group % 128 != 0)
+    return no("takes groups of 32, 64, multiples of 128, or one scale a column");
+  return {s.weight, group == 0 ? 0 : group >= 128 ? 8 : group / 16, nullptr};
+}
+
+// Up to 16 tokens. Measured on H200 (README.md): with one tile of tokens the weight at 4.2 TB/s after 2.8 us of start
+// and end; with two, more x to fetch and sums to exchange, and instructions decide.
+inline PolicyResult sm90_stream_policy(const Problem& p, const spf_device_facts& facts,
+                                       std::span<const InstanceRow> instances) {
+  using policy::refuse;
+  const StreamShape shape = stream_shape(p);
+  const spf_scalar_type type = p.type("T");
+  if ((type != SPF_F16 && type != SPF_BF16) || p.type("O") != type)
+    return refuse("type", "takes f16 or bf16, the same in and out");
+  if (p.scheme.has_g_idx) return refuse("type", "takes no act order");
+  const WgmmaFormat format = stream_format(p.scheme, shape.group, type);
+  if (format.why != nullptr) return refuse("type", format.why);
+  if (shape.m > 16) return refuse("shape", "takes up to 16 tokens");
+  if (shape.m == 0 || shape.n == 0) return policy::accept(0, 0.0);
+  if (shape.k == 0) return refuse("shape", "takes K of 1 or more");
+  if (shape.n > (int64_t{1} << 30) || shape.k > (int64_t{1} << 20))
+    return refuse("shape", "takes N up to 2^30 and K up to 2^20");
+  const StreamGeometry g = stream_geometry(shape, facts);
+  if (!g.fits()) return refuse("shape", "half of K of all tokens does not fit into shared memory");
+  const int64_t tiles = shape.m > 8 ? 2 : 1;
+  for (size_t i = 0; i < instances.size(); ++i) {
+    const InstanceRow& row = instances[i];
+    if (policy::axis(row, "T") != type || policy::axis(row, "weight") != format.weight ||
+        policy::axis(row, "fold") != format.fold || policy::axis(row, "tiles") != tiles)
+      continue;
+    const double codes = static_cast<double>(shape.n) * static_cast<double>(shape.k);
+    const double stream_us = codes * wgmma_bits(format.weight) / 8 / 4.2e6;
+    if (tiles == 1) return policy::accept(static_cast<int>(i), 2.8 + stream_us);
+    const double issue_us = codes / (format.weight == SPF_E2M1 ? 4.5e6 : 6.4e6);
+    return policy::accept(static_cast<int>(i), 4.7 + std::max(stream_us, issue_us));
+  }
+  return refuse("shape", "has no instance for this group size and type");
+}
+
+inline WgmmaShape wgmma_shape(const Problem& p) {
+  const double decode = wgmma_decode(p.scheme.weight, p.scheme.format == SPF_FORMAT_NVFP4);
+  return {p.extent("*"), p.extent("N"), p.extent("K"), wgmma_bits(p.scheme.weight), decode};
 }
 
 // What sm90_wgmma and sm90_dense ask of every problem but its format. False and *refusal, or true;

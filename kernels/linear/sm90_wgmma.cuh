@@ -653,7 +653,7 @@ struct WgmmaConsumer {
         to[kPitch + 8] = S::narrow(v.w * f.factor[1] + f.bias[1]);
       }
     }
-    cuda::cluster_arrive(); // nobody reads this block's sums any more
+    cuda::cluster_arrive_relaxed(); // nobody reads this block's sums any more
     cuda::sync_threads(7, C::kConsumerThreads);
     constexpr int kPieces = Tile::kChannels / 8;
     const int pieces = C::kWide ? 0 : (end - begin) * 8 * kPieces;
@@ -705,7 +705,7 @@ __global__ void __launch_bounds__(C::kThreads, 1) wgmma_linear(const __grid_cons
   }
   __syncthreads();
   if (width > 1) {
-    cluster_arrive();
+    cluster_arrive_relaxed();
     cluster_wait();
   }
 
@@ -800,9 +800,7 @@ void wgmma_factors(const spf_packed_weight& w, bool grouped, WgmmaArgs* a) {
   if (!grouped) {
     a->column_scales = data + w.scales_offset;
     a->column_scale_type = w.scheme.scale;
-    // The Marlin order holds 16-bit scales of fp8 weights with a factor.
-    const bool shifted = w.scheme.weight == SPF_E4M3 && w.scheme.scale != SPF_F32;
-    a->column_factor = !shifted ? 1.0f : w.scheme.scale == SPF_F16 ? 0x1p-8f : 0x1p-120f;
+    a->column_factor = marlin_column_factor(w.scheme);
   }
   if (w.scheme.has_global_scale) a->global_scale = reinterpret_cast<const float*>(data + w.global_offset);
 }
@@ -813,7 +811,7 @@ template <class C>
 spf_status launch_wgmma(const LaunchContext& ctx, const WgmmaTokens& x, int64_t k,
                         std::initializer_list<cuda::Matrix> weight, WgmmaArgs* a) {
   using Tile = typename C::Tile;
-  const WgmmaShape shape = {a->m, a->n, k, Tile::kBits};
+  const WgmmaShape shape = {a->m, a->n, k, Tile::kBits, Tile::kDecode};
   const WgmmaPlan plan = wgmma_plan(shape, *ctx.facts, {C::kN, C::kT, C::kChannelGroups, C::kShare, C::kParts});
   a->k_blocks = static_cast<int32_t>(stream_ceil(k, Tile::kStageK));
   a->channel_tiles = plan.channel_tiles;

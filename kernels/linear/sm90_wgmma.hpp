@@ -19,6 +19,10 @@ constexpr int wgmma_bits(spf_scalar_type weight) {
 constexpr int wgmma_stage_k(int bits, int tokens, int tiles) { return bits == 16 || tokens * tiles > 128 ? 64 : 128; }
 
 constexpr int wgmma_scale_bytes(spf_scalar_type weight) { return weight == SPF_E2M1 ? 1 : weight == SPF_E4M3 ? 4 : 2; }
+// What the instructions of a stage take beside those of u4b8, measured at 16 tokens: words of e2m1 and their scales.
+constexpr double wgmma_decode(spf_scalar_type weight, bool nvfp4) {
+  return weight != SPF_E2M1 ? 1.0 : nvfp4 ? 1.7 : 1.4;
+}
 constexpr bool wgmma_zeros(spf_scalar_type weight) { return weight == SPF_U4; }
 
 // kFold: k16 rows between scales (8: 128 values of K or more), 0 without groups. kTiles: 64-channel tiles of each of
@@ -29,6 +33,7 @@ struct WgmmaTile {
   static constexpr int kStageK = wgmma_stage_k(kBits, kTokens, kTiles), kRows = kStageK / 16; // k16 rows of a stage
   static constexpr int kScaleRows = kFold == 0 ? 0 : kFold >= kRows ? 1 : kRows / kFold;
   static constexpr int kChannels = 64 * kTiles * kGroups;
+  static constexpr double kDecode = wgmma_decode(kWeight, kFold == 1);
   static_assert(kChannels == 128 || kChannels == 256);
   // Codes: bytes of a 64-channel tile of 16 k; such tiles, and rows of 8 bytes, in one copy's box.
   static constexpr int kTileBytes = 128 * kBits;
@@ -67,7 +72,8 @@ struct WgmmaChoice {
 
 struct WgmmaShape {
   int64_t m = 0, n = 0, k = 0;
-  int bits = 4; // of a code
+  int bits = 4;        // of a code
+  double decode = 1.0; // wgmma_decode()
 };
 
 // How a choice divides a problem, and about how long it takes.
@@ -120,7 +126,7 @@ constexpr WgmmaPlan wgmma_plan(const WgmmaShape& s, const spf_device_facts& fact
                           (dense && c.tiles > 1 ? 1.08 : 1.0);
   const double width = c.tiles * c.groups; // in 64 channels
   const double steps = dense          ? 60.0
-                       : c.parts > 1  ? 214.0 + width * (97.0 + 4.4 * c.tokens)
+                       : c.parts > 1  ? (214.0 + width * (97.0 + 4.4 * c.tokens)) * s.decode
                        : c.groups > 2 ? 910.0 * stage_k / 128
                                       : (300.0 + (c.tokens < 128 ? 320.0 : 440.0) * c.tiles) * stage_k / 128;
   // The last-level cache brings a multiprocessor about 50 bytes a cycle while all of them ask.

@@ -131,7 +131,15 @@ __device__ __forceinline__ uint32_t cluster_rank() {
 #endif
 }
 
-// Split cluster barrier: every thread arrives once and waits once.
+// Split cluster barrier: every thread arrives once and waits once. Relaxed: orders nothing but the barriers that
+// fence_barrier_init() published, and costs no fence of the whole GPU.
+__device__ __forceinline__ void cluster_arrive_relaxed() {
+#ifdef SPF_EMULATED
+  emulated::cluster_arrive();
+#else
+  asm volatile("barrier.cluster.arrive.relaxed.aligned;" ::: "memory");
+#endif
+}
 __device__ __forceinline__ void cluster_arrive() {
 #ifdef SPF_EMULATED
   emulated::cluster_arrive();
@@ -157,6 +165,18 @@ __device__ __forceinline__ void store_remote(float* to, Barrier& barrier, uint32
           shared_address(to)),
       "r"(shared_address(&barrier.word)), "r"(rank), "f"(value.x), "f"(value.y)
       : "memory");
+#endif
+}
+
+// Stores 16 bytes at a place of some block of the cluster and counts them on a barrier of that block; both addresses
+// are the cluster's (in_block()).
+__device__ __forceinline__ void store_counted(uint32_t to, uint32_t barrier, float4 value) {
+#ifdef SPF_EMULATED
+  emulated::store_async(to, barrier, &value, 16);
+#else
+  asm volatile("st.async.shared::cluster.mbarrier::complete_tx::bytes.v4.f32 [%0], {%2, %3, %4, %5}, [%1];" ::"r"(to),
+               "r"(barrier), "f"(value.x), "f"(value.y), "f"(value.z), "f"(value.w)
+               : "memory");
 #endif
 }
 
