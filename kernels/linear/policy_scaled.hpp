@@ -2,6 +2,7 @@
 #pragma once
 
 #include "core/constraint.hpp"
+#include "core/marlin_formats.hpp"
 #include "kernels/common/policy.hpp"
 #include "kernels/linear/sm90_wgmma8.hpp"
 
@@ -71,36 +72,57 @@ inline ByteForm byte_form(const Problem& p) {
   return {layout.data(), p.extent("G") > 1 || (p.scheme.group_k > 0 && p.scheme.group_k < k), trivial, {}};
 }
 
-// 8-bit weights and activations of the same kind, any number of tokens, on Hopper's warpgroup tensor cores.
+// The layout of packed 4-bit codes that are decoded for x's type, or "" where byte_form() is to be asked: x has a scale
+// a token, the weight one a column or groups of a multiple of 32.
+inline const char* packed_layout(const Problem& p) {
+  const spf_quant_scheme& s = p.scheme;
+  const bool held = s.weight == SPF_U4B8 && s.zero == SPF_ZERO_NONE && !s.has_g_idx && !s.has_global_scale &&
+                    has_marlin_form(s.format) && (s.group_k <= 0 || s.group_k % 32 == 0);
+  constexpr int64_t kMost = int64_t{1} << 30;
+  const int64_t k = p.extent("K");
+  if (!held || p.extent("G") > 1 || k == 0 || p.extent("*") > kMost || p.extent("N") > kMost || k > kMost) return "";
+  const std::string_view layout = p.type("X") == SPF_E4M3 ? "marlin_a8_e4m3" : "marlin_a8";
+  return *p.layout == '\0' || layout == p.layout ? layout.data() : "";
+}
+
+// 8- and 4-bit weights, any number of tokens, on Hopper's warpgroup tensor cores.
 inline PolicyResult sm90_wgmma8_policy(const Problem& p, const spf_device_facts& facts,
                                        std::span<const InstanceRow> instances) {
   using policy::refuse;
-  const ByteForm form = byte_form(p);
-  if (*form.layout == '\0') return form.refusal;
-  if (form.trivial) {
+  const spf_scalar_type x = p.type("X");
+  const int64_t m = p.extent("*"), n = p.extent("N"), k = p.extent("K"), group = p.scheme.group_k;
+  const char* layout = packed_layout(p);
+  const bool packed = *layout != '\0';
+  int fold = group <= 0 || group >= k ? 0 : group % 128 == 0 ? 4 : 1;
+  if (!packed) {
+    const ByteForm form = byte_form(p);
+    if (*form.layout == '\0') return form.refusal;
+    layout = form.layout;
+    fold = form.fold ? 4 : 0;
+  }
+  if (m == 0 || n == 0) {
     PolicyResult nothing = policy::accept(0, 0.0);
-    nothing.layout = form.layout;
+    nothing.layout = layout;
     return nothing;
   }
-  const spf_scalar_type x = p.type("X");
-  const int64_t m = p.extent("*"), n = p.extent("N"), k = p.extent("K");
-  const bool fold = form.fold;
   int best = -1;
   double microseconds = 0;
   for (size_t i = 0; i < instances.size(); ++i) {
     const InstanceRow& row = instances[i];
-    if (policy::axis(row, "X") != x || policy::axis(row, "fold") != (fold ? 1 : 0)) continue;
+    if (policy::axis(row, "X") != x || policy::axis(row, "fold") != fold ||
+        policy::axis(row, "packed") != (packed ? 1 : 0))
+      continue;
     const Wgmma8Choice choice = {static_cast<int>(policy::axis(row, "tokens")),
                                  static_cast<int>(policy::axis(row, "tiles")), policy::axis(row, "along") != 0,
-                                 static_cast<int>(policy::axis(row, "share"))};
-    const WgmmaPlan plan = wgmma8_plan({m, n, k, 8}, facts, choice, fold);
+                                 static_cast<int>(policy::axis(row, "share")), packed};
+    const WgmmaPlan plan = wgmma8_plan({m, n, k, packed ? 4 : 8}, facts, choice, fold);
     if (best >= 0 && plan.microseconds >= microseconds) continue;
     best = static_cast<int>(i);
     microseconds = plan.microseconds;
   }
   if (best < 0) return refuse("shape", "has no instance for these scales");
   PolicyResult result = policy::accept(best, microseconds);
-  result.layout = form.layout;
+  result.layout = layout;
   // Room for x where the copy engine cannot read it as it lies.
   if (!p.is_aligned16("x") || !p.is_contiguous("x"))
     result.workspace_bytes = static_cast<size_t>(m * ((k + 15) / 16 * 16));

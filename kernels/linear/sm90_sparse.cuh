@@ -19,7 +19,7 @@ template <class C>
 struct SparseConsumer;
 
 template <spf_scalar_type X, int kTokens, bool kDivideK, int kShareBlocks>
-struct SparseConfig : Wgmma8Config<X, kTokens, 1, kDivideK, false, kShareBlocks> {
+struct SparseConfig : Wgmma8Config<X, kTokens, 1, kDivideK, 0, kShareBlocks> {
   using Consumer = SparseConsumer<SparseConfig>;
   using Tile = SparseTile<sparse_width(X), kTokens, kDivideK>;
   static constexpr spf_scalar_type kType = X;
@@ -65,6 +65,7 @@ spf_status sparse(const Call& call, const LaunchContext& ctx) {
   if (m == 0 || w.n == 0) return SPF_OK;
   Wgmma8Args a = wgmma8_args(call, kWidth == 1);
   a.k_blocks = static_cast<int32_t>(w.padded_k / sparse_stage_k(kWidth));
+  a.tile_channels = C::Tile::kChannels;
   const WgmmaPlan plan = sparse_plan({m, w.n, w.k, kWidth * 8}, *ctx.facts, {kTokens, 1, kAlong, kShare});
   return launch_wgmma8<C>(call, ctx, kWidth, plan, &a);
 }

@@ -14,26 +14,18 @@ constexpr int sparse_width(spf_scalar_type type) { return type == SPF_F16 || typ
 constexpr int sparse_stage_k(int width) { return 128 / width; }
 constexpr int sparse_row_bytes(int width) { return 64 + sparse_stage_k(width) / 8; }
 
-// As Wgmma8Tile, one 64-channel tile a warpgroup.
+// A stage, as Wgmma8Stage, of one 64-channel tile a warpgroup.
 template <int kWidth, int kTokens, bool kAlong>
-struct SparseTile {
-  static constexpr int kGroups = 2, kChannels = kAlong ? 64 : 128;
+struct SparseStage {
   static constexpr int kBlockChannels = 64, kRowBytes = sparse_row_bytes(kWidth);
   static constexpr int kBlockBytes = kBlockChannels * kRowBytes, kWordsAt = kBlockChannels * 64; // within a block
-  static constexpr int kXBytes = kTokens * 128, kCodeBytes = kChannels * kRowBytes, kCodesAt = kXBytes;
-  static constexpr int kTokenScalesAt = 0, kChannelScalesAt = 0; // no scales in a stage
-  static constexpr int kStageBytes = (kCodesAt + kCodeBytes + 1023) / 1024 * 1024;
-  static constexpr int kFactBytes = kGroups * kTokens * 8;
-  static constexpr int kStoreTokens = kTokens < 64 ? kTokens : 64;
-  static constexpr int kStoreBytes = kAlong ? 0 : kGroups * kStoreTokens * 128;
-  static constexpr int kSumBytes = kGroups * kTokens * 256, kOwnSumBytes = kAlong ? kSumBytes : 0;
-  static constexpr int kMost = (kWgmma8Memory - 1024 - kFactBytes - kStoreBytes - kOwnSumBytes) / kStageBytes;
-  static constexpr int kStages = (kMost > 20 ? 20 : kMost) & (kAlong ? ~1 : ~0); // even: see Wgmma8Tile
-  static constexpr int kFactsAt = kStages * kStageBytes, kStoreAt = kFactsAt + (kFactBytes + 127) / 128 * 128;
-  static constexpr int kSumsAt = kAlong ? kStoreAt : 0;
-  static constexpr int kSharedBytes = kStoreAt + kStoreBytes + kOwnSumBytes + 1024;
-  static_assert(kStages >= 3 && (kAlong || kSumBytes <= kStages * kStageBytes));
+  static constexpr int kXBytes = kTokens * 128, kCodesAt = kXBytes, kCodeBytes = (kAlong ? 64 : 128) * kRowBytes;
+  static constexpr int kTokenScalesAt = 0, kChannelScalesAt = 0, kScaleRows = 0; // no scales in a stage
+  static constexpr int kBytes = (kCodesAt + kCodeBytes + 1023) / 1024 * 1024;
 };
+template <int kWidth, int kTokens, bool kAlong>
+struct SparseTile : SparseStage<kWidth, kTokens, kAlong>,
+                    Wgmma8Ring<SparseStage<kWidth, kTokens, kAlong>::kBytes, kTokens, 1, kAlong> {};
 
 // The best split of K for a choice, and its estimated time. Shared memory bounds a stage: it gives 128 bytes a cycle to
 // the two warpgroups, each of which reads x anew for its 64 channels, 144 cycles for 256 tokens and 64 channels where

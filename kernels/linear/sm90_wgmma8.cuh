@@ -1,13 +1,16 @@
-// scaled_linear with 8-bit weights on Hopper's warpgroup tensor cores: out^T = W x^T, both operands from shared memory.
-// Weights are the m side, so that few tokens waste nothing.
+// scaled_linear with weights of 8 or 4 bits on Hopper's warpgroup tensor cores, 8-bit operands: out^T = W x^T. Weights
+// are the m side, so that few tokens waste nothing.
 //
 //   block = 4 copying warps + 2 consuming warpgroups; its tile is kChannels x kN tokens, a stage 128 values of K
 //
-//   copiers     weights (bulk copies of whole blocks of the layout k128), x (copy engine), scales, into a ring of
-//   stages consumers   wgmma on a stage | release the one before          one scale for all of K: sums stay in the
+//   copiers     weights (bulk copies: whole blocks of the layout k128, or rows of tiles of marlin_a8), x (copy engine),
+//               scales, into a ring of stages
+//   consumers   wgmma on a stage | release the one before          one scale for all of K: sums stay in the
 //   accumulators
-//               wgmma on a stage | sums of this stage times its scales, added in f32        scales of 128 values
-//               (kFold)
+//               wgmma on a stage | sums since the last scales times those, added in f32        groups (kFold)
+//
+// A byte a code is the operand as it lies in shared memory; 4-bit codes (kPacked) are decoded into registers, while the
+// tensor cores multiply the chunk of K before.
 //
 // The two warpgroups divide channels, or for few tokens K: then each takes every second stage, and their sums meet in
 // shared memory. K may also be divided over the blocks of a cluster (args.split). Partial sums are added in a fixed
@@ -22,6 +25,8 @@
 #include "kernels/common/cuda/scalar.cuh"
 #include "kernels/common/cuda/tensor_copy.cuh"
 #include "kernels/common/cuda/tensor_map.hpp"
+#include "kernels/common/decode/int4_8bit.cuh"
+#include "kernels/common/decode/scale_order.cuh"
 #include "kernels/common/mma/wgmma8.cuh"
 #include "kernels/common/rows.hpp"
 #include "kernels/linear/policy_scaled.hpp"
@@ -30,8 +35,10 @@ namespace spf::linear {
 
 struct Wgmma8Args {
   CUtensorMap x;
-  const uint8_t* codes; // blocks of Tile::kBlockChannels channels and a stage of K
-  const float* scales;  // [groups][padded_n], or nullptr
+  // Blocks of Tile::kBlockChannels channels and a stage of K; packed: tiles of 32 k x 32 channels, along channels
+  // first.
+  const uint8_t* codes;
+  const void* scales; // [groups][padded_n], or nullptr: f32; packed: scale_type, in the order of column_scale_place()
   RowSpace<1> out_rows, scale_rows, azp_rows;
   void* out;
   const float* x_scale;         // or nullptr
@@ -40,34 +47,44 @@ struct Wgmma8Args {
   const float *channel_scale, *out_factor;
   const void* bias;
   int32_t m, n, padded_n;
+  int32_t tile_channels; // of a tile; less than it has room for where that divides the work better
   int32_t channel_tiles, token_tiles, token_run; // tiles; consecutive tiles walk token_run token tiles first
   int32_t k_blocks, split, clusters;             // k_blocks: stages of K
-  int32_t group_blocks;                          // stages that share a row of scales
+  int32_t group_steps, groups;                   // steps of 32 values of K that share a row of scales, and such rows
+  int32_t k_steps;                               // of the weight, packed
   bool token_groups;                             // x has a scale a stage, not one a token
-  spf_scalar_type bias_type, out_type;
+  spf_scalar_type bias_type, out_type, scale_type;
   bool vector_out; // rows of out start on 16 bytes
 };
 
+// What multiplies the stages, and so knows how weights lie in them: one scale for all of K and a byte a code, or the
+// rest (sm90_wgmma8_fold.cuh).
 template <class C>
 struct Wgmma8Consumer;
+template <class C>
+struct Wgmma8FoldConsumer;
 
-template <spf_scalar_type X, int kTokens, int kTiles, bool kDivideK, bool kFoldSums, int kShareBlocks>
+template <spf_scalar_type kX, int kTokens, int kTiles, bool kDivideK, int kFoldSteps, int kShareBlocks,
+          bool kPackedCodes = false>
 struct Wgmma8Config {
-  using Consumer = Wgmma8Consumer<Wgmma8Config>; // what multiplies the stages, and so knows how weights lie in them
-  using Tile = Wgmma8Tile<kTokens, kTiles, kDivideK, kFoldSums>;
-  using Sum = std::conditional_t<X == SPF_S8, int32_t, float>; // of the tensor cores
-  using Total = std::conditional_t<kFoldSums, float, Sum>;
-  static constexpr int kN = kTokens, kT = kTiles, kShare = kShareBlocks;
-  static constexpr bool kAlong = kDivideK, kFold = kFoldSums;
+  using Consumer = std::conditional_t<(kFoldSteps > 0 || kPackedCodes), Wgmma8FoldConsumer<Wgmma8Config>,
+                                      Wgmma8Consumer<Wgmma8Config>>;
+  using Tile = Wgmma8Tile<kTokens, kTiles, kDivideK, kFoldSteps, kPackedCodes>;
+  using Sum = std::conditional_t<kX == SPF_S8, int32_t, float>; // of the tensor cores
+  using Total = std::conditional_t<(kFoldSteps > 0), float, Sum>;
+  static constexpr spf_scalar_type X = kX;
+  static constexpr int kN = kTokens, kT = kTiles, kShare = kShareBlocks, kFold = kFoldSteps;
+  static constexpr bool kAlong = kDivideK, kPacked = kPackedCodes;
+  static constexpr bool kFoldTokens = kFold > 0 && !kPacked; // the scales of tokens too
   static constexpr int kThreads = 384, kConsumers = 2;
   // Arrivals at a full stage: weights, x, and a warp that brings scales; at an empty one: the warps that read it.
-  static constexpr int kCopiers = kFold ? 3 : 2, kReaders = (kAlong ? 4 : 8) * kShare;
+  static constexpr int kCopiers = kFoldTokens ? 3 : 2, kReaders = (kAlong ? 4 : 8) * kShare;
   static constexpr int kCopierRegisters = 40, kConsumerRegisters = 232;
 };
 
-// A tile of the output, and what of K this block adds up.
+// A tile of the output: its first channel and token, and where its channels end.
 struct Wgmma8Place {
-  int channel, token;
+  int channel, token, end;
 };
 
 struct Wgmma8Work {
@@ -80,8 +97,8 @@ struct Wgmma8Work {
     const int channel_units = (a.channel_tiles + C::kShare - 1) / C::kShare;
     const int per_run = a.token_run * channel_units, run = tile / per_run, in = tile - run * per_run;
     const int size = min(a.token_run, a.token_tiles - run * a.token_run), channel = in / size;
-    return {(C::kShare > 1 ? channel * C::kShare + rank : channel) * C::Tile::kChannels,
-            (run * a.token_run + in - channel * size) * C::kN};
+    const int first = (C::kShare > 1 ? channel * C::kShare + rank : channel) * a.tile_channels;
+    return {first, (run * a.token_run + in - channel * size) * C::kN, min(a.n, first + a.tile_channels)};
   }
 };
 
@@ -119,6 +136,20 @@ __device__ __forceinline__ void for_each_stage(const Wgmma8Args& a, const Wgmma8
   }
 }
 
+// A row of scales of channels [channel, channel + count).
+__device__ __forceinline__ void copy_channel_scales(const Wgmma8Args& a, int step, int channel, int count, uint32_t to,
+                                                    uint32_t arrived) {
+  const int bytes = a.scale_type == SPF_F32 ? 4 : 2;
+  const int64_t group = min(step / a.group_steps, a.groups - 1);
+  cuda::copy_bulk(to, static_cast<const char*>(a.scales) + (group * a.padded_n + channel) * bytes, count * bytes,
+                  arrived);
+}
+
+// Packed weights: sm90_wgmma8_fold.cuh.
+template <class C>
+__device__ __forceinline__ void copy_packed_weights(const Wgmma8Args& a, const Wgmma8Work& work, uint32_t memory,
+                                                    uint32_t full, uint32_t empty);
+
 template <class C>
 __device__ __forceinline__ void copy_weights(const Wgmma8Args& a, const Wgmma8Work& work, uint32_t memory,
                                              uint32_t full, uint32_t empty) {
@@ -126,17 +157,15 @@ __device__ __forceinline__ void copy_weights(const Wgmma8Args& a, const Wgmma8Wo
   constexpr int kBlock = Tile::kBlockChannels, kRow = Tile::kRowBytes;
   constexpr int kPart = Tile::kChannels < kBlock ? Tile::kChannels : kBlock; // channels of one copy
   for_each_stage<C>(a, work, full, empty, [&](const Wgmma8Place& place, int kb, uint32_t at, uint32_t arrived) {
-    cuda::barrier_expect(arrived, Tile::kCodeBytes + (C::kFold ? Tile::kChannels * 4 : 0));
+    cuda::barrier_expect(arrived, Tile::kCodeBytes + Tile::kScaleRows * Tile::kChannels * 4);
 #pragma unroll
     for (int part = 0; part < Tile::kChannels; part += kPart) {
       const int channel = min(place.channel + part, a.padded_n - kPart); // tiles may reach past the padding
       const int64_t block = static_cast<int64_t>(channel / kBlock) * a.k_blocks + kb;
       cuda::copy_bulk(memory + at + Tile::kCodesAt + part * kRow,
                       a.codes + block * (kBlock * kRow) + channel % kBlock * kRow, kPart * kRow, arrived);
-      if constexpr (C::kFold)
-        cuda::copy_bulk(memory + at + Tile::kChannelScalesAt + part * 4,
-                        a.scales + static_cast<int64_t>(kb / a.group_blocks) * a.padded_n + channel, kPart * 4,
-                        arrived);
+      if constexpr (C::kFold > 0)
+        copy_channel_scales(a, kb * 4, channel, kPart, memory + at + Tile::kChannelScalesAt + part * 4, arrived);
     }
   });
 }
@@ -200,14 +229,15 @@ __device__ __forceinline__ void copy_token_scales(const Wgmma8Args& a, const Wgm
 // --- consumers
 // --------------------------------------------------------------------------------------------------------
 
-// Scale and zero point of a token; what a lane multiplies and adds in its two channels of a 64-channel tile.
-struct TokenFacts {
+// Scale, zero point and place in out of a token; what is multiplied and added in a channel.
+struct alignas(16) TokenFacts {
   float scale;
   int32_t azp;
+  int64_t out; // of its first channel, in elements
 };
-struct ChannelFacts {
-  float scale[2], factor[2], bias[2]; // factor: channel_scale
-  int32_t azp_adj[2];
+struct alignas(16) ChannelFacts {
+  float scale, factor, bias; // factor: channel_scale
+  int32_t azp_adj;
 };
 
 template <class C>
@@ -225,7 +255,6 @@ struct Wgmma8Consumer {
   float out_factor = 1.0f;
   RingPlace<Tile::kStages> ring;
   Total total[kT][kN / 2];
-  Sum part[C::kFold ? kN / 2 : 1]; // of a stage; never read before the tensor cores have written it
 
   __device__ __forceinline__ Wgmma8Consumer(const Wgmma8Args& args, const Wgmma8Work& w, uint8_t* mem, uint32_t full_at,
                                             uint32_t empty_at)
@@ -237,30 +266,57 @@ struct Wgmma8Consumer {
     lane = threadIdx.x % 32;
     release_at = C::kShare > 1 ? cuda::in_block(empty_at, lane % C::kShare) : empty_at;
     if (a.out_factor != nullptr) out_factor = *a.out_factor;
-#pragma unroll
-    for (Sum& p : part) p = 0;
   }
 
-  __device__ __forceinline__ TokenFacts* facts() const {
+  // --- facts of a tile: requested before its sums, so that they are there after them, and then shared
+
+  static constexpr int kGroupChannels = 64 * kT; // of a warpgroup
+  struct Facts {
+    TokenFacts tokens[(kN + 127) / 128];
+    ChannelFacts channel;
+  };
+  __device__ __forceinline__ TokenFacts* token_facts() const {
     return reinterpret_cast<TokenFacts*>(memory + Tile::kFactsAt) + consumer * kN;
   }
-  // Requests scales and zero points of the tile's tokens; they are there after the next barrier of the warpgroup.
-  __device__ __forceinline__ void fetch_facts(const Wgmma8Place& place) const {
-    cuda::sync_threads(1 + consumer, 128); // nobody reads those of the tile before any more
-    for (int t = threadIdx.x % 128; t < kN; t += 128) {
-      const int64_t m = min(place.token + t, a.m - 1);
+  __device__ __forceinline__ ChannelFacts* channel_facts() const {
+    return reinterpret_cast<ChannelFacts*>(memory + Tile::kChannelFactsAt) + consumer * kGroupChannels;
+  }
+  __device__ __forceinline__ Facts request_facts(const Wgmma8Place& place) const {
+    const int thread = threadIdx.x % 128;
+    Facts f;
+#pragma unroll
+    for (TokenFacts& t : f.tokens) {
+      const int64_t m = min(place.token + thread + static_cast<int>(&t - f.tokens) * 128, a.m - 1);
       int64_t at[1];
-      TokenFacts f = {1.0f, 1};
-      if (!C::kFold && a.x_scale != nullptr) {
+      a.out_rows.offsets(m, at);
+      t = {1.0f, 1, at[0]};
+      if (!C::kFoldTokens && a.x_scale != nullptr) {
         a.scale_rows.offsets(m, at);
-        f.scale = a.x_scale[at[0]];
+        t.scale = a.x_scale[at[0]];
       }
       if (a.azp != nullptr) {
         a.azp_rows.offsets(m, at);
-        f.azp = a.azp[at[0]];
+        t.azp = a.azp[at[0]];
       }
-      facts()[t] = f;
     }
+    const int n = min(place.channel + (C::kAlong ? 0 : consumer * kGroupChannels) + thread % kGroupChannels, a.n - 1);
+    f.channel = {1.0f, 1.0f, 0.0f, 0};
+    if (C::kFold == 0 && a.scales != nullptr)
+      f.channel.scale = cuda::load_any(a.scales, C::kPacked ? cuda::column_scale_place(n) : n, a.scale_type);
+    if constexpr (C::kPacked) f.channel.scale *= cuda::Int4To8<C::X>::kUnit;
+    if (a.channel_scale != nullptr) f.channel.factor = a.channel_scale[n];
+    if (a.bias != nullptr) f.channel.bias = cuda::load_any(a.bias, n, a.bias_type);
+    if (a.azp_adj != nullptr) f.channel.azp_adj = a.azp_adj[n];
+    return f;
+  }
+  // They may be read after the next barrier of the warpgroup.
+  __device__ __forceinline__ void share_facts(const Facts& f) const {
+    const int thread = threadIdx.x % 128;
+    cuda::sync_threads(1 + consumer, 128); // nobody reads those of the tile before any more
+#pragma unroll
+    for (int t = 0; t < (kN + 127) / 128; ++t)
+      if (thread + 128 * t < kN) token_facts()[thread + 128 * t] = f.tokens[t];
+    if (thread < kGroupChannels) channel_facts()[thread] = f.channel;
   }
 
   __device__ __forceinline__ void release(int stage) const {
@@ -279,6 +335,7 @@ struct Wgmma8Consumer {
 #pragma unroll
     for (int kk = 0; kk < 4; ++kk) cuda::Wgmma8<kN>::multiply(sum, weights + 2 * kk, tokens + 2 * kk, kk > 0 ? 1 : add);
   }
+
   static constexpr bool kOverlap = true; // a stage's products are issued while those of the stage before are under way
   // total += the products of a stage, a group of wgmma.
   __device__ __forceinline__ void multiply_stage(int stage) {
@@ -290,164 +347,123 @@ struct Wgmma8Consumer {
 
   // total = the sums of a tile over this warpgroup's stages. Leaves the ring at the next tile's first stage.
   __device__ __forceinline__ void sum() {
+    const int count = work.end - work.begin;
+    clear_total();
     constexpr int kStep = C::kAlong ? 2 : 1;
-    const int count = work.end - work.begin, first = C::kAlong ? consumer : 0;
+    const int first = C::kAlong ? consumer : 0;
+    ring.advance(min(first, count));
+    int j = first;
+    int before = -1;
+#pragma unroll 1
+    for (; j < count; j += kStep) {
+      cuda::barrier_wait(full + 8 * ring.stage, ring.phase);
+      static_cast<typename C::Consumer&>(*this).multiply_stage(ring.stage);
+      if constexpr (C::Consumer::kOverlap) {
+        cuda::wgmma_wait<1>(); // the stage before is done with
+        if (before >= 0) release(before);
+        before = ring.stage;
+      } else {
+        cuda::wgmma_wait<0>();
+        release(ring.stage);
+      }
+      ring.advance(min(kStep, count - j));
+    }
+    cuda::wgmma_wait<0>();
+    hold_total();
+    if (before >= 0) release(before);
+  }
+  __device__ __forceinline__ void clear_total() {
 #pragma unroll
     for (int i = 0; i < kT; ++i)
 #pragma unroll
       for (int e = 0; e < kN / 2; ++e) total[i][e] = 0;
-    ring.advance(min(first, count));
-    int j = first;
-    if constexpr (C::kFold) {
-      for (; j < count; j += kStep) {
-        cuda::barrier_wait(full + 8 * ring.stage, ring.phase);
-        fold();
-        ring.advance(min(kStep, count - j));
-      }
-    } else {
-      int before = -1;
-#pragma unroll 1
-      for (; j < count; j += kStep) {
-        cuda::barrier_wait(full + 8 * ring.stage, ring.phase);
-        static_cast<typename C::Consumer&>(*this).multiply_stage(ring.stage);
-        if constexpr (C::Consumer::kOverlap) {
-          cuda::wgmma_wait<1>(); // the stage before is done with
-          if (before >= 0) release(before);
-          before = ring.stage;
-        } else {
-          cuda::wgmma_wait<0>();
-          release(ring.stage);
-        }
-        ring.advance(min(kStep, count - j));
-      }
-      cuda::wgmma_wait<0>();
-      // Not to be read before this point: a wait names no registers, and reads that move above it serialize the loop.
-#pragma unroll
-      for (int i = 0; i < kT; ++i)
-#pragma unroll
-        for (int e = 0; e < kN / 2; ++e) cuda::hold(total[i][e]);
-      if (before >= 0) release(before);
-    }
   }
-  // Sums of one stage, times its scales, into the total: tile by tile, so that one tile's sums are held at a time.
-  __device__ __forceinline__ void fold() {
-    const uint8_t* at = memory + ring.stage * Tile::kStageBytes;
-    const auto* token_scales = reinterpret_cast<const float2*>(at + Tile::kTokenScalesAt) + lane % 4;
-    const auto* channel_scales = reinterpret_cast<const float*>(at + Tile::kChannelScalesAt) +
-                                 (C::kAlong ? 0 : consumer * kT) * 64 + warp * 16 + lane / 4;
+  // Not to be read before this point: a wait names no registers, and reads that move above it serialize the loop.
+  __device__ __forceinline__ void hold_total() {
 #pragma unroll
-    for (int i = 0; i < kT; ++i) {
-      cuda::wgmma_fence();
-      multiply(part, i, ring.stage, 0);
-      cuda::wgmma_commit();
-      const float low = channel_scales[i * 64], high = channel_scales[i * 64 + 8];
-      cuda::wgmma_wait<0>();
+    for (int i = 0; i < kT; ++i)
 #pragma unroll
-      for (int b = 0; b < kN / 8; ++b) {
-        const float2 s = token_scales[b * 4];
-        total[i][4 * b] += static_cast<float>(part[4 * b]) * (s.x * low);
-        total[i][4 * b + 1] += static_cast<float>(part[4 * b + 1]) * (s.y * low);
-        total[i][4 * b + 2] += static_cast<float>(part[4 * b + 2]) * (s.x * high);
-        total[i][4 * b + 3] += static_cast<float>(part[4 * b + 3]) * (s.y * high);
-      }
-    }
-    __syncwarp(); // every lane has read the scales
-    release(ring.stage);
+      for (int e = 0; e < kN / 2; ++e) cuda::hold(total[i][e]);
   }
 
   // --- results
 
-  // First channel of the 64-channel tile i that this warpgroup finishes.
-  __device__ __forceinline__ int channel_of(const Wgmma8Place& place, int i) const {
-    return place.channel + ((C::kAlong ? 0 : consumer * kT) + i) * 64;
-  }
-  __device__ __forceinline__ ChannelFacts channel_facts(int channel) const {
-    ChannelFacts f = {{1.0f, 1.0f}, {1.0f, 1.0f}, {0.0f, 0.0f}, {0, 0}};
-#pragma unroll
-    for (int h = 0; h < 2; ++h) {
-      const int n = channel + warp * 16 + lane / 4 + 8 * h;
-      if (n >= a.n) continue;
-      if (!C::kFold && a.scales != nullptr) f.scale[h] = a.scales[n];
-      if (a.channel_scale != nullptr) f.factor[h] = a.channel_scale[n];
-      if (a.bias != nullptr) f.bias[h] = cuda::load_any(a.bias, n, a.bias_type);
-      if (a.azp_adj != nullptr) f.azp_adj[h] = a.azp_adj[n];
-    }
-    return f;
-  }
-  // The result of a sum: in channel half h of `c`, for a token.
-  static __device__ __forceinline__ float result(Total sum, const ChannelFacts& c, int h, const TokenFacts& t) {
-    if constexpr (std::is_same_v<Total, int32_t>)
-      sum = static_cast<int32_t>(static_cast<uint32_t>(sum) -
-                                 static_cast<uint32_t>(c.azp_adj[h]) * static_cast<uint32_t>(t.azp));
-    return static_cast<float>(sum) * c.scale[h] * t.scale * c.factor[h] + c.bias[h];
+  // First channel of this warpgroup; of a warp in the 64-channel tile i, from there on: of a packed weight a warp has
+  // 32 neighbours, 16 in either tile.
+  static constexpr int kWarpChannels = C::kPacked ? 32 : 16, kTileStep = C::kPacked ? 16 : 64;
+  __device__ __forceinline__ int first_channel(const Wgmma8Place& place) const {
+    return place.channel + (C::kAlong ? 0 : consumer * kGroupChannels);
   }
 
-  // One element of out, of any type.
-  __device__ __forceinline__ void put(int m, int n, float value) const {
-    if (m >= a.m || n >= a.n) return;
-    int64_t at[1];
-    a.out_rows.offsets(m, at);
-    at[0] += n;
-    if (a.out_type == SPF_F32)
-      static_cast<float*>(a.out)[at[0]] = value;
-    else if (a.out_type == SPF_F16)
-      static_cast<__half*>(a.out)[at[0]] = __float2half_rn(value);
-    else if (a.out_type == SPF_BF16)
-      static_cast<__nv_bfloat16*>(a.out)[at[0]] = __float2bfloat16_rn(value);
-    else
-      static_cast<uint8_t*>(a.out)[at[0]] =
-          static_cast<uint8_t>(cuda::narrow_fp8x2<SPF_E4M3>(value * out_factor, 0.0f));
+  // The result of a sum.
+  static __device__ __forceinline__ float result(Total sum, const ChannelFacts& c, const TokenFacts& t) {
+    if constexpr (std::is_same_v<Total, int32_t>) {
+      constexpr uint32_t kCode = C::kPacked ? static_cast<uint32_t>(1 / cuda::Int4To8<C::X>::kUnit) : 1; // 1, decoded
+      sum = static_cast<int32_t>(static_cast<uint32_t>(sum) -
+                                 static_cast<uint32_t>(c.azp_adj) * static_cast<uint32_t>(t.azp) * kCode);
+    }
+    return static_cast<float>(sum) * c.scale * t.scale * c.factor + c.bias;
   }
-  // Two channels of two tokens: v = d[4 b .. 4 b + 3] of a tile.
+
+  // One element of out, of any type. token: of the tile.
+  __device__ __forceinline__ void put(const Wgmma8Place& place, int token, int n, float value) const {
+    if (place.token + token >= a.m || n >= place.end) return;
+    const int64_t at = token_facts()[token].out + n;
+    if (a.out_type == SPF_F32)
+      static_cast<float*>(a.out)[at] = value;
+    else if (a.out_type == SPF_F16)
+      static_cast<__half*>(a.out)[at] = __float2half_rn(value);
+    else if (a.out_type == SPF_BF16)
+      static_cast<__nv_bfloat16*>(a.out)[at] = __float2bfloat16_rn(value);
+    else
+      static_cast<uint8_t*>(a.out)[at] = static_cast<uint8_t>(cuda::narrow_fp8x2<SPF_E4M3>(value * out_factor, 0.0f));
+  }
+  // Two channels of two tokens: v = d[4 b .. 4 b + 3] of tile i.
   template <class V>
-  __device__ __forceinline__ void put_block(const Wgmma8Place& place, int channel, int b, const V& v,
-                                            const ChannelFacts& c) const {
-    const int in = b * 8 + lane % 4 * 2, n = channel + warp * 16 + lane / 4;
-    const TokenFacts t[2] = {facts()[in], facts()[in + 1]};
-    put(place.token + in, n, result(v[0], c, 0, t[0]));
-    put(place.token + in + 1, n, result(v[1], c, 0, t[1]));
-    put(place.token + in, n + 8, result(v[2], c, 1, t[0]));
-    put(place.token + in + 1, n + 8, result(v[3], c, 1, t[1]));
+  __device__ __forceinline__ void put_block(const Wgmma8Place& place, int i, int b, const V& v) const {
+    const int token = b * 8 + lane % 4 * 2, channel = i * kTileStep + warp * kWarpChannels + lane / 4;
+#pragma unroll
+    for (int e = 0; e < 4; ++e)
+      put(place, token + e % 2, first_channel(place) + channel + e / 2 * 8,
+          result(v[e], channel_facts()[channel + e / 2 * 8], token_facts()[token + e % 2]));
   }
 
   // Channels n .. n+7 of a token's row of 16-bit results, those that exist.
-  __device__ __forceinline__ void put_chunk(int m, int n, const uint4& chunk) const {
-    if (m >= a.m || n >= a.n) return;
-    int64_t row[1];
-    a.out_rows.offsets(m, row);
-    uint16_t* to = static_cast<uint16_t*>(a.out) + row[0] + n;
-    if (a.vector_out && n + 8 <= a.n) {
+  __device__ __forceinline__ void put_chunk(const Wgmma8Place& place, int token, int n, const uint4& chunk) const {
+    if (place.token + token >= a.m || n >= place.end) return;
+    uint16_t* to = static_cast<uint16_t*>(a.out) + token_facts()[token].out + n;
+    if (a.vector_out && n + 8 <= place.end) {
       *reinterpret_cast<uint4*>(to) = chunk;
       return;
     }
     const uint32_t parts[4] = {chunk.x, chunk.y, chunk.z, chunk.w};
 #pragma unroll
     for (int i = 0; i < 8; ++i)
-      if (n + i < a.n) to[i] = static_cast<uint16_t>(parts[i / 2] >> (16 * (i % 2)));
+      if (n + i < place.end) to[i] = static_cast<uint16_t>(parts[i / 2] >> (16 * (i % 2)));
   }
 
   // 16-bit results by way of shared memory, so that rows of out are written in 16-byte pieces: 64 channels of a token
   // are 128 bytes, eight pieces, a piece a warp and half.
   template <spf_scalar_type O>
   __device__ __forceinline__ void store_16(const Wgmma8Place& place) const {
-    uint8_t* staged = memory + Tile::kStoreAt + consumer * Tile::kStoreTokens * 128;
+    uint8_t* staged = memory + Tile::kStoreAt + consumer * Tile::kStoreEach;
     const uint32_t staged_at = cuda::shared_address(staged);
 #pragma unroll
     for (int i = 0; i < kT; ++i) {
-      const int channel = channel_of(place, i);
-      const ChannelFacts c = channel_facts(channel);
+      const int channel = i * kTileStep, own = channel + warp * kWarpChannels + lane / 4;
 #pragma unroll
       for (int part = 0; part < kN / Tile::kStoreTokens; ++part) {
         cuda::sync_threads(1 + consumer, 128);
+        const ChannelFacts c[2] = {channel_facts()[own], channel_facts()[own + 8]};
 #pragma unroll
         for (int b = 0; b < Tile::kStoreTokens / 8; b += 2) {
           uint32_t r[4];
 #pragma unroll
           for (int q = 0; q < 4; ++q) {
             const int block = part * Tile::kStoreTokens / 8 + b + q / 2, e = block * 4 + q % 2 * 2;
-            const TokenFacts* t = facts() + block * 8 + lane % 4 * 2;
+            const TokenFacts* t = token_facts() + block * 8 + lane % 4 * 2;
             r[q] =
-                cuda::Scalar<O>::narrow2(result(total[i][e], c, q % 2, t[0]), result(total[i][e + 1], c, q % 2, t[1]));
+                cuda::Scalar<O>::narrow2(result(total[i][e], c[q % 2], t[0]), result(total[i][e + 1], c[q % 2], t[1]));
           }
           const int token = (b + lane / 16) * 8 + lane % 8, piece = (warp * 2 + lane / 8 % 2) ^ (lane % 8);
           cuda::store_matrices_transposed(staged_at + token * 128 + piece * 16, r);
@@ -456,7 +472,8 @@ struct Wgmma8Consumer {
 #pragma unroll
         for (int e = threadIdx.x % 128; e < Tile::kStoreTokens * 8; e += 128) {
           const int token = e / 8, q = e % 8;
-          put_chunk(place.token + part * Tile::kStoreTokens + token, channel + q * 8,
+          put_chunk(place, part * Tile::kStoreTokens + token,
+                    first_channel(place) + channel + q / 2 * kWarpChannels + q % 2 * 8,
                     *reinterpret_cast<const uint4*>(staged + token * 128 + (q ^ (token % 8)) * 16));
         }
       }
@@ -466,23 +483,24 @@ struct Wgmma8Consumer {
   // here once and not for every sum.
   __device__ __forceinline__ void store_any(const Wgmma8Place& place) const {
     constexpr int kPitch = 68; // floats of a token: four tokens of a warp in different banks
-    auto* staged = reinterpret_cast<float*>(memory + Tile::kStoreAt + consumer * Tile::kStoreTokens * 128);
+    auto* staged = reinterpret_cast<float*>(memory + Tile::kStoreAt + consumer * Tile::kStoreEach);
     const int thread = threadIdx.x % 128;
 #pragma unroll
     for (int i = 0; i < kT; ++i) {
-      const int channel = channel_of(place, i);
-      const ChannelFacts c = channel_facts(channel);
+      const int channel = i * kTileStep, own = warp * kWarpChannels + lane / 4;
 #pragma unroll
       for (int b = 0; b < kN / 8; ++b) {
         cuda::sync_threads(1 + consumer, 128);
         float* to = staged + lane % 4 * 2 * kPitch + warp * 16 + lane / 4;
 #pragma unroll
         for (int e = 0; e < 4; ++e)
-          to[e % 2 * kPitch + e / 2 * 8] = result(total[i][4 * b + e], c, e / 2, facts()[b * 8 + lane % 4 * 2 + e % 2]);
+          to[e % 2 * kPitch + e / 2 * 8] = result(total[i][4 * b + e], channel_facts()[channel + own + e / 2 * 8],
+                                                  token_facts()[b * 8 + lane % 4 * 2 + e % 2]);
         cuda::sync_threads(1 + consumer, 128);
 #pragma unroll 1
         for (int e = thread; e < 8 * 64; e += 128)
-          put(place.token + b * 8 + e / 64, channel + e % 64, staged[e / 64 * kPitch + e % 64]);
+          put(place, b * 8 + e / 64, first_channel(place) + channel + e % 64 / 16 * kWarpChannels + e % 16,
+              staged[e / 64 * kPitch + e % 64]);
       }
     }
   }
@@ -514,18 +532,16 @@ struct Wgmma8Consumer {
     } else {
       cuda::sync_threads(7, 256);
     }
-    constexpr int kParts = C::kAlong ? 2 : 1;
+    constexpr int kEach = C::kAlong ? 2 : 1;
     const uint32_t from = base + Tile::kSumsAt + (C::kAlong ? 0 : consumer * kGroupBytes) + thread * 16;
-    const int first = C::kAlong ? work.rank * 2 + consumer : work.rank, step = a.split * kParts;
+    const int first = C::kAlong ? work.rank * 2 + consumer : work.rank, step = a.split * kEach;
 #pragma unroll
     for (int i = 0; i < kT; ++i) {
-      const int channel = channel_of(place, i);
-      const ChannelFacts c = channel_facts(channel);
       for (int b = first; b < kN / 8; b += step) {
         Total v[4] = {};
         for (int r = 0; r < a.split; ++r)
 #pragma unroll
-          for (int g = 0; g < kParts; ++g) {
+          for (int g = 0; g < kEach; ++g) {
             const uint32_t at = from + g * kGroupBytes + (i * (kN / 8) + b) * 2048;
             const float4 p = cuda::load_from_cluster(cuda::in_block(at, r));
             v[0] += value(p.x);
@@ -533,7 +549,7 @@ struct Wgmma8Consumer {
             v[2] += value(p.z);
             v[3] += value(p.w);
           }
-        put_block(place, channel, b, v, c);
+        put_block(place, i, b, v);
       }
     }
     if (a.split > 1) { // until nobody reads this block's sums any more
@@ -577,6 +593,7 @@ __global__ void __launch_bounds__(C::kThreads, 1) wgmma8_linear(const __grid_con
   }
 
   launch_dependents();
+  if (threadIdx.x == 32) prefetch_map(a.x);
   if (threadIdx.x == 0) {
     for (int s = 0; s < Tile::kStages; ++s) {
       barrier_init(full + 8 * s, C::kCopiers);
@@ -592,17 +609,23 @@ __global__ void __launch_bounds__(C::kThreads, 1) wgmma8_linear(const __grid_con
 
   if (threadIdx.x < 128) {
     give_registers<C::kCopierRegisters>();
-    if (threadIdx.x == 0) copy_weights<C>(a, work, shared_address(memory), full, empty);
+    if (threadIdx.x == 0) {
+      if constexpr (C::kPacked)
+        copy_packed_weights<C>(a, work, shared_address(memory), full, empty);
+      else
+        copy_weights<C>(a, work, shared_address(memory), full, empty);
+    }
     if (threadIdx.x == 32) copy_tokens<C>(a, work, shared_address(memory), full, empty);
-    if (C::kFold && threadIdx.x / 32 == 2) copy_token_scales<C>(a, work, memory, full, empty);
+    if (C::kFoldTokens && threadIdx.x / 32 == 2) copy_token_scales<C>(a, work, memory, full, empty);
   } else {
     take_registers<C::kConsumerRegisters>();
     wait_for_primary();
     typename C::Consumer consumer(a, work, memory, full, empty);
     for (int tile = work.first; tile < work.tiles; tile += work.step) {
       const Wgmma8Place place = work.locate<C>(a, tile);
-      consumer.fetch_facts(place);
+      const auto facts = consumer.request_facts(place);
       consumer.sum();
+      consumer.share_facts(facts);
       if constexpr (C::kAlong) {
         consumer.reduce_and_store(place);
       } else {
@@ -649,7 +672,7 @@ inline Wgmma8Args wgmma8_args(const Call& call, bool scales) {
   const auto pointer = [&](const char* name) { return call.operand(name) ? call.operand(name)->data : nullptr; };
   Wgmma8Args a = {};
   a.codes = reinterpret_cast<const uint8_t*>(data);
-  if (scales) a.scales = reinterpret_cast<const float*>(data + w.scales_offset);
+  if (scales) a.scales = data + w.scales_offset;
   a.out_rows = row_space({&out});
   a.out = out.data;
   a.out_type = out.type;
@@ -705,17 +728,25 @@ spf_status launch_wgmma8(const Call& call, const LaunchContext& ctx, int width, 
                       C::Tile::kSharedBytes, *a, blocks);
 }
 
-template <spf_scalar_type X, int kTokens, int kTiles, bool kAlong, bool kFold, int kShare>
+template <spf_scalar_type X, int kTokens, int kTiles, bool kAlong, int kFold, int kShare, bool kPacked>
 spf_status wgmma8(const Call& call, const LaunchContext& ctx) {
-  using C = Wgmma8Config<X, kTokens, kTiles, kAlong, kFold, kShare>;
+  using C = Wgmma8Config<X, kTokens, kTiles, kAlong, kFold, kShare, kPacked>;
   const spf_packed_weight& w = *call.weight;
   const int64_t m = call.problem.extent("*");
   if (m == 0 || w.n == 0) return SPF_OK;
   Wgmma8Args a = wgmma8_args(call, true);
-  a.k_blocks = static_cast<int32_t>(w.padded_k / 128);
-  a.group_blocks = w.scheme.group_k > 0 ? w.scheme.group_k / 128 : a.k_blocks;
-  const WgmmaPlan plan = wgmma8_plan({m, w.n, w.k, 8}, *ctx.facts, {kTokens, kTiles, kAlong, kShare}, kFold);
+  a.scale_type = kPacked ? w.scheme.scale : SPF_F32;
+  a.k_blocks = static_cast<int32_t>((w.k + 127) / 128);
+  a.k_steps = static_cast<int32_t>(w.padded_k / 32);
+  const int64_t group = w.scheme.group_k > 0 && w.scheme.group_k < w.k ? w.scheme.group_k : a.k_blocks * int64_t{128};
+  a.group_steps = static_cast<int32_t>(group / 32);
+  a.groups = static_cast<int32_t>((w.k + group - 1) / group);
+  const Wgmma8Plan plan =
+      wgmma8_plan({m, w.n, w.k, kPacked ? 4 : 8}, *ctx.facts, {kTokens, kTiles, kAlong, kShare, kPacked}, kFold);
+  a.tile_channels = plan.tile_channels;
   return launch_wgmma8<C>(call, ctx, 1, plan, &a);
 }
 
 } // namespace spf::linear
+
+#include "kernels/linear/sm90_wgmma8_fold.cuh"

@@ -11,22 +11,16 @@ namespace spf::linear {
 // Bytes of shared memory that a block may have, less what the barriers take.
 constexpr int kWgmma8Memory = 226 * 1024;
 
-// kTokens: the n side. kTiles: 64-channel tiles of a warpgroup. kAlong: the two consuming warpgroups divide K (each
-// takes every second stage of the same channels) instead of channels. kFold: sums are folded into f32 every 128 values
-// of K.
-template <int kTokens, int kTiles, bool kAlong, bool kFold>
-struct Wgmma8Tile {
-  static constexpr int kGroups = 2, kChannels = 64 * kTiles * (kAlong ? 1 : kGroups);
-  static constexpr int kBlockChannels = 128, kRowBytes = 128; // of a block of the layout
-  // A stage: 128 values of K of x and of the weight, and their scales where sums are folded.
-  static constexpr int kXBytes = kTokens * 128, kCodeBytes = kChannels * 128;
-  static constexpr int kCodesAt = kXBytes, kTokenScalesAt = kCodesAt + kCodeBytes;
-  static constexpr int kChannelScalesAt = kTokenScalesAt + kTokens * 4;
-  static constexpr int kStageBytes = ((kFold ? kChannelScalesAt + kChannels * 4 : kTokenScalesAt) + 1023) / 1024 * 1024;
-  // Behind the ring: scales and zero points of a tile's tokens, and 16-bit results on their way out.
-  static constexpr int kFactBytes = kGroups * kTokens * 8;
+// The ring of stages and what lies behind it, for two consuming warpgroups of kTiles 64-channel tiles x kTokens tokens:
+// 16 bytes of facts a token and channel, and results on their way out.
+template <int kStage, int kTokens, int kTiles, bool kAlong>
+struct Wgmma8Ring {
+  static constexpr int kGroups = 2, kChannels = 64 * kTiles * (kAlong ? 1 : kGroups), kStageBytes = kStage;
+  static constexpr int kTokenFactBytes = kGroups * kTokens * 16;
+  static constexpr int kFactBytes = kTokenFactBytes + kGroups * kTiles * 64 * 16;
   static constexpr int kStoreTokens = kTokens < 64 ? kTokens : 64;
-  static constexpr int kStoreBytes = kAlong ? 0 : kGroups * kStoreTokens * 128;
+  static constexpr int kStoreEach = kTokens < 32 ? 2304 : kStoreTokens * 128; // eight tokens of f32 fit too
+  static constexpr int kStoreBytes = kAlong ? 0 : kGroups * kStoreEach;
   // Sums that meet in shared memory. A split's replace the ring, for its blocks have one tile; those of warpgroups that
   // divide K have a place of their own.
   static constexpr int kSumBytes = kGroups * kTiles * kTokens * 256, kOwnSumBytes = kAlong ? kSumBytes : 0;
@@ -34,44 +28,93 @@ struct Wgmma8Tile {
   // Even where two warpgroups take turns, so that a stage of the ring always falls to the same one: the other could
   // take the parity of the round before for that of its own, for copies land in any order.
   static constexpr int kStages = (kMost > 20 ? 20 : kMost) & (kAlong ? ~1 : ~0);
-  static constexpr int kFactsAt = kStages * kStageBytes, kStoreAt = kFactsAt + (kFactBytes + 127) / 128 * 128;
+  static constexpr int kFactsAt = kStages * kStageBytes, kChannelFactsAt = kFactsAt + kTokenFactBytes;
+  static constexpr int kStoreAt = kFactsAt + kFactBytes;
   static constexpr int kSumsAt = kAlong ? kStoreAt : 0;
   static constexpr int kSharedBytes = kStoreAt + kStoreBytes + kOwnSumBytes + 1024;
   static_assert(kStages >= 3 && (kAlong || kSumBytes <= kStages * kStageBytes));
+};
+
+// A stage: 128 values of K of x and of the weight, and the scales with which sums are folded: of the channels, up to 4
+// bytes each, and of the tokens, where the weight is not packed. Arguments as of Wgmma8Tile.
+template <int kTokens, int kTiles, bool kAlong, int kFold, bool kPacked>
+struct Wgmma8Stage {
+  static_assert(kFold == 0 || (kPacked ? 4 % kFold == 0 : kFold == 4));
+  static_assert(!kPacked || (kTiles == 2 && !kAlong));        // a warp's 32 channels are its 16 of either tile
+  static constexpr int kBlockChannels = 128, kRowBytes = 128; // of a block of the layout k128
+  static constexpr int kOfTile = 64 * kTiles * (kAlong ? 1 : 2), kXBytes = kTokens * 128;
+  static constexpr int kCodeBytes = kOfTile * (kPacked ? 64 : 128), kScaleRows = kFold == 0 ? 0 : 4 / kFold;
+  static constexpr int kCodesAt = kXBytes, kTokenScalesAt = kCodesAt + kCodeBytes;
+  static constexpr int kChannelScalesAt = kTokenScalesAt + (kFold > 0 && !kPacked ? kTokens * 4 : 0);
+  static constexpr int kBytes = (kChannelScalesAt + kScaleRows * kOfTile * 4 + 1023) / 1024 * 1024;
+};
+
+// kTokens: the n side. kTiles: 64-channel tiles of a warpgroup. kAlong: the two consuming warpgroups divide K (each
+// takes every second stage of the same channels) instead of channels. kFold: sums are folded into f32 every kFold * 32
+// values of K; 0: never. kPacked: two 4-bit codes a byte, decoded in registers; otherwise a byte a code.
+template <int kTokens, int kTiles, bool kAlong, int kFold, bool kPacked>
+struct Wgmma8Tile : Wgmma8Stage<kTokens, kTiles, kAlong, kFold, kPacked>,
+                    Wgmma8Ring<Wgmma8Stage<kTokens, kTiles, kAlong, kFold, kPacked>::kBytes, kTokens, kTiles, kAlong> {
 };
 
 struct Wgmma8Choice {
   int tokens = 0, tiles = 0;
   bool along = false;
   int share = 1; // blocks of a cluster that work on the same tokens
+  bool packed = false;
   constexpr int channels() const { return 64 * tiles * (along ? 1 : 2); }
 };
 
-// The best split of K for a choice, and its estimated time. H200 at 1.7 GHz: a multiprocessor multiplies 4096 pairs and
-// takes 38 bytes from the last-level cache a cycle; a stage costs a warpgroup about 250 cycles besides, of which the
-// other one covers half; memory gives 4.3 TB/s; 2.8 us to start and end.
-constexpr WgmmaPlan wgmma8_plan(const WgmmaShape& s, const spf_device_facts& facts, const Wgmma8Choice& c, bool fold) {
+struct Wgmma8Plan : WgmmaPlan {
+  int tile_channels = 0;
+};
+
+// The best split of K for a choice whose tiles have `width` channels, and its estimated time. Fitted to H200
+// (README.md): cycles of a stage at 1.95 GHz, of which a multiprocessor multiplies 4096 pairs and moves 128 bytes of
+// shared memory, for the operands of every 64-channel tile and for the copies; what a warpgroup's own instructions
+// take; memory gives 4.35 TB/s, in pieces of 8 KiB 4.15; 2.4 us to start and end, and 1 more for clusters.
+constexpr Wgmma8Plan wgmma8_plan(const WgmmaShape& s, const spf_device_facts& facts, const Wgmma8Choice& c, int fold,
+                                 int width) {
   const auto ceil = [](int64_t a, int64_t b) { return (a + b - 1) / b; };
   const auto larger = [](double a, double b) { return a > b ? a : b; };
-  const int64_t channel_tiles = ceil(s.n, c.channels()), token_tiles = ceil(s.m, c.tokens), blocks = ceil(s.k, 128);
+  const int64_t channel_tiles = ceil(s.n, width), token_tiles = ceil(s.m, c.tokens), blocks = ceil(s.k, 128);
   const int64_t units = ceil(channel_tiles, c.share) * token_tiles;
   const double multiply = c.channels() * (c.tokens < 32 ? 32 : c.tokens) * 128.0 / 4096;
-  const double bring = (c.channels() + static_cast<double>(c.tokens) / c.share) * 128 / 38;
-  const double steps = 180.0 + (fold ? c.tiles * (60.0 + c.tokens * 1.2) * (c.along ? 0.5 : 1) : 0);
-  const double stage_us = larger(larger(multiply * 1.12, bring), steps) / 1700;
-  const double outputs = static_cast<double>(c.channels()) * c.tokens;
-  const double stream_us = (static_cast<double>(s.n) * static_cast<double>(s.k) +
-                            static_cast<double>(s.m) * static_cast<double>(s.k + 2 * s.n)) /
-                           4.3e6;
-  WgmmaPlan best = best_split(units, blocks, c.share, facts, [&](int split, double waves) {
-    const double exchange = split > 1 ? 0.8 + outputs * 8e-5 + 0.1 * split : c.along ? 0.2 : 0.0;
+  const double copied = (width * s.bits / 8.0 + c.tokens) * 128;
+  const double moved =
+      (c.channels() / 64.0 * (c.packed ? 64 * 64 : 64 * 128) + c.channels() / 64.0 * c.tokens * 128 + copied) / 128;
+  const double steps = c.packed    ? 900.0 + c.tokens * (fold == 0   ? 6.0
+                                                         : fold == 4 ? 10.0
+                                                                     : 25.0)
+                       : fold == 0 ? 180.0
+                                   : 180.0 + c.tiles * (60.0 + c.tokens * 7.0) * (c.along ? 0.5 : 1);
+  const double stage_us = larger(larger(multiply * 1.12, moved * 1.05), steps) / 1950;
+  const double outputs = static_cast<double>(width) * c.tokens;
+  // What is read from memory, and, at a third of its cost, what the last-level cache gives again to every tile.
+  const double read = static_cast<double>(s.n) * static_cast<double>(s.k) * s.bits / 8 +
+                      static_cast<double>(s.m) * static_cast<double>(s.k + 2 * s.n);
+  const double again = static_cast<double>(units * blocks) * (copied - c.tokens * 128.0 * (1 - 1.0 / c.share)) - read;
+  const double stream_us = read / (c.along ? 4.15e6 : 4.35e6) + larger(again, 0) / 4.5e7;
+  const auto cost = [&](int split, double waves) {
+    const double exchange = split > 1 ? 1.1 + outputs * (c.packed ? 2e-4 : 4e-4) + 0.1 * split : c.along ? 0.2 : 0.0;
     // Where memory bounds, blocks that are left alone in a last wave take the share of those that are done.
     const double loop_us = waves * (static_cast<double>(ceil(blocks, split)) * stage_us + outputs * 4e-5);
-    return 2.8 + larger(loop_us, stream_us) + exchange;
-  });
+    return 2.4 + larger(loop_us, stream_us) + exchange + (c.share > 1 ? 1.0 : 0.0);
+  };
+  Wgmma8Plan best = {best_split(units, blocks, c.share, facts, cost), width};
   best.channel_tiles = static_cast<int>(channel_tiles);
   best.token_tiles = static_cast<int>(token_tiles);
   best.token_run = static_cast<int>(token_tiles < 16 ? token_tiles : 16);
+  return best;
+}
+
+// The same for the best width: packed weights come in tiles of 32 channels, any number of which a block may take.
+constexpr Wgmma8Plan wgmma8_plan(const WgmmaShape& s, const spf_device_facts& facts, const Wgmma8Choice& c, int fold) {
+  Wgmma8Plan best = wgmma8_plan(s, facts, c, fold, c.channels());
+  for (int width = c.channels() - 32; c.packed && width > c.channels() / 2; width -= 32) {
+    const Wgmma8Plan plan = wgmma8_plan(s, facts, c, fold, width);
+    if (plan.microseconds < best.microseconds) best = plan;
+  }
   return best;
 }
 

@@ -78,6 +78,13 @@ __device__ __forceinline__ float4 load_from_cluster(uint32_t address) {
 #endif
 }
 
+// Fetches the description itself, so that the first copy need not wait for it. map: a kernel's parameter.
+__device__ __forceinline__ void prefetch_map(const CUtensorMap& map) {
+#ifndef SPF_EMULATED
+  asm volatile("prefetch.tensormap [%0];" ::"l"(&map) : "memory");
+#endif
+}
+
 // The box at (column, row) of a two-dimensional tensor; what lies outside the tensor arrives as zeros.
 __device__ __forceinline__ void copy_tile(uint32_t to, const CUtensorMap& map, int column, int row, uint32_t barrier) {
 #ifdef SPF_EMULATED
@@ -123,6 +130,21 @@ __device__ __forceinline__ void load_shared(uint32_t address, uint32_t& first, u
   second = v.y;
 #else
   asm volatile("ld.shared.v2.u32 {%0, %1}, [%2];" : "=r"(first), "=r"(second) : "r"(address) : "memory");
+#endif
+}
+
+__device__ __forceinline__ void load_shared(uint32_t address, uint32_t (&to)[4]) {
+#ifdef SPF_EMULATED
+  const auto v = emulated::load_shared<uint4>(address);
+  to[0] = v.x;
+  to[1] = v.y;
+  to[2] = v.z;
+  to[3] = v.w;
+#else
+  asm volatile("ld.shared.v4.u32 {%0, %1, %2, %3}, [%4];"
+               : "=r"(to[0]), "=r"(to[1]), "=r"(to[2]), "=r"(to[3])
+               : "r"(address)
+               : "memory");
 #endif
 }
 
