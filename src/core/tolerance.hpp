@@ -99,10 +99,11 @@ inline Tolerance product_tolerance(spf_scalar_type out, int64_t k, ActivationRou
 
 // Products of e4m3 numbers may be summed in tensor cores, 32 at a time, in accumulators that keep 13 bits below the
 // largest of the terms and cut the rest off. A sum of K terms of like size has a magnitude of about |x| |w| / sqrt(K),
-// of which each of the K / 32 steps loses up to 2^-13, always towards zero.
+// of which each of the K / 32 steps loses up to 2^-13, always towards zero; its products lose about as much again.
+// Found on H200: up to three quarters of this, where a few terms are larger than the rest.
 inline void widen_by_short_sums(Tolerance& t, int64_t k) {
   const double length = std::sqrt(static_cast<double>(std::max<int64_t>(k, 32)));
-  t.absolute += std::ldexp(length / 32, -13);
+  t.absolute += std::ldexp(length / 32, -12);
   t.flip_absolute += t.absolute;
 }
 
