@@ -93,7 +93,7 @@ __global__ void __launch_bounds__(32 * kPlainWarps) plain_attention(const __grid
   weight = 0;
   for (int w = 0; w < kPlainWarps; ++w)
     if (largest[w] != -INFINITY) weight += weights[w] * exp2f(largest[w] - most);
-  for (int d = static_cast<int>(threadIdx.x); d < a.dims; d += 32 * kPlainWarps) {
+  for (int d = static_cast<int>(threadIdx.x); d == 0 || d < a.dims; d += 32 * kPlainWarps) {
     float total = 0;
     for (int w = 0; w < kPlainWarps; ++w)
       if (largest[w] != -INFINITY) total += sums[w][d] * exp2f(largest[w] - most);

@@ -65,15 +65,16 @@ __device__ __forceinline__ float output_lse(float most, float weight) {
   return weight == 0 ? -INFINITY : most * (1 / cuda::kLog2e) + logf(weight);
 }
 
-// Writes one element; that of dimension 0 also writes the lse.
+// Writes one element; that of dimension 0 also writes the lse, of heads without dimensions too.
 template <spf_scalar_type T>
 __device__ __forceinline__ void write_output(const AttentionArgs& a, int64_t row, int head, int dim, float sum,
                                              float most, float weight) {
-  if (dim >= a.dims) return;
+  if (dim >= a.dims && dim > 0) return;
   const float v_scale = a.v_scale != nullptr ? a.v_scale[head / a.group() * a.scale_stride] : 1.0f;
   const float factor = output_factor(a, head, v_scale, &most, &weight);
-  static_cast<cuda::scalar_t<T>*>(a.out)[row * a.out_stride[0] + head * a.out_stride[1] + dim] =
-      cuda::Scalar<T>::narrow(factor == 0 ? 0.0f : sum * factor);
+  if (dim < a.dims)
+    static_cast<cuda::scalar_t<T>*>(a.out)[row * a.out_stride[0] + head * a.out_stride[1] + dim] =
+        cuda::Scalar<T>::narrow(factor == 0 ? 0.0f : sum * factor);
   if (dim == 0 && a.lse != nullptr) a.lse[head * a.rows + row] = output_lse(most, weight);
 }
 
