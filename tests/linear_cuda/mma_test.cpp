@@ -315,6 +315,15 @@ TEST(Mma, NegativeScalesAndZeroPointsAtBothEnds) {
   }
 }
 
+// One scale and one zero point a column: scales lie in another order than those of groups.
+TEST(Mma, ZeroPointsOfWholeColumns) {
+  for (const spf_scalar_type code : {SPF_U8, SPF_U4})
+    for (const spf_scalar_type type : {own_type(), SPF_F16})
+      for (const int64_t m : {5, 70})
+        check(scheme(SPF_FORMAT_CT_INT, code, SPF_F16, -1, 1, SPF_ZERO_INTEGER), {m, 200, 1000, type}, 25,
+              "code " + std::to_string(code) + " type " + std::to_string(type) + " m=" + std::to_string(m));
+}
+
 // A row that holds a NaN or an infinity becomes NaN or infinite, and no other row does.
 TEST(Mma, NumbersThatAreNotFiniteStayInTheirRow) {
   const Problem p = {20, 130, 300, own_type()};
