@@ -66,6 +66,7 @@ spf_status sparse(const Call& call, const LaunchContext& ctx) {
   Wgmma8Args a = wgmma8_args(call, kWidth == 1);
   a.k_blocks = static_cast<int32_t>(w.padded_k / sparse_stage_k(kWidth));
   a.tile_channels = C::Tile::kChannels;
+  a.scale_type = SPF_F32;
   const WgmmaPlan plan = sparse_plan({m, w.n, w.k, kWidth * 8}, *ctx.facts, {kTokens, 1, kAlong, kShare});
   return launch_wgmma8<C>(call, ctx, kWidth, plan, &a);
 }
