@@ -103,7 +103,7 @@ inline PolicyResult sm90_stream_policy(const Problem& p, const spf_device_facts&
     const double codes = static_cast<double>(shape.n) * static_cast<double>(shape.k);
     const double stream_us = codes * wgmma_bits(format.weight) / 8 / 4.2e6;
     if (tiles == 1) return policy::accept(static_cast<int>(i), 2.8 + stream_us);
-    const double issue_us = codes / (format.weight == SPF_E2M1 ? 4.5e6 : 6.4e6);
+    const double issue_us = codes / (format.weight == SPF_E2M1 ? 4.7e6 : 6.4e6);
     return policy::accept(static_cast<int>(i), 4.7 + std::max(stream_us, issue_us));
   }
   return refuse("shape", "has no instance for this group size and type");

@@ -125,10 +125,11 @@ constexpr WgmmaPlan wgmma_plan(const WgmmaShape& s, const spf_device_facts& fact
   const double multiply = stage_k / 16.0 * c.tiles * c.groups * (dense && c.tokens < 32 ? 16 : c.tokens * 0.5) *
                           (dense && c.tiles > 1 ? 1.08 : 1.0);
   const double width = c.tiles * c.groups; // in 64 channels
-  const double steps = dense          ? 60.0
-                       : c.parts > 1  ? (214.0 + width * (97.0 + 4.4 * c.tokens)) * s.decode
-                       : c.groups > 2 ? 910.0 * stage_k / 128
-                                      : (300.0 + (c.tokens < 128 ? 320.0 : 440.0) * c.tiles) * stage_k / 128;
+  const double steps = dense             ? 60.0
+                       : c.parts > 1     ? (214.0 + width * (97.0 + 4.4 * c.tokens)) * s.decode
+                       : c.groups > 2    ? 910.0 * s.decode * stage_k / 128
+                       : c.tokens >= 128 ? (300.0 + 440.0 * c.tiles) * stage_k / 128
+                                         : (300.0 + 320.0 * c.tiles) * s.decode * stage_k / 128;
   // The last-level cache brings a multiprocessor about 50 bytes a cycle while all of them ask.
   const double bring = stage_k * (c.channels() * s.bits / 8.0 + c.tokens * 2.0 / c.share) / 50;
   // Two blocks that share x need less power, and so run at a higher clock.
