@@ -673,6 +673,7 @@ inline Wgmma8Args wgmma8_args(const Call& call, bool scales) {
   Wgmma8Args a = {};
   a.codes = reinterpret_cast<const uint8_t*>(data);
   if (scales) a.scales = data + w.scales_offset;
+  a.scale_type = SPF_F32;
   a.out_rows = row_space({&out});
   a.out = out.data;
   a.out_type = out.type;
@@ -735,7 +736,7 @@ spf_status wgmma8(const Call& call, const LaunchContext& ctx) {
   const int64_t m = call.problem.extent("*");
   if (m == 0 || w.n == 0) return SPF_OK;
   Wgmma8Args a = wgmma8_args(call, true);
-  a.scale_type = kPacked ? w.scheme.scale : SPF_F32;
+  if (kPacked) a.scale_type = w.scheme.scale;
   a.k_blocks = static_cast<int32_t>((w.k + 127) / 128);
   a.k_steps = static_cast<int32_t>(w.padded_k / 32);
   const int64_t group = w.scheme.group_k > 0 && w.scheme.group_k < w.k ? w.scheme.group_k : a.k_blocks * int64_t{128};
