@@ -134,7 +134,7 @@ constexpr WgmmaPlan wgmma_plan(const WgmmaShape& s, const spf_device_facts& fact
   const double bring = stage_k * (c.channels() * s.bits / 8.0 + c.tokens * 2.0 / c.share) / 50;
   // Two blocks that share x need less power, and so run at a higher clock.
   const bool many = !dense && c.tokens >= 128;
-  const double pace = many && c.tokens < 256 ? 1.27 : (many ? 1.18 : 1.1) - (c.share > 1 ? 0.04 : 0.0);
+  const double pace = many && c.tokens < 256 ? 1.27 : many ? (c.share > 1 ? 1.1 : 1.18) : c.share > 1 ? 1.06 : 1.1;
   const double block_us = larger(larger(multiply * pace, c.parts > 1 ? steps : steps + multiply * 0.55), bring) / 1750;
   const double outputs = c.channels() * c.tokens;
   const double stream_us = static_cast<double>(s.n) * static_cast<double>(s.k) * s.bits / 8 / 4.2e6;
