@@ -174,7 +174,10 @@ constexpr MmaPlan mma_plan(const MmaShape& s, const spf_device_facts& facts, con
     if (divide == 2 && (grid == 0 || grid == tiles || best.stages % (grid / tiles) != 0)) break;
     const int64_t whole = divide == 0 ? tiles : tiles / grid * grid, divided = (tiles - whole) * best.stages;
     if (divide > 0 && (whole == tiles || divided > 0x7fffffff)) break;
-    const double rounds = static_cast<double>(divide == 0 ? ceil(tiles, slots) : tiles / grid);
+    // Blocks of a tile each are handed out as others end: many of them do not wait for whole rounds.
+    const double rounds = divide > 0          ? static_cast<double>(tiles / grid)
+                          : tiles < 4 * slots ? static_cast<double>(ceil(tiles, slots))
+                                              : static_cast<double>(tiles) / static_cast<double>(slots);
     const double run = static_cast<double>(divide == 0 ? 0 : ceil(divided, grid));
     // The second kernel starts and ends; where runs are not parts of one tile, blocks end two tiles.
     const double exchange = divide == 0 ? 0.0 : divide == 1 ? 5.5 : 3.0;
