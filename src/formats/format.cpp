@@ -316,9 +316,38 @@ float Decoder::zero(int64_t n, int64_t g) const {
                             static_cast<uint32_t>(format_->zero_offset));
 }
 
+Decoder::Run Decoder::row_run(int64_t n) const {
+  const int bytes = grids_.codes.bytes; // 0 where there are no codes
+  if (format_->code_place == nullptr || (bytes != 1 && bytes != 4)) return {};
+  const int bits = scalar_info(scheme().weight).bits, each = bytes * 8 / bits;
+  const int64_t count = k() / each;
+  if (count < 2) return {};
+  const auto place = [&](int64_t at) { return format_->code_place(extents_, n, at); };
+  const Place first = place(0), second = place(each), last = place((count - 1) * each);
+  for (int c = 0; c < each; ++c) {
+    const Place at = place(c);
+    if (at.i != first.i || at.j != first.j || at.shift != c * bits) return {};
+  }
+  const int64_t di = second.i - first.i, dj = second.j - first.j;
+  if (last.i != first.i + di * (count - 1) || last.j != first.j + dj * (count - 1)) return {};
+  const Grid& grid = grids_.codes;
+  return {grid.data + first.i * grid.row_stride + first.j * grid.col_stride,
+          di * grid.row_stride + dj * grid.col_stride, count, each};
+}
+
 void Decoder::codes_row(int64_t n, uint8_t* codes) const {
   if (format_->block == nullptr) {
-    for (int64_t k = 0; k < this->k(); ++k) codes[k] = static_cast<uint8_t>(code(n, k));
+    const Run run = row_run(n);
+    const int bits = scalar_info(scheme().weight).bits;
+    const auto* from = run.data;
+    const bool words = grids_.codes.bytes == 4;
+    for (int64_t i = 0; i < run.count; ++i, from += run.step) {
+      uint32_t element = static_cast<uint8_t>(*from);
+      if (words) std::memcpy(&element, from, 4);
+      for (int c = 0; c < run.each; ++c, element >>= bits)
+        codes[i * run.each + c] = static_cast<uint8_t>(element & ((1u << bits) - 1));
+    }
+    for (int64_t k = run.count * run.each; k < this->k(); ++k) codes[k] = static_cast<uint8_t>(code(n, k));
     return;
   }
   const int values = format_->block->values;

@@ -145,6 +145,13 @@ class Decoder {
 
  private:
   void decode_block(int64_t n, int64_t block, uint8_t* codes, float* scales, float* minima) const;
+  // Elements of the codes a constant step apart, each of which consecutive k of a row fill from its low bits up.
+  struct Run {
+    const char* data = nullptr;
+    int64_t step = 0, count = 0; // bytes; elements, 0 where a row does not lie so
+    int each = 0;                // codes of an element
+  };
+  Run row_run(int64_t n) const;
 
   spf_quantized_weight weight_;
   const Format* format_;

@@ -17,6 +17,7 @@
 // What this order cannot hold exactly is refused: zero points beyond the code's range, negative or NaN block scales,
 // scales that overflow with their factor.
 #include <algorithm>
+#include <array>
 #include <numeric>
 #include <string>
 #include <vector>
@@ -90,9 +91,36 @@ struct View {
     const marlin::Slot at = slot(k, n);
     return (section<uint32_t>(0)[at.word] >> at.shift) & ((1u << bits) - 1);
   }
-  void put_code(int64_t k, int64_t n, uint32_t value) const {
-    const marlin::Slot at = slot(k, n);
-    section<uint32_t>(0)[at.word] |= value << at.shift;
+  // Codes of kTileN columns from n0 on, `k` of each: code(r, c) of row r and column n0 + c. A tile at a time, so that
+  // its words stay close.
+  template <class Code>
+  void put_columns(int64_t n0, const Code& code) const {
+    if (bits == 4)
+      put_tiles<4>(n0, code);
+    else
+      put_tiles<8>(n0, code);
+  }
+
+  static constexpr int kTileK = kAct8 ? 32 : 16, kTileN = kAct8 ? 32 : 64;
+
+  template <int Bits, class Code>
+  void put_tiles(int64_t n0, const Code& code) const {
+    static constexpr auto kSlots = [] {
+      std::array<std::array<marlin::Slot, kTileN>, kTileK> slots{};
+      for (int r = 0; r < kTileK; ++r)
+        for (int c = 0; c < kTileN; ++c)
+          slots[static_cast<size_t>(r)][static_cast<size_t>(c)] = marlin::slot<Bits, kAct8>(r, c, kTileN);
+      return slots;
+    }();
+    constexpr int64_t kWords = 1024 * Bits / 32;
+    for (int64_t r0 = 0; r0 < header.padded_k; r0 += kTileK) {
+      uint32_t* tile = section<uint32_t>(0) + (r0 / kTileK * (header.padded_n / kTileN) + n0 / kTileN) * kWords;
+      for (int c = 0; c < kTileN; ++c)
+        for (int r = 0; r < kTileK; ++r) {
+          const marlin::Slot at = kSlots[static_cast<size_t>(r)][static_cast<size_t>(c)];
+          tile[at.word] |= code(r0 + r, c) << at.shift;
+        }
+    }
   }
 
   // Factor that the stored scale carries.
@@ -169,16 +197,17 @@ spf_status pack(const Decoder& weight, const spf_packed_weight& header) {
     }
   }
 
-  std::vector<uint8_t> codes(static_cast<size_t>(header.k));
+  constexpr int64_t kColumns = View<A>::kTileN;
+  std::vector<uint8_t> codes(static_cast<size_t>(kColumns * header.k));
   std::vector<float> scales(static_cast<size_t>(view.groups)), zeros(scales.size());
   std::vector<float> all_scales(static_cast<size_t>(view.groups * header.padded_n));
   std::vector<uint32_t> all_zeros(asymmetric ? all_scales.size() : 0);
   const uint32_t flip = s.weight == SPF_S8 ? 0x80 : 0; // s8 -> u8b128
   const uint32_t middle = s.weight == SPF_U4B8 ? 8 : s.weight == SPF_U8B128 || s.weight == SPF_S8 ? 128 : 0;
-  for (int64_t n = 0; n < header.padded_n; ++n) {
-    const bool real = n < header.n;
-    if (real) {
-      weight.codes_row(n, codes.data());
+  for (int64_t n0 = 0; n0 < header.padded_n; n0 += kColumns) {
+    const int64_t columns = std::clamp<int64_t>(header.n - n0, 0, kColumns);
+    for (int64_t n = n0; n < n0 + columns; ++n) {
+      weight.codes_row(n, codes.data() + (n - n0) * header.k);
       weight.scales_row(n, scales.data(), zeros.data());
       for (int64_t g = 0; g < view.groups; ++g) {
         const float scale = scales[static_cast<size_t>(g)], zero = zeros[static_cast<size_t>(g)];
@@ -190,17 +219,17 @@ spf_status pack(const Decoder& weight, const spf_packed_weight& header) {
         all_zeros[static_cast<size_t>(g * header.padded_n + n)] = static_cast<uint32_t>(zero);
       }
     }
-    for (int64_t r = 0; r < header.padded_k; ++r) {
-      const bool inside = real && r < header.k;
+    view.put_columns(n0, [&](int64_t r, int64_t c) {
+      const bool inside = c < columns && r < header.k;
       const int32_t k = perm[static_cast<size_t>(r)];
       uint32_t zero = middle;
-      if (asymmetric) {
+      if (asymmetric && (mapped || !inside)) {
         const int64_t g = header.k == 0 ? 0 : weight.group(inside ? k : perm[static_cast<size_t>(header.k - 1)]);
-        zero = view.groups == 0 ? 0 : all_zeros[static_cast<size_t>(g * header.padded_n + n)];
+        zero = view.groups == 0 ? 0 : all_zeros[static_cast<size_t>(g * header.padded_n + n0 + c)];
       }
-      const uint32_t code = inside ? codes[static_cast<size_t>(k)] ^ flip : zero;
-      view.put_code(r, n, mapped ? marlin::e4m3_code(code, zero) : code);
-    }
+      const uint32_t code = inside ? codes[static_cast<size_t>(c * header.k + k)] ^ flip : zero;
+      return mapped ? marlin::e4m3_code(code, zero) : code;
+    });
   }
 
   for (int64_t g = 0; g < view.groups; ++g) {
