@@ -29,7 +29,8 @@ struct Axis {
   }
 };
 
-// Where each label's baseline goes: right of its point, or else the nearest free line above or below, in the frame.
+// Where each label's baseline goes: right of its point, or else the nearest line above or below in the frame where it
+// covers neither a label nor a point.
 std::vector<double> label_heights(const std::vector<std::pair<double, double>>& at,
                                   const std::vector<PlotPoint>& points) {
   std::vector<double> heights(points.size());
@@ -40,6 +41,11 @@ std::vector<double> label_heights(const std::vector<std::pair<double, double>>& 
       for (size_t other = 0; other < i; ++other) {
         const bool beside = at[i].first < at[other].first + width(other) && at[other].first < at[i].first + width(i);
         if (beside && std::fabs(y - heights[other]) < kText) return false;
+      }
+      for (size_t other = 0; other < at.size(); ++other) {
+        const double right = at[other].first - at[i].first;
+        if (other != i && right > 0 && right < width(i) + 4 && std::fabs(y - 4 - at[other].second) < kText - 3)
+          return false;
       }
       return true;
     };
@@ -121,10 +127,12 @@ std::string scatter_svg(const std::string& title, const std::string& x_label, co
     if (std::fabs(heights[i] - at[i].second - 4) > 1)
       out += fmt::format("<path d=\"M{:.1f} {:.1f}L{:.1f} {:.1f}\" stroke=\"#999\" stroke-width=\"0.5\"/>\n",
                          at[i].first, at[i].second, at[i].first + 7, heights[i] - 4);
-  for (size_t i = 0; i < points.size(); ++i)
+  for (const auto& [x_at, y_at] : at)
+    out += fmt::format("<circle cx=\"{:.1f}\" cy=\"{:.1f}\" r=\"4\" fill=\"#1f6feb\"/>\n", x_at, y_at);
+  for (size_t i = 0; i < points.size(); ++i) // a white rim keeps lines off the letters
     out += fmt::format(
-        "<circle cx=\"{:.1f}\" cy=\"{:.1f}\" r=\"4\" fill=\"#1f6feb\"/>\n<text x=\"{:.1f}\" y=\"{:.1f}\">{}</text>\n",
-        at[i].first, at[i].second, at[i].first + 8, heights[i], svg_text(points[i].label));
+        "<text x=\"{:.1f}\" y=\"{:.1f}\" stroke=\"white\" stroke-width=\"3\" paint-order=\"stroke\">{}</text>\n",
+        at[i].first + 8, heights[i], svg_text(points[i].label));
   return out + "</svg>\n";
 }
 
