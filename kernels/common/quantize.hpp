@@ -21,7 +21,11 @@ SPF_HOST_DEVICE float most(float a, float b) { return a > b ? a : b; }
 // 1 / scale; 0 for a scale of 0 or one so small that there is no such number.
 SPF_HOST_DEVICE float inverse_of(float scale, float of = 1.0f) {
   const float inverse = of / scale;
+#ifdef __CUDA_ARCH__
   return inverse <= kLargest ? inverse : 0.0f;
+#else // the comparison makes GCC 13 divide in pairs and lose the scale that stands beside its inverse
+  return __builtin_isfinite(inverse) ? inverse : 0.0f;
+#endif
 }
 
 constexpr float kLeastPower = 1e-10f; // scales that become powers of two are at least this before

@@ -174,6 +174,18 @@ TEST(Quantize, DenormalsDoNotBecomeNans) {
   });
 }
 
+// A scale has a number where its inverse has none.
+TEST(Quantize, ScalesOfDenormalsAreKept) {
+  for (const float top : {1.0f, 9.4e-39f, 7.3e-40f}) {
+    const float* volatile hidden = &top; // the compiler must not know it
+    const auto even = spf::quantize::symmetric_step(*hidden);
+    EXPECT_EQ(even.scale, static_cast<float>(static_cast<double>(top) / 127.0));
+    EXPECT_EQ(even.factor, top == 1.0f ? 127.0f : 0.0f);
+    const auto shifted = spf::quantize::asymmetric_step(0.0f, *hidden);
+    EXPECT_EQ(shifted.scale, static_cast<float>(static_cast<double>(top) / (top == 1.0f ? 255.0 : 127.0)));
+  }
+}
+
 TEST(Quantize, TheBoundCapsTheScaleAndLargerNumbersSaturate) {
   on_each_kernel([](const Launch& launch) {
     const Rows r = token_fp8({896.0f, 100.0f, -3e38f, 1.0f}, 1, launch, 448.0f);
