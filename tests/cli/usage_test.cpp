@@ -72,7 +72,9 @@ TEST(Usage, HelpOfEveryCommandHasAnExampleAndExitCodes) {
 }
 
 TEST(Usage, HelpOfPlanExcerpt) {
-  const std::string help = command({"plan", "--help"}).out;
+  std::string help = command({"plan", "--help"}).out;
+  const std::string newer = "TEXT [cpu]"; // as CLI11 2.4 writes a default
+  if (const size_t at = help.find(newer); at != std::string::npos) help.replace(at, newer.size(), "TEXT=cpu  ");
   for (const char* line :
        {"  op TEXT REQUIRED            The op, e.g. linear, rms_norm, silu_and_mul\n",
         "  --device TEXT=cpu           cpu, cuda:0, or one that is not here: cpu:avx2, sm_90, 9.0, h200, ...\n",
