@@ -14,6 +14,8 @@
 namespace {
 
 using linear_cuda::device;
+using linear_cuda::matrix;
+using linear_cuda::on_device;
 using support::OwnedWeight;
 using support::scheme;
 
@@ -23,19 +25,6 @@ struct Problem {
   int64_t m, n, k;
   spf_scalar_type type = SPF_BF16;
 };
-
-spf::check::Block on_device(const void* host, int64_t bytes) {
-  spf::check::Block block = device().allocate(bytes > 0 ? bytes : 1);
-  if (bytes > 0) device().write(block.data(), host, bytes);
-  return block;
-}
-
-spf_tensor matrix(void* data, spf_scalar_type type, int64_t rows, int64_t columns) {
-  spf_tensor t;
-  const int64_t shape[] = {rows, columns};
-  EXPECT_EQ(spf_tensor_init(&t, data, type, 2, shape, device().device()), SPF_OK);
-  return t;
-}
 
 std::vector<uint16_t> codes_of(spf_scalar_type type, const std::vector<float>& values) {
   std::vector<uint16_t> out;
