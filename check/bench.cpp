@@ -15,12 +15,7 @@ namespace spf::check {
 namespace {
 
 constexpr double kRotate = 440e6; // bytes that CUDA launches walk through before one comes back
-constexpr int kMostLaunches = 2000, kFewestLaunches = 16;
-
-double median(std::vector<double> values) {
-  std::sort(values.begin(), values.end());
-  return values[values.size() / 2];
-}
+constexpr int kMostLaunches = 2000, kFewestLaunches = 16, kFewestLong = 4;
 
 int64_t up(int64_t value, int64_t step) { return (value + step - 1) / step * step; }
 
@@ -165,8 +160,8 @@ class Peers {
     if (header.empty()) throw UsageError(file + " has no header line");
   }
 
-  std::map<std::string, double> of(const Case& c, const Problem& problem) const {
-    std::map<std::string, double> found;
+  std::map<std::string, PeerTime> of(const Case& c, const Problem& problem) const {
+    std::map<std::string, PeerTime> found;
     for (const auto& row : rows_) {
       const auto cell = [&](const char* name) {
         const auto at = row.find(name);
@@ -176,13 +171,13 @@ class Peers {
       if (us <= 0) continue;
       if (row.contains("weight")) {
         if (c.op == "linear" && same_weight(cell("weight"), c.weight) && cell("m") == std::to_string(problem.rows()))
-          found["ggml " + cell("weight")] = us;
+          found["ggml " + cell("weight")].us = us;
       } else if (!c.peer.empty()) {
         if (c.peer == cell("name") + "/" + cell("shape") && cell("m_or_tokens") == std::to_string(tokens(problem)))
-          found[cell("peer")] = us;
+          found[cell("peer")].us = us;
       } else if ((cell("name") == c.op || cell("family") == c.op) &&
                  cell("m_or_tokens") == std::to_string(problem.rows()) && same_shape(cell("shape"), c)) {
-        found[cell("peer")] = us;
+        found[cell("peer")].us = us;
       }
     }
     return found;
@@ -254,7 +249,7 @@ double time_cpu(Slots& slots) {
   const auto begin = Clock::now();
   while (times.size() < 5 || (times.size() < 400 && std::chrono::duration<double>(Clock::now() - begin).count() < 0.3))
     times.push_back(once(calls));
-  return median(times);
+  return GraphTimes{std::move(times)}.median();
 }
 
 class Bench {
@@ -329,7 +324,15 @@ class Bench {
     const auto launch = [&](int index, void* stream) {
       expect_ok(slots.launch(options_.warm ? 0 : index, stream), "launch");
     };
-    row.us = memory_.is_cpu() ? time_cpu(slots) : median(time_graph(memory_, count, 15, !options_.warm, launch));
+    if (memory_.is_cpu()) {
+      row.us = time_cpu(slots);
+    } else {
+      const GraphTimes times = time_graph(
+          memory_, {.launches = count, .fewest = std::min(count, kFewestLong), .cold = !options_.warm, .rest = true},
+          launch);
+      row.us = times.median();
+      row.sustained_us = times.sustained;
+    }
     row.limit_us = limit(row);
     row.peers = peers_.of(c, problem);
     add_gemm_peers(c, problem, &row);
@@ -375,10 +378,16 @@ class Bench {
   std::map<size_t, double> bandwidth_;
   std::map<std::string, std::shared_ptr<Weight>> weights_;
   std::unique_ptr<GemmPeers> gemm_peers_;
-  std::map<std::array<int64_t, 3>, std::map<std::string, double>> gemm_times_;
+  std::map<std::array<int64_t, 3>, std::map<std::string, PeerTime>> gemm_times_;
 };
 
 } // namespace
+
+double GraphTimes::median() const {
+  std::vector<double> sorted = each;
+  std::sort(sorted.begin(), sorted.end());
+  return sorted.empty() ? 0 : sorted[sorted.size() / 2];
+}
 
 BenchReport run_bench(Memory& memory, const std::vector<Case>& cases, const BenchOptions& options,
                       const ProgressCall& progress, const std::function<void(const BenchReport&)>& on_row) {
@@ -422,12 +431,16 @@ nlohmann::ordered_json BenchReport::json() const {
     item["instance"] = row.instance;
     if (!row.weight.empty()) item["activation"] = row.activation;
     item["us"] = rounded(row.us);
+    if (row.sustained_us > 0) item["sustained_us"] = rounded(row.sustained_us);
     item["limit_us"] = rounded(row.limit_us);
     item["share_of_limit"] = rounded(row.limit_us / row.us);
     item["peers"] = Json::object();
-    for (const auto& [peer, us] : row.peers) {
-      item["peers"][peer] = us;
-      item["us_over_peer"][peer] = rounded(row.us / us);
+    for (const auto& [peer, time] : row.peers) {
+      item["peers"][peer] = time.us;
+      item["us_over_peer"][peer] = rounded(row.us / time.us);
+      if (row.sustained_us <= 0 || time.sustained_us <= 0) continue;
+      item["peers"][peer + ", sustained"] = time.sustained_us;
+      item["us_over_peer"][peer + ", sustained"] = rounded(row.sustained_us / time.sustained_us);
     }
     out["rows"].push_back(std::move(item));
   }

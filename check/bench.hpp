@@ -18,15 +18,20 @@ struct Limits {
   std::vector<ComputeLimit> compute; // CPU: by instruction set
 };
 
+struct PeerTime {
+  double us = 0, sustained_us = 0; // as of a row
+};
+
 struct BenchRow {
   std::string op, name;
   std::map<std::string, std::string> types;
   std::map<std::string, int64_t> dims; // "*" is the product of the leading dimensions
   std::string weight, kernel, instance, activation;
-  double us = 0;       // median
-  double limit_us = 0; // the larger of bytes over bandwidth and operations over peak
+  double us = 0;           // median
+  double sustained_us = 0; // CUDA: after 0.2 s of the same work without a rest; 0 where that was not measured
+  double limit_us = 0;     // the larger of bytes over bandwidth and operations over peak
   double read_bytes = 0, written_bytes = 0, operations = 0; // of one call
-  std::map<std::string, double> peers;                      // name -> us
+  std::map<std::string, PeerTime> peers;                    // by name
 };
 
 struct BenchReport {
@@ -51,7 +56,8 @@ struct BenchOptions {
 
 // cases: those with bench = true are timed. On the CPU a call runs again and again on the same data, so a weight that
 // fits into a cache lies there, and the limit is measured for a set of that size. On CUDA a graph of many launches
-// rotates through more than 400 MB, and the last-level cache is emptied before each replay, unless options.warm.
+// rotates through more than 400 MB, and the last-level cache is emptied before each replay, unless options.warm; long
+// replays rest in between (GraphOptions).
 // `on_row` is called with the report so far once the machine's limits are known, and after every row.
 BenchReport run_bench(Memory& memory, const std::vector<Case>& cases, const BenchOptions& options,
                       const ProgressCall& progress = {}, const std::function<void(const BenchReport&)>& on_row = {});
@@ -60,9 +66,27 @@ BenchReport run_bench(Memory& memory, const std::vector<Case>& cases, const Benc
 
 Limits measure_cuda(Memory& memory);
 
-// Microseconds per launch of a graph of `count` launches, one number for each of `repeats` replays. cold: the
-// last-level cache is emptied before each replay.
-std::vector<double> time_graph(Memory& memory, int count, int repeats, bool cold,
-                               const std::function<void(int index, void* stream)>& launch);
+struct GraphOptions {
+  int launches = 1;  // of a graph
+  int fewest = 0;    // as few as this where `launches` of them take longer than kLongReplay; 0: always `launches`
+  int repeats = 15;  // replays
+  bool cold = true;  // the last-level cache is emptied before each replay
+  bool rest = false; // replays long enough to heat the device rest in between, and are timed without a rest as well
+};
+
+// A device gives its full clock for some milliseconds, and less under a load that lasts. So a long row has two times:
+// `each`, of replays of at most kLongReplay milliseconds after a rest, which two processes or two kernels in turns can
+// compare, and `sustained`, which a server under load sees.
+constexpr double kLongReplay = 8.0;  // milliseconds
+constexpr double kShortReplay = 1.0; // milliseconds; up to it no rest
+
+struct GraphTimes {
+  std::vector<double> each; // microseconds per launch, one number for each replay
+  double sustained = 0;     // microseconds per launch; 0 unless asked for and longer than kShortReplay
+  double median() const;
+};
+
+GraphTimes time_graph(Memory& memory, const GraphOptions& options,
+                      const std::function<void(int index, void* stream)>& launch);
 
 } // namespace spf::check

@@ -6,6 +6,7 @@
 #include <memory>
 #include <string>
 
+#include "check/bench.hpp"
 #include "check/memory.hpp"
 
 namespace spf::check {
@@ -13,9 +14,9 @@ namespace spf::check {
 class GemmPeers {
  public:
   virtual ~GemmPeers() = default;
-  // Name ("cublaslt_bf16", "cublaslt_fp8") -> microseconds of out[m,n] = x[m,k] W[n,k]^T with 16-bit out, for each that
+  // Name ("cublaslt_bf16", "cublaslt_fp8") -> times of out[m,n] = x[m,k] W[n,k]^T with 16-bit out, for each that
   // takes the extents. Weights rotate as the bench's do.
-  virtual std::map<std::string, double> time(int64_t m, int64_t n, int64_t k) = 0;
+  virtual std::map<std::string, PeerTime> time(int64_t m, int64_t n, int64_t k) = 0;
   // Operations per second of its best bf16 product, a multiply-accumulate counted as 2.
   virtual double best_rate() = 0;
 };

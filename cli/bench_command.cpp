@@ -85,12 +85,16 @@ class BenchCommand final : public Command {
 
   static void print_row(const spf::check::BenchRow& row) {
     const auto best = std::min_element(row.peers.begin(), row.peers.end(),
-                                       [](const auto& a, const auto& b) { return a.second < b.second; });
-    const std::string peer = best == row.peers.end() ? ""
-                                                     : fmt::format("  x{:.2f} of {} {:.2f} us", row.us / best->second,
-                                                                   best->first, best->second);
-    fmt::print("{:10.2f}  {:10.2f}  {:5.0f} %  {} {}  {} {}{}\n", row.us, row.limit_us, 100 * row.limit_us / row.us,
-               row.op, row.name, row.kernel, row.instance, peer);
+                                       [](const auto& a, const auto& b) { return a.second.us < b.second.us; });
+    const std::string peer =
+        best == row.peers.end()
+            ? ""
+            : fmt::format("  x{:.2f} of {} {:.2f} us", row.us / best->second.us, best->first, best->second.us);
+    std::string sustained = row.sustained_us > 0 ? fmt::format("  sustained {:.2f} us", row.sustained_us) : "";
+    if (row.sustained_us > 0 && best != row.peers.end() && best->second.sustained_us > 0)
+      sustained += fmt::format(" x{:.2f}", row.sustained_us / best->second.sustained_us);
+    fmt::print("{:10.2f}  {:10.2f}  {:5.0f} %  {} {}  {} {}{}{}\n", row.us, row.limit_us, 100 * row.limit_us / row.us,
+               row.op, row.name, row.kernel, row.instance, peer, sustained);
     std::fflush(stdout);
   }
 

@@ -127,29 +127,28 @@ class CublasLt final : public GemmPeers {
   }
   ~CublasLt() override { (void)library_.destroy(handle_); }
 
-  std::map<std::string, double> time(int64_t m, int64_t n, int64_t k) override {
-    std::map<std::string, double> times;
+  std::map<std::string, PeerTime> time(int64_t m, int64_t n, int64_t k) override {
+    std::map<std::string, PeerTime> times;
     for (const bool fp8 : {false, true}) {
-      const double us = time(fp8, m, n, k);
-      if (us > 0) times[fp8 ? "cublaslt_fp8" : "cublaslt_bf16"] = us;
+      const PeerTime time = this->time(fp8, m, n, k);
+      if (time.us > 0) times[fp8 ? "cublaslt_fp8" : "cublaslt_bf16"] = time;
     }
     return times;
   }
 
   double best_rate() override {
     constexpr int64_t kEdge = 8192;
-    const double us = time(false, kEdge, kEdge, kEdge);
+    const double us = time(false, kEdge, kEdge, kEdge).us;
     return us > 0 ? 2e6 * kEdge * kEdge * kEdge / us : 0;
   }
 
  private:
-  // 0 where the library takes no such product.
-  double time(bool fp8, int64_t m, int64_t n, int64_t k) {
+  // Zeros where the library takes no such product.
+  PeerTime time(bool fp8, int64_t m, int64_t n, int64_t k) {
     const Product product(library_, handle_, fp8, m, n, k, one_.data());
-    if (!product.usable()) return 0;
+    if (!product.usable()) return {};
     const int64_t element = fp8 ? 1 : 2, stride = (n * k * element + 255) / 256 * 256;
-    const bool large = 2.0 * static_cast<double>(m) * static_cast<double>(n) * static_cast<double>(k) > 3e11;
-    const int count = large ? 4 : static_cast<int>(std::clamp<int64_t>(kRotate / stride + 1, 16, 2000));
+    const int count = static_cast<int>(std::clamp<int64_t>(kRotate / stride + 1, 16, 2000));
     const int slots = static_cast<int>(std::clamp<int64_t>(kRotate / stride + 1, 1, count));
     const Block weights = memory_.allocate(stride * slots), x = memory_.allocate(m * k * element),
                 out = memory_.allocate(m * n * 2);
@@ -157,11 +156,11 @@ class CublasLt final : public GemmPeers {
     fill(fp8, x.data(), m * k);
     for (int slot = 1; slot < slots; ++slot)
       memory_.copy(weights.data() + slot * stride, weights.data(), n * k * element);
-    std::vector<double> times = time_graph(memory_, count, 15, true, [&](int index, void* stream) {
-      product.run(weights.data() + index % slots * stride, x.data(), out.data(), workspace_.data(), stream);
-    });
-    std::nth_element(times.begin(), times.begin() + static_cast<int64_t>(times.size() / 2), times.end());
-    return times[times.size() / 2];
+    const GraphTimes times = time_graph(
+        memory_, {.launches = count, .fewest = std::min(slots, 4), .rest = true}, [&](int index, void* stream) {
+          product.run(weights.data() + index % slots * stride, x.data(), out.data(), workspace_.data(), stream);
+        });
+    return {times.median(), times.sustained};
   }
 
   // Random numbers: a product of zeros takes less power, and so less time.

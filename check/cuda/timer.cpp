@@ -1,5 +1,7 @@
 // Timing on a GPU: graphs of many launches between two events, the last-level cache emptied before each replay.
 #include <algorithm>
+#include <chrono>
+#include <thread>
 
 #include <cuda_runtime_api.h>
 
@@ -14,6 +16,7 @@ void launch_read(const void* from, int64_t bytes, int blocks, void* never, void*
 namespace {
 
 constexpr int64_t kFlushBytes = int64_t{512} << 20;
+constexpr double kHeatMilliseconds = 200; // until the power limit holds the clock
 
 void expect(cudaError_t error, const char* what) {
   if (error != cudaSuccess)
@@ -34,16 +37,15 @@ double best(const std::vector<double>& times) { return *std::min_element(times.b
 
 } // namespace
 
-std::vector<double> time_graph(Memory& memory, int count, int repeats, bool cold,
-                               const std::function<void(int index, void* stream)>& launch) {
-  auto* stream = static_cast<cudaStream_t>(memory.stream(0));
-  launch(0, stream); // loads the code
-  memory.wait();
-  const Block flush = memory.allocate(kFlushBytes), never = memory.allocate(4);
+namespace {
+
+using Graph = std::shared_ptr<CUgraphExec_st>;
+
+Graph capture(cudaStream_t stream, int launches, const std::function<void(int index, void* stream)>& launch) {
   expect(cudaStreamBeginCapture(stream, cudaStreamCaptureModeThreadLocal), "cudaStreamBeginCapture");
   cudaGraph_t graph = nullptr;
   try {
-    for (int i = 0; i < count; ++i) launch(i, stream);
+    for (int i = 0; i < launches; ++i) launch(i, stream);
   } catch (...) {
     (void)cudaStreamEndCapture(stream, &graph);
     throw;
@@ -53,21 +55,63 @@ std::vector<double> time_graph(Memory& memory, int count, int repeats, bool cold
   const cudaError_t made = cudaGraphInstantiate(&executable, graph, 0);
   (void)cudaGraphDestroy(graph);
   expect(made, "cudaGraphInstantiate");
-  const std::shared_ptr<CUgraphExec_st> owned(executable, [](cudaGraphExec_t e) { (void)cudaGraphExecDestroy(e); });
+  return {executable, [](cudaGraphExec_t e) { (void)cudaGraphExecDestroy(e); }};
+}
+
+// A rest after a replay of `milliseconds`, so that the device is busy for a tenth of the time.
+void rest(double milliseconds) {
+  std::this_thread::sleep_for(std::chrono::duration<double, std::milli>(std::min(10 * milliseconds, 80.0)));
+}
+
+} // namespace
+
+GraphTimes time_graph(Memory& memory, const GraphOptions& options,
+                      const std::function<void(int index, void* stream)>& launch) {
+  auto* stream = static_cast<cudaStream_t>(memory.stream(0));
+  launch(0, stream); // loads the code
+  memory.wait();
+  const Block flush = memory.allocate(kFlushBytes), never = memory.allocate(4);
   Event begin, end;
-  std::vector<double> times;
-  for (int i = 0; i < repeats + 2; ++i) {
+  const auto milliseconds = [&](const Graph& graph) {
     // Reading leaves clean lines behind: a write would make the first launches pay for its way back to memory.
-    if (cold) launch_read(flush.data(), kFlushBytes, full_grid(memory), never.data(), stream);
+    if (options.cold) launch_read(flush.data(), kFlushBytes, full_grid(memory), never.data(), stream);
     expect(cudaGetLastError(), "launch");
     expect(cudaEventRecord(begin.event, stream), "cudaEventRecord");
-    expect(cudaGraphLaunch(executable, stream), "cudaGraphLaunch");
+    expect(cudaGraphLaunch(graph.get(), stream), "cudaGraphLaunch");
     expect(cudaEventRecord(end.event, stream), "cudaEventRecord");
     expect(cudaStreamSynchronize(stream), "cudaStreamSynchronize");
     float ms = 0;
     expect(cudaEventElapsedTime(&ms, begin.event, end.event), "cudaEventElapsedTime");
-    if (i >= 2) times.push_back(1e3 * static_cast<double>(ms) / count);
+    return static_cast<double>(ms);
+  };
+  int launches = options.launches;
+  Graph graph = capture(stream, launches, launch);
+  double ms = std::min(milliseconds(graph), milliseconds(graph)); // the first ones also warm up
+  if (options.fewest > 0 && ms > kLongReplay && launches > options.fewest) {
+    launches = std::max(options.fewest, static_cast<int>(launches * kLongReplay / ms));
+    graph = capture(stream, launches, launch);
+    ms = milliseconds(graph);
   }
+  GraphTimes times;
+  const bool rests = options.rest && ms > kShortReplay;
+  // Rested replays vary less than the clock of a busy device does, and each costs a rest.
+  for (int i = 0; i < (rests ? std::min(options.repeats, 7) : options.repeats); ++i) {
+    if (rests) rest(ms);
+    times.each.push_back(1e3 * milliseconds(graph) / launches);
+  }
+  if (!rests) return times;
+  const auto replay = [&](double total) { // the time of a launch over `total` milliseconds without a rest
+    const int replays = static_cast<int>(total / ms) + 1;
+    expect(cudaEventRecord(begin.event, stream), "cudaEventRecord");
+    for (int i = 0; i < replays; ++i) expect(cudaGraphLaunch(graph.get(), stream), "cudaGraphLaunch");
+    expect(cudaEventRecord(end.event, stream), "cudaEventRecord");
+    expect(cudaStreamSynchronize(stream), "cudaStreamSynchronize");
+    float spent = 0;
+    expect(cudaEventElapsedTime(&spent, begin.event, end.event), "cudaEventElapsedTime");
+    return 1e3 * static_cast<double>(spent) / launches / replays;
+  };
+  (void)replay(kHeatMilliseconds);
+  times.sustained = replay(kHeatMilliseconds / 4);
   return times;
 }
 
@@ -78,7 +122,7 @@ Limits measure_cuda(Memory& memory) {
   expect(cudaMemset(from.data(), 1, static_cast<size_t>(bytes)), "cudaMemset");
   const double copied = 2.0 * static_cast<double>(bytes);
   const auto timed = [&](const std::function<void(void* stream)>& launch) {
-    return best(time_graph(memory, 8, 5, true, [&](int, void* stream) { launch(stream); }));
+    return best(time_graph(memory, {.launches = 8, .repeats = 5}, [&](int, void* stream) { launch(stream); }).each);
   };
   double copy_us = timed([&](void* stream) {
     expect(cudaMemcpyAsync(to.data(), from.data(), static_cast<size_t>(bytes), cudaMemcpyDeviceToDevice,
@@ -94,8 +138,8 @@ Limits measure_cuda(Memory& memory) {
   }
   limits.copy_bytes_per_second = 1e6 * copied / copy_us;
   limits.read_bytes_per_second = 1e6 * static_cast<double>(bytes) / read_us;
-  const std::vector<double> empty = time_graph(memory, 1000, 9, true, [](int, void* stream) { launch_empty(stream); });
-  limits.empty_us = best(empty);
+  const auto empty = [](int, void* stream) { launch_empty(stream); };
+  limits.empty_us = best(time_graph(memory, {.launches = 1000, .repeats = 9}, empty).each);
   return limits;
 }
 

@@ -5,7 +5,7 @@ namespace spf::check {
 
 Limits measure_cuda(Memory&) { throw NoDevice("this build holds no CUDA code"); }
 
-std::vector<double> time_graph(Memory&, int, int, bool, const std::function<void(int, void*)>&) {
+GraphTimes time_graph(Memory&, const GraphOptions&, const std::function<void(int, void*)>&) {
   throw NoDevice("this build holds no CUDA code");
 }
 
