@@ -6,6 +6,7 @@
 #include <cstring>
 #include <map>
 
+#include "check/blocks.hpp"
 #include "check/weight.hpp"
 #include "core/tolerance.hpp"
 
@@ -33,7 +34,7 @@ bool is_integer(spf_scalar_type type) { return scalar_info(type).exponent_bits =
 class Scales {
  public:
   Scales(const Problem& problem, const std::vector<Codes>& inputs) : problem_(problem) {
-    for (size_t i = 0; i < inputs.size(); ++i) add_input(problem.operands[i], problem.op->operands[i], inputs[i]);
+    for (size_t i = 0; i < inputs.size(); ++i) add_input(i, inputs);
     for (size_t i = 0; i < inputs.size(); ++i) add_factor(problem.operands[i], problem.op->operands[i], inputs[i]);
   }
 
@@ -56,13 +57,16 @@ class Scales {
     return {operand.shape.begin(), operand.shape.empty() ? operand.shape.end() : operand.shape.end() - 1};
   }
 
-  void add_input(const OperandShape& operand, const Operand& schema, const Codes& codes) {
-    if (codes.empty() || !schema.has_leading() || operand.shape.empty()) return;
-    const bool multiplied = problem_.weight && &operand == problem_.operands.data(); // by the weight: codes count too
+  void add_input(size_t index, const std::vector<Codes>& inputs) {
+    const OperandShape& operand = problem_.operands[index];
+    if (inputs[index].empty() || !problem_.op->operands[index].has_leading() || operand.shape.empty()) return;
+    const bool multiplied = problem_.weight && index == 0; // by the weight: codes count too
     if (problem_.weight ? !multiplied : is_integer(operand.type)) return;
-    const int64_t columns = operand.shape.back();
-    const std::vector<double> values = decode(operand.type, codes);
-    const size_t rows = columns > 0 ? values.size() / static_cast<size_t>(columns) : 0;
+    const std::vector<double> values = input_values(problem_, index, inputs);
+    int64_t elements = 1;
+    for (const int64_t extent : outer(operand)) elements *= extent;
+    const auto rows = static_cast<size_t>(elements);
+    const int64_t columns = rows > 0 ? static_cast<int64_t>(values.size() / rows) : 0;
     norm_.resize(std::max(norm_.size(), rows));
     std::vector<double>* const maximum = columns <= kShortRow ? &maximum_[outer(operand)] : nullptr;
     if (maximum != nullptr) maximum->resize(rows);
@@ -114,7 +118,7 @@ Tolerance tolerance_of(const Problem& problem, size_t operand, const std::string
   Tolerance t =
       product_tolerance(out, problem.reduction(), rounding, rounds_weights ? problem.operands.front().type : SPF_F32);
   // Scales of 128 columns end a sum there.
-  if (problem.operands.front().type == SPF_E4M3)
+  if (problem.operands.front().type == SPF_E4M3 || problem.operands.front().type == SPF_E5M2)
     widen_by_short_sums(t, problem.extent("G") > 1 ? 128 : problem.reduction());
   return t;
 }

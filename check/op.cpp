@@ -13,11 +13,13 @@ Dim parse_dim(const std::string& text) {
   if (text == "*") return {"*", 1, true};
   Dim dim;
   if (const size_t open = text.find('('); text.starts_with("up") && open != std::string::npos) {
+    dim = parse_dim(text.substr(open + 1, text.size() - open - 2));
     dim.factor = std::stoll(text.substr(2, open - 2));
-    dim.symbol = text.substr(open + 1, text.size() - open - 2);
     dim.padded = true;
     return dim;
   }
+  if (const size_t slash = text.find('/'); slash != std::string::npos)
+    return {text.substr(0, slash), 1, false, false, std::stoll(text.substr(slash + 1))};
   size_t at = 0;
   if (!text.empty() && std::isdigit(static_cast<unsigned char>(text[0]))) {
     dim.factor = std::stoll(text, &at);
@@ -109,7 +111,7 @@ std::vector<std::string> Op::symbols() const {
   std::vector<std::string> names;
   for (const Operand& operand : operands)
     for (const Dim& dim : operand.dims)
-      if (!dim.leading && !dim.padded && !dim.symbol.empty()) add_once(names, dim.symbol);
+      if (dim.binds()) add_once(names, dim.symbol);
   if (packed_weight) {
     add_once(names, "N");
     add_once(names, "K");

@@ -19,6 +19,15 @@ struct Dim {
   int64_t factor = 1;
   bool leading = false;
   bool padded = false;
+  int64_t divisor = 1; // of the symbol's extent, before all else
+
+  bool binds() const { return !leading && !padded && divisor == 1 && !symbol.empty(); }
+  // Of a dimension that is no leading one.
+  int64_t extent(int64_t symbol_extent) const {
+    if (symbol.empty()) return factor;
+    const int64_t part = (symbol_extent + divisor - 1) / divisor;
+    return padded ? (part + factor - 1) / factor * factor : factor * part;
+  }
 };
 
 struct Operand {

@@ -22,17 +22,13 @@ std::vector<int64_t> extents(const Operand& operand, const std::vector<int64_t>&
       shape.insert(shape.end(), leading.begin(), leading.end());
       continue;
     }
-    if (dim.symbol.empty()) {
-      shape.push_back(dim.factor);
-      continue;
-    }
     int64_t extent = std::accumulate(leading.begin(), leading.end(), int64_t{1}, std::multiplies<>());
-    if (!dim.padded || dim.symbol != "rows") {
+    if (!dim.symbol.empty() && (!dim.padded || dim.symbol != "rows")) {
       const auto found = dims.find(dim.symbol);
       if (found == dims.end()) throw UsageError(where + ": dims lacks '" + dim.symbol + "'");
       extent = found->second;
     }
-    shape.push_back(dim.padded ? (extent + dim.factor - 1) / dim.factor * dim.factor : dim.factor * extent);
+    shape.push_back(dim.extent(extent));
   }
   return shape;
 }
@@ -229,7 +225,8 @@ Codes make_codes(spf_scalar_type type, int64_t count, Pattern pattern, uint64_t 
     if (type == SPF_S8)
       value = static_cast<double>(random.below(255) - 127);
     else if (!floating)
-      value = static_cast<double>(random.below(static_cast<int64_t>(std::min(largest, 127.0)) + 1));
+      value = static_cast<double>(
+          random.below(static_cast<int64_t>(std::min(largest, type == SPF_U8 ? 255.0 : 127.0)) + 1));
     else if (pattern == Pattern::kMixed)
       value = mixed_value(random, largest);
     else

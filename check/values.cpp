@@ -99,6 +99,7 @@ std::vector<double> make_values(const Problem& problem, size_t operand, Random& 
     case ValueRule::Kind::kExact:
     case ValueRule::Kind::kCodes:
     case ValueRule::Kind::kScales:
+    case ValueRule::Kind::kBlockScales:
     case ValueRule::Kind::kAny:
       break;
   }

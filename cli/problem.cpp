@@ -49,18 +49,23 @@ std::vector<std::string> split_assignments(const std::string& text) {
   return out;
 }
 
-// One dimension of a shape text: "2*D" is {2, "D"}, "H" is {1, "H"}, "8" is {8, ""}.
+// One dimension of a shape text: "2*D" is {2, "D"}, "H" is {1, "H"}, "8" is {8, ""}, "K/2" is {1, "K", false, 2}.
 struct Dim {
   int64_t factor = 1;
   std::string symbol;
   bool padded = false; // "up128(G)": an extent rounded up to a multiple; "rows" is the product of the leading ones
+  int64_t divisor = 1;
 };
 
 Dim parse_dim(const std::string& text) {
   if (text == "*") return {1, text};
   Dim dim;
-  if (const size_t open = text.find('('); text.starts_with("up") && open != std::string::npos)
-    return {std::stoll(text.substr(2, open - 2)), text.substr(open + 1, text.size() - open - 2), true};
+  if (const size_t open = text.find('('); text.starts_with("up") && open != std::string::npos) {
+    dim = parse_dim(text.substr(open + 1, text.size() - open - 2));
+    return {std::stoll(text.substr(2, open - 2)), dim.symbol, true, dim.divisor};
+  }
+  if (const size_t slash = text.find('/'); slash != std::string::npos)
+    return {1, text.substr(0, slash), false, std::stoll(text.substr(slash + 1))};
   std::string rest = text;
   if (const size_t star = text.find('*'); star != std::string::npos) {
     dim.factor = std::stoll(text.substr(0, star));
@@ -106,9 +111,13 @@ std::vector<std::string> symbols_of(const OpInfo& op) {
   std::vector<std::string> out;
   for (const OperandInfo& operand : op.operands)
     for (const std::string& text : split(operand.shape, ", ")) {
-      const auto [factor, symbol, padded] = parse_dim(text);
-      if (!padded && !symbol.empty() && std::find(out.begin(), out.end(), symbol) == out.end()) out.push_back(symbol);
+      const Dim dim = parse_dim(text);
+      const bool binds = !dim.padded && !dim.symbol.empty() && dim.divisor == 1;
+      if (binds && std::find(out.begin(), out.end(), dim.symbol) == out.end()) out.push_back(dim.symbol);
     }
+  if (op.takes_packed_weight)
+    for (const char* symbol : {"N", "K"})
+      if (std::find(out.begin(), out.end(), symbol) == out.end()) out.emplace_back(symbol);
   std::stable_partition(out.begin(), out.end(), [](const std::string& s) { return s == "*"; });
   return out;
 }
@@ -146,9 +155,10 @@ std::vector<OptionalTensor> operands_without_data(const OpInfo& op, const Extent
       if (dim.padded) {
         const int64_t extent =
             std::accumulate(given->second.begin(), given->second.end(), int64_t{1}, std::multiplies<>());
-        shape.push_back((extent + dim.factor - 1) / dim.factor * dim.factor);
+        const int64_t part = (extent + dim.divisor - 1) / dim.divisor;
+        shape.push_back((part + dim.factor - 1) / dim.factor * dim.factor);
       } else {
-        for (int64_t extent : given->second) shape.push_back(dim.factor * extent);
+        for (int64_t extent : given->second) shape.push_back(dim.factor * ((extent + dim.divisor - 1) / dim.divisor));
       }
     }
     // Operands of activations take the type that was asked for, and are refused if they cannot; those that never hold

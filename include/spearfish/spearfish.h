@@ -7,6 +7,7 @@
 #include "spearfish/marlin.h"
 #include "spearfish/ops/activation.h"
 #include "spearfish/ops/attention.h"
+#include "spearfish/ops/block_linear.h"
 #include "spearfish/ops/block_quantize.h"
 #include "spearfish/ops/embedding.h"
 #include "spearfish/ops/hadamard.h"

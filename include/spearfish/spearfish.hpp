@@ -12,6 +12,7 @@
 
 #include "spearfish/cxx/activation.hpp"
 #include "spearfish/cxx/attention.hpp"
+#include "spearfish/cxx/block_linear.hpp"
 #include "spearfish/cxx/block_quantize.hpp"
 #include "spearfish/cxx/coverage.hpp"
 #include "spearfish/cxx/device.hpp"

@@ -40,7 +40,7 @@ struct Args {
 namespace {
 
 [[maybe_unused]] inline int64_t element_bytes(spf_scalar_type t) {
-  return t == SPF_F32 ? 4 : t == SPF_E4M3 || t == SPF_S8 ? 1 : 2;
+  return t == SPF_F32 ? 4 : t == SPF_F16 || t == SPF_BF16 ? 2 : 1;
 }
 
 [[maybe_unused]] inline Rows rows_of(const spf_tensor& t) {

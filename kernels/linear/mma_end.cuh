@@ -52,11 +52,11 @@ struct MmaOut {
   }
 };
 
-// out = sum * unit * global * column scale + bias.
+// out = sum * unit * global * alpha * column scale + bias.
 struct LinearEnd {
   MmaOut out;
-  const void* column_scales; // [n] in the Marlin order, or nullptr
-  const float* global;       // or nullptr
+  const void* column_scales;   // [n] in the Marlin order, or nullptr
+  const float *global, *alpha; // or nullptr
   float unit;
   int32_t m;
   spf_scalar_type column_type;
@@ -64,7 +64,8 @@ struct LinearEnd {
   // Sums of channels n .. n+7 of token `token`, as out; those that exist.
   __device__ __forceinline__ void write(int token, int n, const float (&sum)[8]) const {
     if (token >= m || n >= out.n) return;
-    const float all = global != nullptr ? unit * *global : unit;
+    float all = global != nullptr ? unit * *global : unit;
+    if (alpha != nullptr) all *= *alpha;
     float v[8] = {};
 #pragma unroll
     for (int i = 0; i < 8; ++i) {

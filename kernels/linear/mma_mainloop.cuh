@@ -65,6 +65,7 @@ struct MmaConfig {
   static constexpr int kStages = kTile.stages(), kStageBytes = kTile.stage_bytes();
   static constexpr int kXBytes = kTile.x_bytes(), kCodeBytes = kTile.code_bytes();
   static constexpr int kScaleBytes = kTile.scale_bytes(), kZeroBytes = kTile.zero_bytes();
+  static constexpr int kXScaleBytes = kTile.x_scale_bytes();
   static constexpr int kExchange = kTile.exchange_tokens(), kSumPitch = kTile.sum_pitch();
   static constexpr int kMinBlocks = kTile.blocks();
   // 16-byte pieces of a stage that a thread copies.
@@ -224,6 +225,8 @@ struct MmaLoader {
       copies.copy(i, to + row_place(row, thread % kRowPieces), now.x + i * kRows * a.x_stride,
                   exists && i * kRows < tokens);
     }
+    if constexpr (C::kXScaleBytes > 0)
+      now.weights.request_x_scales(a.weights, copies, to + C::kStageBytes - C::kXScaleBytes, now.stage, thread);
   }
   __device__ __forceinline__ void request_weights() {
     now.weights.request(a.weights, copies, ring + slot * C::kStageBytes + C::kXBytes, now.stage, thread);
@@ -246,6 +249,7 @@ struct MmaLoader {
     tokens = a.m - token;
     now.x = a.x + token * a.x_stride + static_cast<int64_t>(piece) * 16;
     now.weights.enter(a.weights, place.channel, stage, thread);
+    if constexpr (C::kXScaleBytes > 0) now.weights.enter_x_scales(a.weights, place.token);
     slot = 0;
     const Position first = now;
 #pragma unroll 1

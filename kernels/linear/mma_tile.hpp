@@ -18,6 +18,8 @@ struct MmaFormat {
   int zero_bits;        // of a group's zero point
   int scale_rows;       // at most so many groups in a stage; 0: one a step
   int most_tokens = 64; // of a warp: what its registers hold
+  int block_tiles = 0;  // block scales: tiles of 128 rows x 4 blocks along a stage, of the weight and of x
+  double speed = 1;     // of its products, those of CudaRates counting 1
 
   constexpr int x_bytes() const { return 32 / step_k; } // of an element
 };
@@ -41,6 +43,12 @@ constexpr MmaFormat marlin_format(spf_scalar_type weight, int64_t groups) {
 inline constexpr MmaFormat kDenseFormat = {16, 16, 0, 0, 0};
 constexpr MmaFormat byte_format(bool fold) { return {8, 32, 0, 0, 0, fold ? 32 : 64}; }
 
+// Block-scaled operands, K counted in bytes of x: of two e2m1 (half_bytes: of 8-bit numbers that meet e2m1 weights).
+constexpr MmaFormat block_format(int block, int values_a_byte, bool half_bytes) {
+  const int stage_values = 128 * values_a_byte;
+  return {half_bytes ? 4 : 8, 32, 0, 0, 0, 64, stage_values / block / 4, static_cast<double>(values_a_byte)};
+}
+
 // A block's tile. K is divided over `parts` teams of warps, each with a ring of stages of its own; a warp has 64
 // channels and up to format.most_tokens tokens.
 struct MmaTile {
@@ -58,9 +66,17 @@ struct MmaTile {
   constexpr int x_bytes() const { return tokens * kSteps * 32; }
   constexpr int code_bytes() const { return channels * stage_k() * format.bits / 8; }
   constexpr int scale_rows() const { return format.scale_rows == 0 ? kSteps : format.scale_rows; }
-  constexpr int scale_bytes() const { return scale_rows() * channels * format.scale_bytes; }
+  constexpr int scale_bytes() const {
+    if (format.block_tiles > 0) return format.block_tiles * 512 * (channels / 128);
+    return scale_rows() * channels * format.scale_bytes;
+  }
   constexpr int zero_bytes() const { return scale_rows() * channels * format.zero_bits / 8; }
-  constexpr int stage_bytes() const { return x_bytes() + code_bytes() + scale_bytes() + zero_bytes(); }
+  // Block scales of x: of a tile only the pieces of 16 bytes that have the tile's tokens.
+  constexpr int x_scale_rows() const { return tokens < 32 ? tokens : 32; }
+  constexpr int x_scale_bytes() const { return format.block_tiles * 16 * x_scale_rows(); }
+  constexpr int stage_bytes() const {
+    return x_bytes() + code_bytes() + scale_bytes() + zero_bytes() + x_scale_bytes();
+  }
 
   constexpr int stages() const {
     const int most = memory * 1024 / (parts * stage_bytes());
@@ -152,7 +168,7 @@ constexpr MmaPlan mma_plan(const MmaShape& s, const spf_device_facts& facts, con
   const double macs = static_cast<double>(t.tokens) * t.channels * t.stage_k();
   // A warp's stage: 16 fragments of weights, each decoded once; loads; copies and bookkeeping.
   const double instructions = 16.0 * (10 + t.warp_tokens() / 8.0) + 4.0 * (2 + t.warp_tokens() / 16.0) + 140;
-  const double working = larger(macs / ((t.warp_tokens() < 64 ? 0.54 : 0.64) * rates.macs),
+  const double working = larger(macs / ((t.warp_tokens() < 64 ? 0.54 : 0.64) * rates.macs * t.format.speed),
                                 1.5 * instructions * t.team_warps() / 4 / rates.cycles);
   const double alone = (250 + instructions * 2.6) / rates.cycles; // a warp that nothing is in the way of
   const double arriving = 0.8 / (t.stages() - 1);                 // within the latency of a busy memory

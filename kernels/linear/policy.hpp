@@ -6,6 +6,7 @@
 #pragma once
 
 #include "kernels/common/policy.hpp"
+#include "kernels/linear/policy_blocks.hpp"
 #include "kernels/linear/policy_cuda.hpp"
 #include "kernels/linear/policy_mma8.hpp"
 #include "kernels/linear/policy_scaled.hpp"

@@ -6,6 +6,7 @@
 #include "core/marlin_formats.hpp"
 #include "core/scalar.hpp"
 #include "kernels/common/policy.hpp"
+#include "kernels/linear/blocks.hpp"
 #include "kernels/linear/mma_tile.hpp"
 #include "kernels/linear/sm90_stream.hpp"
 #include "kernels/linear/sm90_wgmma.hpp"
@@ -200,7 +201,12 @@ inline PolicyResult sm90_dense_policy(const Problem& p, const spf_device_facts& 
 
 // --- mma.sync -------------------------------------------------------------------------------------------------------
 
-inline MmaShape mma_shape(const Problem& p) { return {p.extent("*"), p.extent("N"), p.extent("K")}; }
+// K in elements of x, of which block-scaled ones may be two values.
+inline MmaShape mma_shape(const Problem& p) {
+  BlockLinear op = {};
+  const int64_t each = is_block_linear(*p.op, &op) ? values_a_byte(op) : 1;
+  return {p.extent("*"), p.extent("N"), stream_ceil(p.extent("K"), each)};
+}
 
 // Values of K that share a scale; 0: all of them.
 inline int64_t group_size(const Problem& p) {

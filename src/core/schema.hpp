@@ -27,18 +27,23 @@ enum class ViewRule : uint8_t {
   kContiguous, // C order, no gaps
 };
 
-// One dimension of an operand: extent = factor * symbol, the symbol's extent rounded up to a multiple of factor, or any
-// number of leading dimensions ("*"). symbol is an index into OpSchema::symbols, -1 for a constant extent = factor.
+// One dimension of an operand: extent = factor * symbol, the symbol's extent divided or rounded up to a multiple of
+// factor, or any number of leading dimensions ("*"). symbol is an index into OpSchema::symbols, -1 for a constant
+// extent = factor.
 struct DimSchema {
   int8_t symbol;
   int32_t factor;
   bool leading = false; // "*": zero or more dimensions whose product binds the symbol "*"
-  bool padded = false;  // "up128(G)": rounded up; an operand before this one binds the symbol
+  bool padded = false;  // "up128(G)": rounded up
+  int32_t divisor = 1;  // "K/2", "up4(K/16)": the symbol's extent divided first, rounded up
 
+  // Whether the dimension says what its symbol is; else the weight or an operand before this one does.
+  constexpr bool binds() const { return symbol >= 0 && !padded && divisor == 1; }
   // Of a dimension that is no leading one.
   constexpr int64_t extent(int64_t symbol_extent) const {
     if (symbol < 0) return factor;
-    return padded ? (symbol_extent + factor - 1) / factor * factor : factor * symbol_extent;
+    const int64_t part = (symbol_extent + divisor - 1) / divisor;
+    return padded ? (part + factor - 1) / factor * factor : factor * part;
   }
 };
 

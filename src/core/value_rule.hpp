@@ -39,6 +39,7 @@ struct ValueRule {
     kExact,    // of an output: the reference's bits
     kCodes,  // of an output: codes of numbers that were computed and rounded before, each at most next to the right one
     kScales, // of an output: scales of such numbers
+    kBlockScales, // finite and above 0: scales of the blocks of operand `of`, in tiles of 128 x 4
   };
   Kind kind = Kind::kAny;
   bool unique = false;
@@ -75,7 +76,8 @@ inline bool parse_extent_product(std::string_view text, ExtentProduct* product) 
 }
 
 // Reads "index NB*BS", "index V or -1", "unique index NB*BS or -1", "offsets T", "range 1..MB*BS", "positive",
-// "padded 128 offsets", "factor", "moderate", "mean MB*BS", "exact", "codes", "scales" or "". False for anything else.
+// "padded 128 offsets", "block scales x", "factor", "moderate", "mean MB*BS", "exact", "codes", "scales" or "". False
+// for anything else.
 inline bool parse_value_rule(const std::string& text, ValueRule* rule) {
   using Kind = ValueRule::Kind;
   *rule = {};
@@ -107,6 +109,11 @@ inline bool parse_value_rule(const std::string& text, ValueRule* rule) {
     rule->kind = Kind::kPadded;
     rule->of = words[2];
     return parse_extent_product(words[1], &rule->low) && rule->low.symbols.empty() && rule->low.factor > 0;
+  }
+  if (words[0] == "block" && words.size() == 3 && words[1] == "scales") {
+    rule->kind = Kind::kBlockScales;
+    rule->of = words[2];
+    return true;
   }
   if (words.size() != 2) return false;
   if (words[0] == "range") {

@@ -52,7 +52,8 @@ std::string range_text(const ParamSchema& p) {
 bool same_dims(const OperandSchema& a, const OperandSchema& b) {
   return a.dim_count == b.dim_count &&
          std::equal(a.dims, a.dims + a.dim_count, b.dims, [](const DimSchema& x, const DimSchema& y) {
-           return x.symbol == y.symbol && x.factor == y.factor && x.leading == y.leading && x.padded == y.padded;
+           return x.symbol == y.symbol && x.factor == y.factor && x.leading == y.leading && x.padded == y.padded &&
+                  x.divisor == y.divisor;
          });
 }
 
@@ -209,7 +210,7 @@ class Validator {
       const DimSchema& dim = o.dims[d + (leading ? 1 : 0)];
       const int64_t extent = t.shape[lead_dims + d];
       const auto field = [&] { return indexed(o.name, "shape", lead_dims + d); };
-      if (dim.symbol < 0 || dim.padded) {
+      if (!dim.binds()) {
         const int64_t expected = dim.extent(dim.symbol < 0 ? 0 : call_.problem.symbols[dim.symbol]);
         if (extent != expected)
           return bad(SPF_INVALID_SHAPE, field(), std::to_string(extent), std::to_string(expected));

@@ -5,6 +5,7 @@
 #include <string>
 
 #include "core/status.hpp"
+#include "pack/block_rows.hpp"
 #include "pack/cpu_n16.hpp"
 #include "pack/k128.hpp"
 #include "pack/marlin.hpp"
@@ -19,7 +20,7 @@ constexpr std::array kLayouts = {
     &kCpuN16Layout,    //
     &kMarlinLayout,    //
     &kMarlinA8Layout,  //
-    &kMarlinA8E4m3Layout, &kK128Layout, &kK128E4m3Layout, &kSparse24Layout,
+    &kMarlinA8E4m3Layout, &kK128Layout, &kK128E4m3Layout, &kSparse24Layout, &kBlockRowsLayout, &kBlockRowsA8Layout,
 };
 
 std::string layout_names() {

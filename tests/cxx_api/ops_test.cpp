@@ -320,6 +320,9 @@ const std::map<std::string, Typed>& typed_functions() {
            const Launch& l) { persistent_masked_m_silu_mul_quant(*o[0], *o[1], *o[2], *o[3], 0.5, true, l); }}},
       {"linear", {{}, [](const Operands&, const Launch&) {}}},        // has a packed weight: below
       {"scaled_linear", {{}, [](const Operands&, const Launch&) {}}}, // the same: tests/linear/scaled_test.cpp
+      {"nvfp4_linear", {{}, [](const Operands&, const Launch&) {}}},  // the same: tests/linear/blocks_test.cpp
+      {"mxfp4_linear", {{}, [](const Operands&, const Launch&) {}}},
+      {"mxfp8_linear", {{}, [](const Operands&, const Launch&) {}}},
   };
   return all;
 }

@@ -1,5 +1,6 @@
 // Same input, same bits: run again, on another number of threads, on another stream beside another call, and, for
 // kernels that call themselves row-invariant, a row alone and the same row in a batch.
+#include "check/blocks.hpp"
 #include "driver.hpp"
 
 namespace spf::drivers {
@@ -10,6 +11,8 @@ constexpr const char* kNondeterministic = "nondeterministic";
 
 // Rows [row, row + count) of an operand's codes; all of them for operands without rows.
 Codes rows_of(const Problem& problem, size_t operand, const Codes& codes, int64_t row, int64_t count) {
+  if (problem.op->operands[operand].values.kind == ValueRule::Kind::kBlockScales && !codes.empty())
+    return check::tile_rows(codes, problem.operands[operand].shape.back(), row, count);
   if (!problem.op->operands[operand].has_leading() || codes.empty()) return codes;
   const auto bytes = static_cast<int64_t>(codes.size()) / problem.rows();
   return Codes(codes.begin() + row * bytes, codes.begin() + (row + count) * bytes);

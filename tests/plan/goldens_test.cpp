@@ -69,6 +69,22 @@ std::string plan_scaled_linear_problem(const Problem& p, const DeviceFacts& fact
   });
 }
 
+// Activations and weights in blocks of the same format, or 4-bit weights under 8-bit activations.
+std::string plan_block_linear_problem(const Problem& p, const DeviceFacts& facts) {
+  const Device device(spf_device{facts.kind, 0});
+  const bool nvfp4 = p.op == "nvfp4_linear", bytes = p.op == "mxfp8_linear";
+  const int64_t block = nvfp4 ? 16 : 32, rows = (p.m + 127) / 128 * 128, blocks = (p.k / block + 3) / 4 * 4;
+  const Tensor codes(nullptr, scalar_type(p.type), {p.m, bytes ? p.k : p.k / 2}, device);
+  const Tensor scales(nullptr, nvfp4 ? SPF_E4M3 : SPF_E8M0, {rows, blocks}, device);
+  const Tensor out(nullptr, SPF_BF16, {p.m, p.n}, device);
+  return outcome([&](Plan& plan) {
+    Launch launch(device);
+    launch.plan_only(plan, facts);
+    const spf_packed_weight weight = unpacked_weight(quant_scheme(p.format), p.n, p.k, device);
+    call(p.op, {codes, scales, std::nullopt, std::nullopt, out}, {}, launch, &weight);
+  });
+}
+
 // Ops on rows: every operand by its schema, all leading dimensions M, every symbol K.
 std::string plan_rows_problem(const Problem& p, const DeviceFacts& facts) {
   const Device device(spf_device{facts.kind, 0});
@@ -128,6 +144,13 @@ std::vector<Problem> problems() {
       out.push_back(
           {"scaled_linear " + std::string(format) + " " + type + " M=" + std::to_string(m) + " N=28672 K=4096",
            plan_scaled_linear_problem, "scaled_linear", format, type, m, 28672, 4096, false});
+  for (const auto& [op, type, format] : {std::tuple{"nvfp4_linear", "u8", "nvfp4"},
+                                         {"mxfp4_linear", "u8", "mxfp4"},
+                                         {"mxfp8_linear", "e4m3", "mxfp8"},
+                                         {"mxfp8_linear", "e4m3", "mxfp4"}})
+    for (int64_t m : {1, 2048})
+      out.push_back({std::string(op) + " " + format + " M=" + std::to_string(m) + " N=28672 K=4096",
+                     plan_block_linear_problem, op, format, type, m, 28672, 4096, false});
   for (const char* format : {"int4-g128", "q4_0", "q8_0"})
     for (int64_t m : {1, 512})
       out.push_back({"linear " + std::string(format) + " bf16 M=" + std::to_string(m) +

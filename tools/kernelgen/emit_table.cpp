@@ -107,7 +107,8 @@ std::string op_row(const Op& op) {
       const std::string key = d.leading ? "*" : d.symbol; // padded rows: "*" too
       const auto symbol = key.empty() ? -1 : std::ranges::find(op.symbols, key) - op.symbols.begin();
       out += std::string(i ? ", " : "") + "{" + std::to_string(symbol) + ", " + std::to_string(d.factor) + ", " +
-             (d.leading ? "true" : "false") + (d.padded ? ", true}" : ", false}");
+             (d.leading ? "true" : "false") + (d.padded ? ", true" : ", false") +
+             (d.divisor > 1 ? ", " + std::to_string(d.divisor) + "}" : "}");
     }
     out += "}, " + quoted(o.shape) + ", " + quoted(o.values) + ", " + quoted(o.traffic) + "},";
   }

@@ -177,7 +177,7 @@ class Loader {
           "values \"" + values.substr(0, 60) +
               "\" is not understood; allowed: \"[unique] index BOUND [or -1]\", \"offsets "
               "TOTAL\", \"range LOW..HIGH\", \"padded N OPERAND\", \"positive\", \"moderate\", \"mean COUNT\", "
-              "\"exact\", \"codes\", \"scales\", with products "
+              "\"exact\", \"codes\", \"scales\", \"block scales OPERAND\", with products "
               "such as NB*BS");
     if (!rule.of.empty() && std::ranges::find(op.operands, rule.of, &Operand::name) == op.operands.end())
       reader.complain_at("values", "there is no operand \"" + rule.of + "\"");
@@ -189,7 +189,8 @@ class Loader {
     symbols("traffic", moved);
   }
 
-  // "*,2*D,up4(G)": comma-separated; '*' once and first; a factor, a symbol, both, or a symbol's extent rounded up.
+  // "*,2*D,up4(G),K/2": comma-separated; '*' once and first; a factor, a symbol, both, or a symbol's extent divided or
+  // rounded up.
   void read_shape(Reader& reader, const std::string& text, Operand& out, Op& op) {
     const auto bad = [&](const std::string& why) {
       reader.complain_at("shape", "shape \"" + text.substr(0, 60) + "\": " + why);
@@ -205,7 +206,12 @@ class Loader {
         dim.leading = true;
         if (!out.dims.empty()) return bad("'*' may only come first");
       } else if (part.starts_with("up")) {
-        if (!read_padded(part, dim, op)) return bad("a padded extent is upN(SYMBOL) or upN(rows) of operands before");
+        if (!read_padded(part, dim, op))
+          return bad("a padded extent is upN(SYMBOL), upN(SYMBOL/M) or upN(rows) of operands before");
+        symbol = dim.symbol;
+      } else if (part.find('/') != std::string::npos) {
+        if (!read_divided(part, dim) || !is_bound(dim.symbol, op))
+          return bad("a divided extent is SYMBOL/N of operands before, or of the weight's N or K");
         symbol = dim.symbol;
       } else {
         if (const size_t digits = part.find_first_not_of("0123456789"); digits != 0) {
@@ -235,7 +241,30 @@ class Loader {
       bad("at most " + std::to_string(kMaxDims) + " dimensions are allowed");
   }
 
-  // "up128(rows)": of the leading dimensions' product or of a symbol, which an operand before this one has.
+  // Whether the weight or an operand before says what the symbol is; "*": the leading dimensions' product.
+  static bool is_bound(const std::string& symbol, const Op& op) {
+    if (op.packed_weight && (symbol == "N" || symbol == "K")) return true;
+    return std::ranges::any_of(op.operands, [&](const Operand& earlier) {
+      return !earlier.optional && std::ranges::any_of(earlier.dims, [&](const Dim& d) {
+        return d.binds() && (d.leading ? symbol == "*" : symbol == d.symbol);
+      });
+    });
+  }
+
+  // "K/16", or a symbol alone.
+  static bool read_divided(const std::string& text, Dim& dim) {
+    const size_t slash = text.find('/');
+    dim.symbol = trim(text.substr(0, slash));
+    if (!identifier(dim.symbol)) return false;
+    if (slash == std::string::npos) return true;
+    const std::string divisor = trim(text.substr(slash + 1));
+    if (divisor.empty() || divisor.size() > 6 || divisor.find_first_not_of("0123456789") != std::string::npos)
+      return false;
+    dim.divisor = std::stoi(divisor);
+    return dim.divisor >= 2;
+  }
+
+  // "up128(rows)", "up4(K/16)".
   static bool read_padded(const std::string& part, Dim& dim, const Op& op) {
     const size_t open = part.find('(');
     if (open < 3 || open > 9 || open == std::string::npos || part.back() != ')') return false;
@@ -243,13 +272,9 @@ class Loader {
     if (factor.find_first_not_of("0123456789") != std::string::npos || std::stoi(factor) < 2) return false;
     dim.factor = std::stoi(factor);
     dim.padded = true;
-    dim.symbol = part.substr(open + 1, part.size() - open - 2);
+    if (!read_divided(part.substr(open + 1, part.size() - open - 2), dim)) return false;
     if (dim.symbol == "rows") dim.symbol = "*";
-    return std::ranges::any_of(op.operands, [&](const Operand& earlier) {
-      return !earlier.optional && std::ranges::any_of(earlier.dims, [&](const Dim& d) {
-        return !d.padded && (d.leading ? dim.symbol == "*" : dim.symbol == d.symbol);
-      });
-    });
+    return is_bound(dim.symbol, op);
   }
 
   void param(const toml::table& t, const std::string& label, Op& op) {

@@ -64,6 +64,9 @@ struct Dim {
   bool padded = false; // rounded up to a multiple of factor
   std::string symbol;  // "" for a constant; "*" for the product of the leading dimensions, of padded ones only
   int factor = 1;
+  int divisor = 1; // of the symbol's extent, before all else
+
+  bool binds() const { return !padded && divisor == 1; }
 };
 
 struct Operand {
