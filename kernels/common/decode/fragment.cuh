@@ -92,6 +92,20 @@ struct Pair<SPF_BF16> {
 };
 #endif
 
+// One half of a pair, twice, written so that the instruction that takes it reads the pair itself.
+template <int kHalf>
+__device__ __forceinline__ uint32_t half_twice(uint32_t pair) {
+#ifdef SPF_EMULATED
+  return (pair >> (16 * kHalf) & 0xffffu) * 0x10001u;
+#else
+  uint32_t twice;
+  if constexpr (kHalf == 0)
+    asm("{\n.reg .b16 low, high;\nmov.b32 {low, high}, %1;\nmov.b32 %0, {low, low};\n}" : "=r"(twice) : "r"(pair));
+  else
+    asm("{\n.reg .b16 low, high;\nmov.b32 {low, high}, %1;\nmov.b32 %0, {high, high};\n}" : "=r"(twice) : "r"(pair));
+  return twice;
+#endif
+}
 __device__ __forceinline__ uint32_t low_twice(uint32_t pair) { return __byte_perm(pair, pair, 0x1010); }
 __device__ __forceinline__ uint32_t high_twice(uint32_t pair) { return __byte_perm(pair, pair, 0x3232); }
 
@@ -242,21 +256,30 @@ struct WeightFragment {
         pair = P::multiply(P::multiply(facts.scale[0] << 4, 0x7e807e80u), 0x5c005c00u);
       else if constexpr (kBf16)
         pair = P::multiply(pair, 0x66806680u); // 2^78
-      factor[0] = low_twice(pair);
-      factor[1] = high_twice(pair);
+      factor[0] = half_twice<0>(pair);
+      factor[1] = half_twice<1>(pair);
     }
   }
 
+  // Sign to bit 15 of each half; the three bits below it to the lowest exponent bits and the highest of the mantissa.
   __device__ __forceinline__ void decode_e2m1(uint32_t (&a)[4], uint32_t w) const {
-    // Sign to bit 15 of each half; the three bits below it to the lowest exponent bits and the highest of the mantissa.
-    constexpr int kDown = kBf16 ? 6 : 3;
-    constexpr uint32_t kMask = kBf16 ? 0x01c001c0u : 0x0e000e00u;
-    const uint32_t top[4] = {w << 12, w << 4, w << 8, w}; // a0, a1, a2, a3
-    const uint32_t low[4] = {w << (12 - kDown),
-                             kDown > 4 ? w >> (kDown > 4 ? kDown - 4 : 0) : w << (kDown > 4 ? 0 : 4 - kDown),
-                             w << (8 - kDown), w >> kDown};
+    uint32_t bits[4];
+    if constexpr (kBf16) { // one product moves a code to both places: shifts and masks bound kernels of few tokens
+      constexpr uint32_t kKeep = 0x81c081c0u;
+      const uint32_t upper = w >> 8;
+      bits[0] = (w & 0x000f000fu) * 0x1040u & kKeep;
+      bits[1] = (upper & 0x000f000fu) * 0x1040u & kKeep;
+      bits[2] = (w & 0x00f000f0u) * 0x104u & kKeep;
+      bits[3] = (upper & 0x00f000f0u) * 0x104u & kKeep;
+    } else {
+      constexpr uint32_t kMask = 0x0e000e00u;
+      bits[0] = signed_magnitude<kMask>(w << 12, w << 9);
+      bits[1] = signed_magnitude<kMask>(w << 4, w << 1);
+      bits[2] = signed_magnitude<kMask>(w << 8, w << 5);
+      bits[3] = signed_magnitude<kMask>(w, w >> 3);
+    }
 #pragma unroll
-    for (int e = 0; e < 4; ++e) a[e] = P::multiply(signed_magnitude<kMask>(top[e], low[e]), factor[e % 2]);
+    for (int e = 0; e < 4; ++e) a[e] = P::multiply(bits[e], factor[e % 2]);
   }
 
   __device__ __forceinline__ void decode_e4m3(uint32_t (&a)[4], const uint32_t (&words)[kWords]) const {
