@@ -263,10 +263,12 @@ class Bench {
       if (!options.gemm_peers) return;
       std::string why;
       gemm_peers_ = open_gemm_peers(memory, &why);
-      if (gemm_peers_ != nullptr)
-        report->limits.tensor_per_second = gemm_peers_->best_rate();
-      else
+      if (gemm_peers_ != nullptr) {
+        report->limits.tensor_per_second = gemm_peers_->best_rate(false);
+        report->limits.tensor8_per_second = gemm_peers_->best_rate(true);
+      } else {
         report->notes.push_back("no times of cuBLASLt: " + why);
+      }
       return;
     }
     report->limits.compute = measure_compute(memory.facts().cpu_features, spf_cpu_threads());
@@ -342,7 +344,7 @@ class Bench {
 
   // cuBLASLt's times of the same extents, once for all weight formats.
   void add_gemm_peers(const Case& c, const Problem& problem, BenchRow* row) {
-    if (gemm_peers_ == nullptr || c.op != "linear") return;
+    if (gemm_peers_ == nullptr || (c.op != "linear" && c.op != "scaled_linear")) return;
     const std::array<int64_t, 3> extents = {problem.rows(), problem.extent("N"), problem.extent("K")};
     const auto [at, fresh] = gemm_times_.try_emplace(extents);
     if (fresh) at->second = gemm_peers_->time(extents[0], extents[1], extents[2]);
@@ -355,7 +357,10 @@ class Bench {
       const double read = 1 / report_->limits.read_bytes_per_second;
       const double write = 2 / report_->limits.copy_bytes_per_second - read;
       const double move = row.read_bytes * read + row.written_bytes * write;
-      const double tensor = report_->limits.tensor_per_second;
+      const Limits& limits = report_->limits;
+      const bool bytes = row.op == "scaled_linear"; // s8 runs at the rate of fp8
+      const double tensor =
+          bytes && limits.tensor8_per_second > 0 ? limits.tensor8_per_second : limits.tensor_per_second;
       return 1e6 * std::max(move, tensor > 0 ? row.operations / tensor : 0.0);
     }
     const double bytes = row.read_bytes + row.written_bytes;
@@ -422,6 +427,7 @@ nlohmann::ordered_json BenchReport::json() const {
   if (limits.read_bytes_per_second > 0) measured["read_gb_per_s"] = rounded(limits.read_bytes_per_second / 1e9);
   if (limits.empty_us > 0) measured["empty_kernel_us"] = rounded(limits.empty_us);
   if (limits.tensor_per_second > 0) measured["tensor_bf16_tflops_per_s"] = rounded(limits.tensor_per_second / 1e12);
+  if (limits.tensor8_per_second > 0) measured["tensor_fp8_tflops_per_s"] = rounded(limits.tensor8_per_second / 1e12);
   for (const auto& [name, rate] : limits.compute) measured["gops_per_s"][name] = rounded(rate / 1e9);
   out["rows"] = Json::array();
   for (const BenchRow& row : rows) {

@@ -15,11 +15,13 @@ struct Limits {
   double read_bytes_per_second = 0;  // CUDA: of a kernel that only reads
   double empty_us = 0;               // CUDA: one empty kernel in a graph of many
   double tensor_per_second = 0;      // CUDA: operations of cuBLASLt's best bf16 product; 0 if it was not asked
+  double tensor8_per_second = 0;     // CUDA: of its best fp8 product
   std::vector<ComputeLimit> compute; // CPU: by instruction set
 };
 
 struct PeerTime {
   double us = 0, sustained_us = 0; // as of a row
+  bool timed_here = false;         // in this run, not read from a file
 };
 
 struct BenchRow {
@@ -50,7 +52,7 @@ struct BenchOptions {
   bool pdl = false;        // CUDA: programmatic dependent launch
   bool warm = false;       // CUDA: every launch of a graph has the same operands, and the cache keeps them
   std::string peers;       // CSV file; "" = none
-  bool gemm_peers = false; // CUDA: time cuBLASLt beside the rows of linear
+  bool gemm_peers = false; // CUDA: time cuBLASLt beside the rows of linear and scaled_linear
   double seconds = 0;      // start no further case after so long; 0 = time all
 };
 

@@ -77,30 +77,47 @@ class BenchCommand final : public Command {
                  limits.copy_bytes_per_second / 1e9, limits.read_bytes_per_second / 1e9, limits.empty_us);
     else
       fmt::print("  read {:.1f} GB/s\n", limits.read_bytes_per_second / 1e9);
-    if (limits.tensor_per_second > 0) fmt::print("  cuBLASLt bf16 {:.0f} TFLOP/s\n", limits.tensor_per_second / 1e12);
+    if (limits.tensor_per_second > 0)
+      fmt::print("  cuBLASLt bf16 {:.0f} TFLOP/s, fp8 {:.0f}\n", limits.tensor_per_second / 1e12,
+                 limits.tensor8_per_second / 1e12);
     for (const auto& [name, rate] : limits.compute) fmt::print("  {} {:.0f} Gop/s\n", name, rate / 1e9);
     fmt::print("\n{:>10}  {:>10}  {:>6}\n", "us", "limit us", "share");
     std::fflush(stdout);
   }
 
   static void print_row(const spf::check::BenchRow& row) {
-    const auto best = std::min_element(row.peers.begin(), row.peers.end(),
-                                       [](const auto& a, const auto& b) { return a.second.us < b.second.us; });
-    const std::string peer =
-        best == row.peers.end()
-            ? ""
-            : fmt::format("  x{:.2f} of {} {:.2f} us", row.us / best->second.us, best->first, best->second.us);
-    std::string sustained = row.sustained_us > 0 ? fmt::format("  sustained {:.2f} us", row.sustained_us) : "";
-    if (row.sustained_us > 0 && best != row.peers.end() && best->second.sustained_us > 0)
-      sustained += fmt::format(" x{:.2f}", row.sustained_us / best->second.sustained_us);
-    fmt::print("{:10.2f}  {:10.2f}  {:5.0f} %  {} {}  {} {}{}{}\n", row.us, row.limit_us, 100 * row.limit_us / row.us,
-               row.op, row.name, row.kernel, row.instance, peer, sustained);
+    // What this run timed beside ours, and of the numbers that a file brought the best.
+    std::string peers;
+    const auto add = [&](const std::string& name, const spf::check::PeerTime& time) {
+      peers += fmt::format("  {} {:.2f} us (x{:.2f})", name, time.us, row.us / time.us);
+    };
+    const std::pair<const std::string, spf::check::PeerTime>* best = nullptr;
+    for (const auto& peer : row.peers) {
+      if (peer.second.timed_here)
+        add(peer.first, peer.second);
+      else if (best == nullptr || peer.second.us < best->second.us)
+        best = &peer;
+    }
+    if (best != nullptr) add(best->first, best->second);
+    if (row.sustained_us > 0) {
+      peers += fmt::format("  sustained {:.2f} us", row.sustained_us);
+      for (const auto& [name, time] : row.peers)
+        if (time.sustained_us > 0)
+          peers += fmt::format(", {} {:.2f} (x{:.2f})", name, time.sustained_us, row.sustained_us / time.sustained_us);
+    }
+    fmt::print("{:10.2f}  {:10.2f}  {:5.0f} %  {} {}  {} {}{}\n", row.us, row.limit_us, 100 * row.limit_us / row.us,
+               row.op, row.name, row.kernel, row.instance, peers);
     std::fflush(stdout);
+  }
+
+  static bool eight_bit(const spf::check::BenchReport& report) {
+    return std::any_of(report.rows.begin(), report.rows.end(),
+                       [](const spf::check::BenchRow& row) { return row.op == "scaled_linear"; });
   }
 
   // Ours by kernel. What the roof is made of is the same run's: reading, and cuBLASLt's or the CPU's best product.
   void write_roofline(const spf::check::BenchReport& report) const {
-    double peak = report.limits.tensor_per_second;
+    double peak = std::max(report.limits.tensor_per_second, eight_bit(report) ? report.limits.tensor8_per_second : 0.0);
     for (const spf::check::ComputeLimit& limit : report.limits.compute) peak = std::max(peak, limit.per_second);
     if (peak <= 0) throw CommandError("a roofline needs the rate of the arithmetic units: add --gemm-peers");
     std::vector<RooflinePoint> points;

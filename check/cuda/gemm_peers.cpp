@@ -136,9 +136,9 @@ class CublasLt final : public GemmPeers {
     return times;
   }
 
-  double best_rate() override {
+  double best_rate(bool fp8) override {
     constexpr int64_t kEdge = 8192;
-    const double us = time(false, kEdge, kEdge, kEdge).us;
+    const double us = time(fp8, kEdge, kEdge, kEdge).us;
     return us > 0 ? 2e6 * kEdge * kEdge * kEdge / us : 0;
   }
 
@@ -160,7 +160,7 @@ class CublasLt final : public GemmPeers {
         memory_, {.launches = count, .fewest = std::min(slots, 4), .rest = true}, [&](int index, void* stream) {
           product.run(weights.data() + index % slots * stride, x.data(), out.data(), workspace_.data(), stream);
         });
-    return {times.median(), times.sustained};
+    return {times.median(), times.sustained, true};
   }
 
   // Random numbers: a product of zeros takes less power, and so less time.
