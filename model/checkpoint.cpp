@@ -1,8 +1,10 @@
 #include "model/checkpoint.hpp"
 
 #include <algorithm>
+#include <bit>
 #include <cmath>
 #include <cstring>
+#include <optional>
 
 namespace spearfish::model {
 namespace {
@@ -101,7 +103,8 @@ class Checkpoint::Reader {
   void plain(Linear& out, const TensorEntry& entry);
   void gptq_or_awq(Linear& out, const ModuleScheme& scheme);
   void packed(Linear& out, const ModuleScheme& scheme);
-  void scaled(Linear& out, const ModuleScheme& scheme);
+  void scaled(Linear& out, const ModuleScheme& scheme, const TensorEntry& codes);
+  TensorEntry inflated(const std::string& module, int64_t n, int64_t k);
   void set_scale(Linear& out, const std::string& name);
   bool trivial(const TensorEntry& g_idx, int64_t group) const;
   void verify(const Linear& linear) const;
@@ -214,9 +217,9 @@ void Checkpoint::Reader::packed(Linear& out, const ModuleScheme& scheme) {
   check(spf_tensor_init(&out.weight.global_scale, factor, SPF_F32, 1, &one, kHost));
 }
 
-void Checkpoint::Reader::scaled(Linear& out, const ModuleScheme& scheme) {
+void Checkpoint::Reader::scaled(Linear& out, const ModuleScheme& scheme, const TensorEntry& codes) {
   out.weight.scheme = scheme.scheme;
-  out.weight.codes = view(need(out.name + ".weight"));
+  out.weight.codes = view(codes);
   const std::string inverse = out.name + ".weight_scale_inv"; // a factor all the same
   const bool has_inverse = scheme.naming == QuantNaming::kWeightInverse && find(inverse) != nullptr;
   set_scale(out, has_inverse ? inverse : out.name + ".weight_scale");
@@ -227,13 +230,57 @@ Linear Checkpoint::Reader::linear(const std::string& module, int64_t n, int64_t 
   out.name = module;
   out.weight.struct_size = sizeof out.weight;
   out.weight.n = n;
+// The dense matrix of a 2:4 sparse one (compressed-tensors, sparse-24-bitmask): `compressed` [N, K/2] has two elements
+// of every four in their order, and bit k % 8 of byte [n, k/8] of `bitmask` says that column k is one of them.
+TensorEntry Checkpoint::Reader::inflated(const std::string& module, int64_t n, int64_t k) {
+  const TensorEntry &values = need(module + ".compressed"), &mask = need(module + ".bitmask");
+  const auto expect = [&](const TensorEntry& entry, const Shape& shape) {
+    if (entry.shape != shape)
+      throw Error(SPF_CORRUPT_DATA, file_, entry.name + ".shape", entry.shape_text(),
+                  shape_text(shape) + ", as the config says");
+  };
+  if (k % 4 != 0)
+    throw Error(SPF_CORRUPT_DATA, file_, module + ".compressed", "K " + std::to_string(k), "K a multiple of 4");
+  expect(values, {n, k / 2});
+  expect(mask, {n, (k + 7) / 8});
+  if (mask.dtype != Dtype::kU8)
+    throw Error(SPF_CORRUPT_DATA, file_, mask.name + ".dtype", dtype_info(mask.dtype).name, "u8");
+  const DtypeInfo& info = dtype_info(values.dtype);
+  if (info.block_elements != 1)
+    throw Error(SPF_CORRUPT_DATA, file_, values.name + ".dtype", info.name, "a type of single elements");
+  const auto each = static_cast<size_t>(info.block_bytes), bytes = static_cast<size_t>(n * k) * each;
+  std::byte* const dense = own(bytes);
+  std::memset(dense, 0, bytes);
+  const std::byte* from = values.bytes.data();
+  for (int64_t row = 0; row < n; ++row)
+    for (int64_t first = 0; first < k; first += 4) {
+      const std::byte both = mask.bytes[static_cast<size_t>(row * ((k + 7) / 8) + first / 8)];
+      const unsigned four = std::to_integer<unsigned>(both) >> (first % 8) & 15;
+      if (std::popcount(four) != 2)
+        throw Error(SPF_CORRUPT_DATA, file_, mask.name + "[" + std::to_string(row) + ", " + std::to_string(first) + "]",
+                    std::to_string(std::popcount(four)) + " of four columns", "two");
+      for (int64_t i = 0; i < 4; ++i) {
+        if ((four >> i & 1) == 0) continue;
+        std::memcpy(dense + static_cast<size_t>(row * k + first + i) * each, from, each);
+        from += each;
+      }
+    }
+  TensorEntry entry = values;
+  entry.shape = {n, k};
+  entry.bytes = Bytes(dense, bytes);
+  return entry;
+}
+
   out.weight.k = k;
   const TensorEntry* weight = find(module + ".weight");
   // A float weight is plain, whatever the config says of its module.
   const bool unquantized = weight != nullptr && dtype_info(weight->dtype).format != SPF_FORMAT_NONE;
   const ModuleScheme* scheme = quantizable && !unquantized && !c_.gguf_ ? m_.quantization.scheme_of(module) : nullptr;
   if (scheme == nullptr) {
-    plain(out, need(module + ".weight"));
+    plain(out, weight != nullptr ? *weight : need(module + ".weight"));
+  std::optional<TensorEntry> opened;
+  if (weight == nullptr && !c_.gguf_ && find(module + ".bitmask") != nullptr)
+    weight = &opened.emplace(inflated(module, n, k));
   } else {
     switch (scheme->naming) {
       case QuantNaming::kGptq:
@@ -244,7 +291,7 @@ Linear Checkpoint::Reader::linear(const std::string& module, int64_t n, int64_t 
         packed(out, *scheme);
         break;
       default:
-        scaled(out, *scheme);
+        scaled(out, *scheme, weight != nullptr ? *weight : need(module + ".weight"));
         break;
     }
     if (scheme->static_activation_scale && find(module + ".input_scale") != nullptr)
@@ -258,6 +305,7 @@ Linear Checkpoint::Reader::linear(const std::string& module, int64_t n, int64_t 
 // --- architectures ---------------------------------------------------------------------------------------------------
 
 void Checkpoint::Reader::read_safetensors() {
+  if (opened) out.weight.scheme.sparsity = SPF_SPARSITY_2_OF_4;
   std::string prefix = "model.", head = "lm_head";
   for (const auto& [candidate, its_head] :
        {std::pair("language_model.model.", "language_model.lm_head"), std::pair("model.language_model.", "lm_head")}) {
@@ -271,7 +319,7 @@ void Checkpoint::Reader::read_safetensors() {
   c_.final_norm_ = floats(prefix + "norm.weight", {h});
   c_.lm_head_ = m_.tied_embeddings ? c_.embedding_ : linear(head, m_.vocab, h, false);
   const auto fused = [&](const std::string& module) {
-    for (const char* suffix : {".weight", ".qweight", ".weight_packed", ".weight_blocks"})
+    for (const char* suffix : {".weight", ".qweight", ".weight_packed", ".weight_blocks", ".bitmask"})
       if (find(module + suffix) != nullptr) return true;
     return false;
   };

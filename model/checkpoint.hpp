@@ -42,8 +42,9 @@ class Checkpoint {
   // A folder (config.json with model.safetensors or model.safetensors.index.json, or one *.gguf), a *.gguf file, or a
   // *.safetensors file with its config.json beside it. Every tensor that the architecture needs is looked up, and its
   // type and shape are compared with the config: Error names the tensor that is missing (SPF_NOT_FOUND), or that is not
-  // what the config says (SPF_CORRUPT_DATA). No weight is read but GPTQ's and compressed-tensors' g_idx, and NVFP4
-  // global scales (stored as divisors, handed over as factors).
+  // what the config says (SPF_CORRUPT_DATA). No weight is read but GPTQ's and compressed-tensors' g_idx, NVFP4 global
+  // scales (stored as divisors, handed over as factors), and 2:4 sparse weights that come with a mask of their places:
+  // they are made dense, in memory of the checkpoint's.
   static Checkpoint open(const std::filesystem::path& path);
 
   const ModelConfig& config() const noexcept { return config_; }

@@ -260,7 +260,11 @@ void QuantizationConfig::read_compressed_tensors(const JsonObject& config) {
   if (config.has("sparsity_config")) {
     const JsonObject sparsity = config.object("sparsity_config");
     const std::string format = sparsity.string("format", "dense");
-    if (format != "dense") sparsity.refuse("format", format, "dense");
+    if (format != "dense" && format != "sparse-24-bitmask")
+      sparsity.refuse("format", format, "dense, sparse-24-bitmask");
+    const std::string structure = sparsity.string("sparsity_structure", "2:4");
+    if (format != "dense" && structure != "2:4") sparsity.refuse("sparsity_structure", structure, "2:4");
+    if (!config.has("config_groups")) return; // sparse and not quantized
   }
   if (const Json* transform = config.find("transform_config"); transform != nullptr && !transform->empty())
     config.refuse("transform_config", shown(*transform), "none");

@@ -1,6 +1,7 @@
 // Checkpoints of every architecture and scheme: found by place, equal in value, refused by name.
 #include "model/checkpoint.hpp"
 
+#include <bit>
 #include <cmath>
 #include <cstring>
 #include <limits>
@@ -244,6 +245,72 @@ INSTANTIATE_TEST_SUITE_P(Checkpoint, Quantized,
                            std::replace(name.begin(), name.end(), '-', '_');
                            return name;
                          });
+
+// 2:4 sparse weights come as two elements of four and a mask of their places; the sample is made here, bit by bit.
+TEST(Checkpoint, SparseWeightsAreTheDenseOnes) {
+  constexpr int64_t kN = 128, kK = 64;
+  const std::string sparsity = R"("sparsity_config":{"format":"sparse-24-bitmask","sparsity_structure":"2:4",)"
+                               R"("targets":["Linear"],"ignore":["lm_head"],"global_sparsity":0.5})";
+  const std::string plain = R"({"quant_method":"compressed-tensors",)" + sparsity + "}";
+  const std::string int8 =
+      R"({"quant_method":"compressed-tensors","format":"int-quantized","config_groups":{"group_0":)"
+      R"({"targets":["Linear"],"weights":{"num_bits":8,"type":"int","strategy":"channel"}}},)" +
+      sparsity + "}";
+  const auto places = [](int64_t n, int64_t four) { // which two of four columns
+    static constexpr int kPairs[6][2] = {{0, 1}, {0, 2}, {0, 3}, {1, 2}, {1, 3}, {2, 3}};
+    return kPairs[(n + 3 * four) % 6];
+  };
+  std::vector<uint8_t> mask(kN * kK / 8);
+  std::vector<int8_t> codes(kN * kK / 2);
+  std::vector<uint16_t> halves(codes.size());
+  std::vector<float> dense(kN * kK);
+  for (int64_t n = 0; n < kN; ++n)
+    for (int64_t four = 0; four < kK / 4; ++four)
+      for (int64_t j = 0; j < 2; ++j) {
+        const int64_t k = four * 4 + places(n, four)[j], at = n * kK / 2 + four * 2 + j;
+        const int value = static_cast<int>((n * 7 + k * 5) % 15) - 7; // 0 too: a place may hold one
+        mask[static_cast<size_t>((n * kK + k) / 8)] |= static_cast<uint8_t>(1 << k % 8);
+        codes[static_cast<size_t>(at)] = static_cast<int8_t>(value);
+        halves[static_cast<size_t>(at)] =
+            static_cast<uint16_t>(std::bit_cast<uint32_t>(static_cast<float>(value)) >> 16);
+        dense[static_cast<size_t>(n * kK + k)] = static_cast<float>(value);
+      }
+  const int64_t shape[] = {kN, kK};
+  const std::vector<float> scales(kN, 0.5f);
+  const auto make = [&](bool quantized) {
+    Copy copy("llama_linear");
+    copy.config["quantization_config"] = Json::parse(quantized ? int8 : plain);
+    copy.tensors.erase(std::string(kUp) + ".weight");
+    copy.put(std::string(kUp) + ".bitmask", Dtype::kU8, {kN, kK / 8}, std::as_bytes(std::span(mask)));
+    copy.put(std::string(kUp) + ".shape", Dtype::kI64, {2, 1}, std::as_bytes(std::span(shape)));
+    if (quantized) {
+      copy.put(std::string(kUp) + ".compressed", Dtype::kI8, {kN, kK / 2}, std::as_bytes(std::span(codes)));
+      copy.put(std::string(kUp) + ".weight_scale", Dtype::kF32, {kN, 1}, std::as_bytes(std::span(scales)));
+    } else {
+      copy.put(std::string(kUp) + ".compressed", Dtype::kBF16, {kN, kK / 2}, std::as_bytes(std::span(halves)));
+    }
+    return copy;
+  };
+  for (const bool quantized : {false, true}) {
+    const Scratch dir;
+    make(quantized).write(dir.path());
+    const Checkpoint c = Checkpoint::open(dir.path());
+    const Linear& up = c.layers()[1].gate_up[1];
+    EXPECT_EQ(up.weight.scheme.format, quantized ? SPF_FORMAT_CT_INT : SPF_FORMAT_PLAIN);
+    EXPECT_EQ(up.weight.scheme.sparsity, SPF_SPARSITY_2_OF_4);
+    EXPECT_EQ(c.layers()[1].gate_up[0].weight.scheme.sparsity, SPF_SPARSITY_NONE) << "the file has it dense";
+    const std::vector<float> values = dequantized(up);
+    for (size_t i = 0; i < values.size(); ++i) ASSERT_EQ(values[i], dense[i] * (quantized ? 0.5f : 1.0f)) << i;
+  }
+  mask[9] = 0x37; // three of columns 8 to 11 of row 1
+  const Error e = make(false).refused();
+  EXPECT_EQ(e.status(), SPF_CORRUPT_DATA);
+  EXPECT_EQ(e.field(), std::string(kUp) + ".bitmask[1, 8]");
+  Copy narrow = make(true);
+  narrow.put(std::string(kUp) + ".compressed", Dtype::kI8, {kN, kK / 4},
+             std::as_bytes(std::span(codes).first(kN * kK / 4)));
+  EXPECT_EQ(narrow.refused().field(), std::string(kUp) + ".compressed.shape");
+}
 
 // Words run along N, eight columns of one row of K each, in the interleaved order of AutoAWQ.
 TEST(Checkpoint, AwqWordsAreInterleaved) {

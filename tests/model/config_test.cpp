@@ -317,7 +317,7 @@ TEST(Quantization, NamesWhatItDoesNotServe) {
   EXPECT_EQ(refused(compressed(R"({"num_bits":4,"strategy":"channel"})", "pack-quantized", R"(,"ignore":["re:("])")),
             root + "ignore");
   EXPECT_EQ(refused(compressed(R"({"num_bits":4,"strategy":"channel"})", "pack-quantized",
-                               R"(,"sparsity_config":{"format":"sparse-24-bitmask"})")),
+                               R"(,"sparsity_config":{"format":"sparse-bitmask"})")),
             root + "sparsity_config.format");
 }
 
@@ -336,6 +336,10 @@ GgufMetadata metadata_of(const std::string& arch) {
   m.u32(arch + ".vocab_size", 300);
   m.u32("tokenizer.ggml.eos_token_id", 2);
   return m;
+  EXPECT_EQ(
+      refused(compressed(R"({"num_bits":4,"strategy":"channel"})", "pack-quantized",
+                         R"(,"sparsity_config":{"format":"sparse-24-bitmask","sparsity_structure":"unstructured"})")),
+      root + "sparsity_config.sparsity_structure");
 }
 
 ModelConfig read_gguf(const GgufMetadata& metadata, const std::vector<TensorSpec>& tensors = {}) {
