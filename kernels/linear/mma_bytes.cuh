@@ -17,17 +17,12 @@ struct ByteArgs {
 
 // X: s8 or e4m3, of weights and activations. kFoldSums: scales every 128 values of K, of x or of the weight.
 template <spf_scalar_type X, bool kFoldSums>
-struct ByteWeights {
+struct ByteWeights : WholeRows {
   using Args = ByteArgs;
   using Sum = cuda::MmaSum<X>;
   using End = ScaledEnd;
   static constexpr bool kFold = kFoldSums;
   static constexpr MmaFormat kFormat = byte_format(kFold);
-
-  template <int kTeam>
-  static constexpr int pieces(const MmaTile& t) {
-    return t.code_bytes() / 16 / kTeam;
-  }
 
   template <class C>
   struct Source {

@@ -295,6 +295,14 @@ struct RowLane {
   }
 };
 
+// Weights whose stages are nothing but rows, which all threads share evenly.
+struct WholeRows {
+  template <int kTeam>
+  static constexpr int pieces(const MmaTile& t) {
+    return t.code_bytes() / 16 / kTeam;
+  }
+};
+
 struct DenseArgs {
   const uint8_t* rows; // [n], each on 16 bytes
   int64_t row_bytes;   // K of them
@@ -302,17 +310,12 @@ struct DenseArgs {
 };
 
 template <spf_scalar_type T>
-struct DenseWeights {
+struct DenseWeights : WholeRows {
   using Args = DenseArgs;
   using Sum = float;
   using End = LinearEnd;
   static constexpr bool kFold = false;
   static constexpr MmaFormat kFormat = kDenseFormat;
-
-  template <int kTeam>
-  static constexpr int pieces(const MmaTile& t) {
-    return t.code_bytes() / 16 / kTeam;
-  }
 
   template <class C>
   struct Source {
