@@ -91,9 +91,10 @@ void ModelOptions::define(CLI::App& app) {
       ->type_name("MIB")
       ->check(CLI::PositiveNumber);
   app.add_flag("--allow-8bit-activation", allow_8bit_, "Kernels may quantize activations to 8 bits");
-  app.add_option(
-         "--linear-input", linear_input_,
-         "Quantize what linear layers read to e4m3 or s8, a scale a token, where a kernel multiplies the weight so")
+  app.add_option("--linear-input", linear_input_,
+                 "Quantize what linear layers read to e4m3 or s8, a scale a token, or to e2m1, in the blocks of NVFP4 "
+                 "and MXFP4 "
+                 "weights, where a kernel multiplies the weight so")
       ->type_name("TYPE");
   app.add_option("--threads", threads_, "CPU threads (default: OMP_NUM_THREADS or all cores)")
       ->check(CLI::Range(1, 4096));
@@ -104,7 +105,7 @@ Device ModelOptions::device() const { return parse_device(device_name); }
 void ModelOptions::open() {
   (void)device();
   (void)scalar_type_named(activation_, {"bf16", "f16", "f32"});
-  if (!linear_input_.empty()) (void)scalar_type_named(linear_input_, {"e4m3", "s8"});
+  if (!linear_input_.empty()) (void)scalar_type_named(linear_input_, {"e4m3", "s8", "e2m1"});
   const std::vector<std::string> formats = quant_scheme_names();
   if (!format_.empty() && std::find(formats.begin(), formats.end(), format_) == formats.end())
     throw UsageError(unknown_word("weight format", format_, formats));

@@ -34,6 +34,7 @@ struct Answer {
   std::string device, problem;
   Plan plan;
   std::optional<Error> error;
+  Plan linear; // where no kernel takes quantized activations: the same weight under 16-bit ones
 };
 
 Json to_json(const std::string& op, const Answer& answer) {
@@ -50,6 +51,7 @@ Json to_json(const std::string& op, const Answer& answer) {
   if (!answer.plan.empty())
     for (const Plan::Rejection& r : answer.plan.rejected())
       out["rejected"].push_back({{"kernel", r.kernel}, {"code", r.code}, {"reason", r.reason}});
+  if (answer.linear) out["instead"] = {{"op", "linear"}, {"kernel", answer.linear.kernel()}, {"type", "bf16"}};
   if (answer.error)
     out["error"] = {{"status", answer.error->status_name()},
                     {"field", answer.error->field()},
@@ -74,6 +76,8 @@ void print_text(const std::string& op, const Answer& answer) {
   } else {
     fmt::print("  kernel       {}\n", paint(Colour::kBad, "none"));
   }
+  if (answer.linear)
+    fmt::print("  instead      linear, with activations in bf16: {}\n", paint(Colour::kGood, answer.linear.kernel()));
   if (answer.plan.empty() || answer.plan.rejected().empty()) return;
   Table table({{"  passed over"}, {"code"}, {"reason"}});
   for (const Plan::Rejection& r : answer.plan.rejected())
@@ -119,6 +123,7 @@ class PlanCommand : public Command {
     } catch (const Error& e) {
       if (!means_no_kernel(e.status())) throw UsageError(e.what());
       answer.error = e;
+      plan_linear_instead(op, &answer);
     }
     if (json_)
       fmt::print("{}\n", to_json(op.name, answer).dump(2));
@@ -187,6 +192,19 @@ class PlanCommand : public Command {
     }
     const spf_packed_weight unpacked = unpacked_weight(weight->scheme, *n_, *k_, device);
     call(op.name, operands, params, launch, &unpacked);
+  }
+
+  // What runs such a weight on a device whose kernels take no activations of this kind.
+  void plan_linear_instead(const OpInfo& op, Answer* answer) const {
+    if (!op.takes_packed_weight || op.name == "linear" || answer->error->status() != SPF_UNSUPPORTED) return;
+    const DeviceFacts facts = device_facts(device_);
+    const Device device(spf_device{facts.kind, 0});
+    const Tensor x(nullptr, SPF_BF16, {*m_, *k_}, device), out(nullptr, SPF_BF16, {*m_, *n_}, device);
+    try {
+      answer->linear = spearfish::plan_linear(x, weight_format(weight_, group_ ? &*group_ : nullptr).scheme, *n_, *k_,
+                                              std::nullopt, out, Launch(device), facts);
+    } catch (const Error&) { // none either
+    }
   }
 
   std::string required_name() const {

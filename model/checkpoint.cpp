@@ -106,6 +106,7 @@ class Checkpoint::Reader {
   void scaled(Linear& out, const ModuleScheme& scheme, const TensorEntry& codes);
   TensorEntry inflated(const std::string& module, int64_t n, int64_t k);
   void set_scale(Linear& out, const std::string& name);
+  float positive(const std::string& name);
   bool trivial(const TensorEntry& g_idx, int64_t group) const;
   void verify(const Linear& linear) const;
 
@@ -179,6 +180,19 @@ void Checkpoint::Reader::gptq_or_awq(Linear& out, const ModuleScheme& scheme) {
   if (out.weight.scheme.has_g_idx) out.weight.g_idx = view(*g_idx);
 }
 
+// The one f32 number of a tensor, above 0.
+float Checkpoint::Reader::positive(const std::string& name) {
+  const TensorEntry& entry = need(name);
+  if (entry.elements() != 1) throw Error(SPF_CORRUPT_DATA, file_, name + ".shape", entry.shape_text(), "one element");
+  if (dtype_info(entry.dtype).scalar != SPF_F32)
+    throw Error(SPF_CORRUPT_DATA, file_, name + ".dtype", dtype_info(entry.dtype).name, "f32");
+  float value = 0;
+  std::memcpy(&value, entry.bytes.data(), sizeof value);
+  if (!(value > 0) || !std::isfinite(value))
+    throw Error(SPF_CORRUPT_DATA, file_, name, std::to_string(value), "a number above 0");
+  return value;
+}
+
 void Checkpoint::Reader::packed(Linear& out, const ModuleScheme& scheme) {
   spf_quant_scheme& s = out.weight.scheme = scheme.scheme;
   const bool blocks = find(out.name + ".weight_blocks") != nullptr; // mxfp4 as gpt-oss spells it: [N, K/32, 16]
@@ -199,17 +213,7 @@ void Checkpoint::Reader::packed(Linear& out, const ModuleScheme& scheme) {
   const bool bytes = s.scale == SPF_E8M0 && scales.dtype == Dtype::kU8;
   out.weight.scales = bytes ? view(scales, SPF_E8M0, scales.shape) : view(scales);
   if (!s.has_global_scale) return;
-  const std::string global = out.name + ".weight_global_scale";
-  const TensorEntry& entry = need(global);
-  if (entry.elements() != 1) throw Error(SPF_CORRUPT_DATA, file_, global + ".shape", entry.shape_text(), "one element");
-  const spf_tensor divisor = view(entry, dtype_info(entry.dtype).scalar, {1});
-  float value = 0;
-  if (divisor.type != SPF_F32)
-    throw Error(SPF_CORRUPT_DATA, file_, global + ".dtype", dtype_info(entry.dtype).name, "f32");
-  std::memcpy(&value, divisor.data, sizeof value);
-  if (!(value > 0) || !std::isfinite(value))
-    throw Error(SPF_CORRUPT_DATA, file_, global, std::to_string(value), "a number above 0");
-  value = 1 / value;
+  const float value = 1 / positive(out.name + ".weight_global_scale");
   std::byte* factor = own(sizeof value);
   std::memcpy(factor, &value, sizeof value);
   const int64_t one = 1;
@@ -225,11 +229,6 @@ void Checkpoint::Reader::scaled(Linear& out, const ModuleScheme& scheme, const T
   set_scale(out, has_inverse ? inverse : out.name + ".weight_scale");
 }
 
-Linear Checkpoint::Reader::linear(const std::string& module, int64_t n, int64_t k, bool bias, bool quantizable) {
-  Linear out;
-  out.name = module;
-  out.weight.struct_size = sizeof out.weight;
-  out.weight.n = n;
 // The dense matrix of a 2:4 sparse one (compressed-tensors, sparse-24-bitmask): `compressed` [N, K/2] has two elements
 // of every four in their order, and bit k % 8 of byte [n, k/8] of `bitmask` says that column k is one of them.
 TensorEntry Checkpoint::Reader::inflated(const std::string& module, int64_t n, int64_t k) {
@@ -271,16 +270,21 @@ TensorEntry Checkpoint::Reader::inflated(const std::string& module, int64_t n, i
   return entry;
 }
 
+Linear Checkpoint::Reader::linear(const std::string& module, int64_t n, int64_t k, bool bias, bool quantizable) {
+  Linear out;
+  out.name = module;
+  out.weight.struct_size = sizeof out.weight;
+  out.weight.n = n;
   out.weight.k = k;
   const TensorEntry* weight = find(module + ".weight");
+  std::optional<TensorEntry> opened;
+  if (weight == nullptr && !c_.gguf_ && find(module + ".bitmask") != nullptr)
+    weight = &opened.emplace(inflated(module, n, k));
   // A float weight is plain, whatever the config says of its module.
   const bool unquantized = weight != nullptr && dtype_info(weight->dtype).format != SPF_FORMAT_NONE;
   const ModuleScheme* scheme = quantizable && !unquantized && !c_.gguf_ ? m_.quantization.scheme_of(module) : nullptr;
   if (scheme == nullptr) {
     plain(out, weight != nullptr ? *weight : need(module + ".weight"));
-  std::optional<TensorEntry> opened;
-  if (weight == nullptr && !c_.gguf_ && find(module + ".bitmask") != nullptr)
-    weight = &opened.emplace(inflated(module, n, k));
   } else {
     switch (scheme->naming) {
       case QuantNaming::kGptq:
@@ -296,7 +300,11 @@ TensorEntry Checkpoint::Reader::inflated(const std::string& module, int64_t n, i
     }
     if (scheme->static_activation_scale && find(module + ".input_scale") != nullptr)
       out.input_scale = view(need(module + ".input_scale"));
+    out.block_input = scheme->block_input;
+    if (scheme->scheme.format == SPF_FORMAT_NVFP4 && find(module + ".input_global_scale") != nullptr)
+      out.block_input_factor = positive(module + ".input_global_scale");
   }
+  if (opened) out.weight.scheme.sparsity = SPF_SPARSITY_2_OF_4;
   if (bias) out.bias = floats(module + ".bias", {n});
   verify(out);
   return out;
@@ -305,7 +313,6 @@ TensorEntry Checkpoint::Reader::inflated(const std::string& module, int64_t n, i
 // --- architectures ---------------------------------------------------------------------------------------------------
 
 void Checkpoint::Reader::read_safetensors() {
-  if (opened) out.weight.scheme.sparsity = SPF_SPARSITY_2_OF_4;
   std::string prefix = "model.", head = "lm_head";
   for (const auto& [candidate, its_head] :
        {std::pair("language_model.model.", "language_model.lm_head"), std::pair("model.language_model.", "lm_head")}) {

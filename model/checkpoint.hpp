@@ -22,6 +22,9 @@ struct Linear {
   spf_quantized_weight weight = {}; // plain weights are SPF_FORMAT_PLAIN
   spf_tensor bias = {};             // [N], type NONE if absent
   spf_tensor input_scale = {};      // static scale of the activations, type NONE if absent
+  // What the checkpoint means x to be quantized to in blocks as wide as the weight's, e2m1 or e4m3; NONE: it does not.
+  spf_scalar_type block_input = SPF_TYPE_NONE;
+  float block_input_factor = 1; // the global scale of such NVFP4 codes
 };
 
 // Weights of one layer. Norms that the architecture lacks have type NONE.

@@ -17,15 +17,28 @@ double rounded(double value, ScalarType type) {
   return value;
 }
 
-// Codes of a linear layer's input, and a scale for each token or 128 of its columns.
+// Codes of a linear layer's input, and a scale for each token, 128 of its columns, or block.
 void quantize_input(const DeviceLinear& linear, const Tensor& x, const Tensor& codes, const Tensor& scales,
                     const Launch& launch) {
-  if (linear.input == SPF_S8)
+  const spf_format blocks = linear.input_blocks();
+  if (blocks == SPF_FORMAT_NVFP4)
+    nvfp4_quantize(x, *linear.input_factor, codes, {std::nullopt, scales}, launch);
+  else if (blocks == SPF_FORMAT_MXFP4)
+    mxfp4_quantize(x, codes, {std::nullopt, scales}, SPF_MX_SCALE_FLOOR, launch);
+  else if (blocks == SPF_FORMAT_MXFP8)
+    mxfp8_quantize(x, codes, {std::nullopt, scales}, SPF_MX_SCALE_FLOOR, launch);
+  else if (linear.input == SPF_S8)
     dynamic_scaled_int8_quant(x, codes, scales, std::nullopt, launch);
   else if (linear.input_group == 0)
     dynamic_per_token_scaled_fp8_quant(x, std::nullopt, codes, scales, launch);
   else
     per_token_group_fp8_quant(x, std::nullopt, codes, scales, {linear.input_group}, launch);
+}
+
+// Whether two linear layers read the same codes of one x.
+bool same_input(const DeviceLinear& a, const DeviceLinear& b) {
+  return a.input == b.input && a.input_group == b.input_group && a.input_blocks() == b.input_blocks() &&
+         a.factor == b.factor;
 }
 
 } // namespace
@@ -82,10 +95,13 @@ size_t Decoder::lay_out(std::byte* activations, std::byte* cache) {
   attention_ = take(rows_, config_.heads * config_.head_dim);
   gate_up_ = take(rows_, 2 * config_.intermediate);
   inner_ = take(rows_, config_.intermediate);
-  if (options_.linear_input != SPF_TYPE_NONE) {
+  if (weights_.quantizes_inputs()) {
     const int64_t widest = std::max({config_.hidden, config_.heads * config_.head_dim, config_.intermediate});
     codes_ = carver.take(static_cast<size_t>(rows_ * widest));
-    code_scales_ = carver.take(static_cast<size_t>(rows_ * ((widest + 127) / 128)) * sizeof(float));
+    // A scale of four bytes for 128 columns, or one byte for each block of 16, in tiles of 128 rows x 4.
+    const int64_t tiled = (rows_ + 127) / 128 * 128 * ((widest + 63) / 64 * 4);
+    code_scales_ = carver.take(
+        std::max(static_cast<size_t>(rows_ * ((widest + 127) / 128)) * sizeof(float), static_cast<size_t>(tiled)));
   }
   logits_ = carver.take(static_cast<size_t>(logit_rows_) * static_cast<size_t>(config_.vocab) * sizeof(float));
   cache_ = cache;
@@ -174,15 +190,15 @@ void Decoder::project(Program& program, const std::vector<DeviceLinear>& linears
       continue;
     }
     const int64_t count = x.shape()[0];
-    const Tensor codes(codes_, linear.input, {count, linear.group.k}, options_.device);
-    const Tensor scales(code_scales_, SPF_F32, {count, linear.input_groups()}, options_.device);
-    if (quantized == nullptr || quantized->input_group != linear.input_group)
+    const Tensor codes = linear.input_codes(codes_, count, options_.device);
+    const Tensor scales = linear.input_scales(code_scales_, count, options_.device);
+    if (quantized == nullptr || !same_input(*quantized, linear))
       program.add("input of " + linear.group.name(), [&linear, x, codes, scales](const Launch& launch) {
         quantize_input(linear, x, codes, scales, launch);
       });
     quantized = &linear;
     program.add(linear.group.name(), [&linear, codes, scales, part](const Launch& launch) {
-      scaled_linear(codes, scales, linear.packed, part, {linear.bias, {}, {}, {}, {}}, launch);
+      linear.multiply(codes, scales, linear.packed, linear.bias, part, launch);
     });
   }
 }

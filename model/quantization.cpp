@@ -251,6 +251,19 @@ ModuleScheme ct_float(const JsonObject& weights, const std::string& format, int6
   return result;
 }
 
+// What is said of a layer's input: blocks with scales of their own beside a weight in blocks, or one static scale.
+void ct_input(const JsonObject& input, ModuleScheme* scheme) {
+  const bool local = input.has("dynamic") && input.json().at("dynamic") == "local"; // blocks under one static factor
+  const spf_format format = scheme->scheme.format;
+  if ((format == SPF_FORMAT_NVFP4 || format == SPF_FORMAT_MXFP4) && input.string("type", "int") == "float" &&
+      input.has("group_size") && input.integer("group_size", -1, kMaxGroup) == scheme->scheme.group_k) {
+    const int64_t bits = input.integer("num_bits", 1, 64);
+    if (bits == 4) scheme->block_input = SPF_E2M1;
+    if (bits == 8 && format == SPF_FORMAT_MXFP4) scheme->block_input = SPF_E4M3;
+  }
+  scheme->static_activation_scale = !local && !input.boolean("dynamic", false);
+}
+
 } // namespace
 
 void QuantizationConfig::read_compressed_tensors(const JsonObject& config) {
@@ -295,8 +308,7 @@ void QuantizationConfig::read_compressed_tensors(const JsonObject& config) {
     Rule rule;
     rule.scheme = integer_format ? ct_integer(weights, format, bits, strategy, size)
                                  : ct_float(weights, format, bits, strategy, size);
-    if (group.has("input_activations"))
-      rule.scheme->static_activation_scale = !group.object("input_activations").boolean("dynamic", false);
+    if (group.has("input_activations")) ct_input(group.object("input_activations"), &*rule.scheme);
     bool every = false;
     for (const Json& target : group.array("targets")) {
       if (!target.is_string()) group.refuse("targets", shown(target), "names of modules", SPF_CORRUPT_DATA);

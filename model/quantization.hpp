@@ -29,6 +29,8 @@ struct ModuleScheme {
   QuantNaming naming = QuantNaming::kNone;
   bool symmetric = true;                // GPTQ: zeros are stored but all equal
   bool static_activation_scale = false; // an input_scale tensor stands beside the weight
+  // What the layer's input is meant to be quantized to in blocks as wide as the weight's: e2m1 or e4m3; NONE: not said.
+  spf_scalar_type block_input = SPF_TYPE_NONE;
 };
 
 // A module name, a class of modules, or a regular expression.

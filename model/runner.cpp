@@ -66,7 +66,15 @@ struct Model {
       LinearPlan row;
       for (const LinearPart& part : linear->group.parts) row.names.push_back(part.linear->name);
       row.format = scheme_name(linear->group.scheme);
-      if (linear->input != SPF_TYPE_NONE) row.input = spearfish::name(linear->input);
+      switch (linear->input_blocks()) {
+        case SPF_FORMAT_NONE:
+          if (linear->input != SPF_TYPE_NONE) row.input = spearfish::name(linear->input);
+          break;
+        default:
+          row.input = linear->input_blocks() == SPF_FORMAT_NVFP4   ? "nvfp4"
+                      : linear->input_blocks() == SPF_FORMAT_MXFP4 ? "mxfp4"
+                                                                   : "mxfp8";
+      }
       row.n = linear->group.n;
       row.k = linear->group.k;
       row.layout = linear->layout;

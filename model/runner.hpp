@@ -42,9 +42,10 @@ struct RunnerOptions {
   int64_t block_size = 16;          // positions of a page of the cache
   size_t memory_limit = 0;          // bytes; 0: what the device has
   bool allow_activation_8bit = false;
-  // e4m3 or s8: what linear layers read is quantized to it, a scale a token (128 columns for weights in blocks of 128),
-  // and multiplied by scaled_linear() where a kernel of the device serves the weight so; the others, and the head, read
-  // activations as they are. SPF_TYPE_NONE: all of them do.
+  // What linear layers read is quantized to it where a kernel of the device multiplies the weight so; the others, and
+  // the head, read activations as they are. e4m3 or s8: a scale a token (128 columns for weights in blocks of 128), by
+  // scaled_linear(). e2m1 with NVFP4 and MXFP4 weights, e4m3 with MXFP4 and MXFP8 ones: in such blocks, by
+  // nvfp4_linear() and its like. SPF_TYPE_NONE: what the checkpoint says, if that is blocks.
   ScalarType linear_input = SPF_TYPE_NONE;
   WeightChoice weight;
   LinearObserver* observer = nullptr;
@@ -63,7 +64,7 @@ struct SamplingOptions {
 struct LinearPlan {
   std::vector<std::string> names; // of the checkpoint's linears: several where they are computed at once
   std::string format;             // "bf16", "int4-g128", "q4_k"
-  std::string input;              // what x is quantized to: "e4m3", "s8"; "": read as it is
+  std::string input;              // what x is quantized to: "e4m3", "s8", "nvfp4"; "": read as it is
   int64_t n = 0, k = 0;
   std::string layout;
   size_t packed_bytes = 0;

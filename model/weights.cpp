@@ -53,13 +53,13 @@ void decode_rows(const spf_quantized_weight& weight, ScalarType to, std::byte* t
   }
 }
 
-// What linear() or scaled_linear() plans for a weight that is not there yet; an empty layout leaves the choice open.
+// What linear() or an op of quantized activations plans for a weight that is not there yet; an empty layout leaves the
+// choice open.
 Plan plan_for(const DeviceLinear& linear, const std::string& layout, ScalarType in, ScalarType out, int64_t rows,
               const RunnerOptions& options, const DeviceFacts* facts) {
   spf_packed_weight weight = unpacked_weight(linear.group.scheme, linear.group.n, linear.group.k, options.device);
   std::memcpy(weight.layout, layout.c_str(), std::min(layout.size(), sizeof weight.layout - 1));
   const bool scaled = linear.input != SPF_TYPE_NONE;
-  const Tensor x(nullptr, scaled ? linear.input : in, {rows, linear.group.k}, options.device);
   const Tensor y(nullptr, out, {rows, linear.group.n}, options.device);
   const OptionalTensor bias = linear.group.has_bias()
                                   ? OptionalTensor(Tensor(nullptr, linear.group.parts.front().linear->bias.type,
@@ -73,14 +73,36 @@ Plan plan_for(const DeviceLinear& linear, const std::string& layout, ScalarType 
   else
     launch.plan_only(plan);
   if (scaled)
-    spearfish::scaled_linear(x, Tensor(nullptr, SPF_F32, {rows, linear.input_groups()}, options.device), weight, y,
-                             {bias, {}, {}, {}, {}}, launch);
+    linear.multiply(linear.input_codes(nullptr, rows, options.device),
+                    linear.input_scales(nullptr, rows, options.device), weight, bias, y, launch);
   else
-    spearfish::linear(x, weight, bias, y, launch);
+    spearfish::linear(Tensor(nullptr, in, {rows, linear.group.k}, options.device), weight, bias, y, launch);
   return plan;
 }
 
+// What the checkpoint means the layers of a group to read; NONE where they do not agree.
+ScalarType block_input(const LinearGroup& group) {
+  ScalarType input = group.parts.front().linear->block_input;
+  for (const LinearPart& part : group.parts)
+    if (part.linear->block_input != input) input = SPF_TYPE_NONE;
+  return input;
+}
+
 } // namespace
+
+void DeviceLinear::multiply(const Tensor& codes, const Tensor& scales, const spf_packed_weight& weight,
+                            const OptionalTensor& its_bias, const Tensor& out, const Launch& launch) const {
+  switch (input_blocks()) {
+    case SPF_FORMAT_NVFP4:
+      return nvfp4_linear({codes, scales}, weight, out, {alpha, its_bias}, launch);
+    case SPF_FORMAT_MXFP4:
+      return mxfp4_linear({codes, scales}, weight, out, {{}, its_bias}, launch);
+    case SPF_FORMAT_MXFP8:
+      return mxfp8_linear({codes, scales}, weight, out, {{}, its_bias}, launch);
+    default:
+      return scaled_linear(codes, scales, weight, out, {its_bias, {}, {}, {}, {}}, launch);
+  }
+}
 
 std::vector<DeviceLinear> ModelWeights::group(const std::vector<const Linear*>& linears) const {
   std::vector<LinearPart> parts;
@@ -136,11 +158,13 @@ std::vector<DeviceLinear*> ModelWeights::linears() {
 void ModelWeights::choose_layouts(const DeviceFacts* facts, int64_t prefill_rows) {
   for (DeviceLinear* linear : linears()) {
     const spf_quant_scheme& scheme = linear->group.scheme;
-    if (options_.linear_input != SPF_TYPE_NONE && linear != &lm_head_.front()) {
-      linear->input = options_.linear_input;
+    const ScalarType wish = options_.linear_input != SPF_TYPE_NONE ? options_.linear_input : block_input(linear->group);
+    if (wish != SPF_TYPE_NONE && linear != &lm_head_.front()) {
+      linear->input = wish;
       linear->input_group = scheme.weight == SPF_E4M3 && scheme.group_k == 128 ? 128 : 0;
       try {
         choose_layout(*linear, facts, prefill_rows);
+        quantizes_inputs_ = true;
         continue;
       } catch (const spearfish::Error&) { // nothing multiplies this weight so
         linear->input = SPF_TYPE_NONE;
@@ -192,6 +216,17 @@ void ModelWeights::lay_out(Carver& carver, DeviceLinear& linear) {
                        linear.packed.data = at;
                        linear.packed.device = options_.device;
                      }});
+  if (linear.input_blocks() == SPF_FORMAT_NVFP4) {
+    linear.factor = g.parts.front().linear->block_input_factor; // the least holds the largest numbers of all
+    for (const LinearPart& part : g.parts) linear.factor = std::min(linear.factor, part.linear->block_input_factor);
+    std::byte* numbers = carver.take(2 * sizeof(float));
+    pieces_.push_back({numbers, 2 * sizeof(float), [factor = linear.factor](std::byte* host) {
+                         const float both[] = {factor, 1 / factor};
+                         std::memcpy(host, both, sizeof both);
+                       }});
+    linear.input_factor = Tensor(numbers, SPF_F32, {1}, options_.device);
+    linear.alpha = Tensor(numbers == nullptr ? nullptr : numbers + sizeof(float), SPF_F32, {1}, options_.device);
+  }
   if (!g.has_bias()) return;
   const ScalarType type = g.parts.front().linear->bias.type;
   std::byte* bias = carver.take(bytes_of(type, g.n));

@@ -39,8 +39,34 @@ struct DeviceLinear {
   OptionalTensor bias;
   ScalarType input = SPF_TYPE_NONE; // what x is quantized to; none: read as it is
   int64_t input_group = 0;          // columns under one scale of x; 0: a whole row
+  // Of x in NVFP4: what it is quantized with, and the reciprocal that takes it out again; on the device, once loaded.
+  float factor = 1;
+  OptionalTensor input_factor, alpha;
 
   int64_t input_groups() const { return input_group == 0 ? 1 : (group.k + input_group - 1) / input_group; }
+  // The format of x in blocks as wide as the weight's; NONE: it has none. NVFP4 or MXFP4 as e2m1, MXFP8 as e4m3.
+  spf_format input_blocks() const {
+    const spf_format format = group.scheme.format;
+    if (input == SPF_E2M1 && (format == SPF_FORMAT_NVFP4 || format == SPF_FORMAT_MXFP4)) return format;
+    const bool mx = format == SPF_FORMAT_MXFP4 || format == SPF_FORMAT_MXFP8;
+    return input == SPF_E4M3 && mx ? SPF_FORMAT_MXFP8 : SPF_FORMAT_NONE;
+  }
+  // Codes and scales of `rows` rows of x, as scaled_linear() or the op of the blocks reads them.
+  Tensor input_codes(std::byte* at, int64_t rows, Device device) const {
+    const bool halves = input == SPF_E2M1;
+    return {at, halves ? SPF_U8 : input, {rows, halves ? group.k / 2 : group.k}, device};
+  }
+  Tensor input_scales(std::byte* at, int64_t rows, Device device) const {
+    if (input_blocks() == SPF_FORMAT_NONE) return {at, SPF_F32, {rows, input_groups()}, device};
+    const int64_t blocks = group.k / group.scheme.group_k;
+    return {at,
+            input_blocks() == SPF_FORMAT_NVFP4 ? SPF_E4M3 : SPF_E8M0,
+            {(rows + 127) / 128 * 128, (blocks + 3) / 4 * 4},
+            device};
+  }
+  // out = x W^T + bias with x as those.
+  void multiply(const Tensor& codes, const Tensor& scales, const spf_packed_weight& weight,
+                const OptionalTensor& its_bias, const Tensor& out, const Launch& launch) const;
 };
 
 struct DeviceLayer {
@@ -62,7 +88,8 @@ class ModelWeights {
   // Packs, converts and copies, into where it was laid out.
   void load(DeviceMemory& memory);
 
-  std::vector<DeviceLinear*> linears(); // in the order of use, lm_head last
+  std::vector<DeviceLinear*> linears();                                // in the order of use, lm_head last
+  bool quantizes_inputs() const noexcept { return quantizes_inputs_; } // of any, once layouts are chosen
 
   const OptionalTensor& embedding() const noexcept { return embedding_; }
   const std::vector<DeviceLayer>& layers() const noexcept { return layers_; }
@@ -90,6 +117,7 @@ class ModelWeights {
   std::vector<DeviceLinear> lm_head_;
   std::vector<OptionalTensor> ropes_;
   std::vector<Piece> pieces_;
+  bool quantizes_inputs_ = false;
 };
 
 } // namespace spearfish::model

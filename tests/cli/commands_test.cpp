@@ -95,6 +95,24 @@ TEST(Plan, EightBitActivationsOnlyWhenAllowed) {
   }
 }
 
+// Weights in blocks under activations in blocks: on 12.x so, on 9.0 the plan names what runs them under 16 bits.
+TEST(Plan, BlocksOrSixteenBits) {
+  const auto planned = [](const char* device, std::vector<std::string> more) {
+    std::vector<std::string> args = {"nvfp4_linear", "--m",      "64",    "--n",      "4096", "--k",
+                                     "4096",         "--weight", "nvfp4", "--device", device};
+    args.insert(args.end(), more.begin(), more.end());
+    return plan(args);
+  };
+  EXPECT_EQ(json_of(planned("rtx5090", {"--json"}))["chosen"]["kernel"], "linear/sm120_mma");
+  const Result none = planned("h200", {"--json"});
+  EXPECT_EQ(none.code, 3);
+  const Json j = json_of(none);
+  EXPECT_TRUE(j["chosen"].is_null());
+  EXPECT_EQ(j["instead"]["op"], "linear");
+  EXPECT_EQ(j["instead"]["kernel"], "linear/sm90_wgmma");
+  EXPECT_TRUE(contains(planned("h200", {}).out, "instead      linear, with activations in bf16: linear/sm90_wgmma"));
+}
+
 TEST(Plan, GroupsOfAFormat) {
   const auto problem = [](std::vector<std::string> more) {
     std::vector<std::string> args = {"linear", "--m", "1", "--n", "64", "--k", "256", "--json"};

@@ -7,6 +7,8 @@
 #include <limits>
 
 #include "model/json.hpp"
+#include "model/runner.hpp"
+#include "spearfish/spearfish.hpp"
 #include "support.hpp"
 
 namespace model_test {
@@ -310,6 +312,55 @@ TEST(Checkpoint, SparseWeightsAreTheDenseOnes) {
   narrow.put(std::string(kUp) + ".compressed", Dtype::kI8, {kN, kK / 4},
              std::as_bytes(std::span(codes).first(kN * kK / 4)));
   EXPECT_EQ(narrow.refused().field(), std::string(kUp) + ".compressed.shape");
+}
+
+// A layer in NVFP4 that is meant to read NVFP4: it does where the device multiplies so, and reads 16 bits elsewhere.
+TEST(Checkpoint, InputsInBlocksAreThePlansChoice) {
+  Copy copy("llama_linear");
+  copy.config["quantization_config"] = Json::parse(
+      R"({"quant_method":"compressed-tensors","format":"nvfp4-pack-quantized","config_groups":{"group_0":{"targets":["Linear"],)"
+      R"("weights":{"num_bits":4,"type":"float","strategy":"tensor_group","group_size":16,"dynamic":false},)"
+      R"("input_activations":{"num_bits":4,"type":"float","strategy":"tensor_group","group_size":16,"dynamic":"local"}}}})");
+  copy.tensors.erase(std::string(kUp) + ".weight");
+  const float weight_divisor[] = {4.0f}, input_factor[] = {96.0f};
+  copy.put(std::string(kUp) + ".weight_packed", Dtype::kU8, {128, 32}, bytes_of(std::string(128 * 32, '\x12')));
+  copy.put(std::string(kUp) + ".weight_scale", Dtype::kF8E4M3, {128, 4}, bytes_of(std::string(128 * 4, '\x38')));
+  copy.put(std::string(kUp) + ".weight_global_scale", Dtype::kF32, {1}, std::as_bytes(std::span(weight_divisor)));
+  copy.put(std::string(kUp) + ".input_global_scale", Dtype::kF32, {1}, std::as_bytes(std::span(input_factor)));
+  const Scratch dir;
+  copy.write(dir.path());
+  const Checkpoint c = Checkpoint::open(dir.path());
+  const Linear& up = c.layers()[1].gate_up[1];
+  EXPECT_EQ(up.block_input, SPF_E2M1);
+  EXPECT_EQ(up.block_input_factor, 96.0f);
+  EXPECT_EQ(c.layers()[1].gate_up[0].block_input, SPF_TYPE_NONE) << "plain";
+  const auto planned = [&](const char* device, bool gpu, int64_t batch) {
+    const spearfish::DeviceFacts facts = spearfish::facts(device);
+    RunnerOptions options;
+    options.device = gpu ? spearfish::Device::cuda(0) : spearfish::Device::cpu();
+    options.batch = batch;
+    const ModelPlan plan = plan_model(c, options, &facts);
+    for (const LinearPlan& l : plan.linears)
+      if (l.names.front() == kUp) return l;
+    return LinearPlan{};
+  };
+  for (const char* device : {"rtx5090", "gb10"})
+    for (const int64_t batch : {1, 64}) {
+      const LinearPlan l = planned(device, true, batch);
+      EXPECT_EQ(l.input, "nvfp4") << device;
+      EXPECT_EQ(l.layout, "block_rows");
+      EXPECT_EQ(l.decode_kernel, "linear/sm120_mma");
+      EXPECT_EQ(l.prefill_kernel, "linear/sm120_mma");
+    }
+  for (const char* device : {"h100", "h200"}) {
+    const LinearPlan l = planned(device, true, 64);
+    EXPECT_EQ(l.input, "") << "16 bits";
+    EXPECT_EQ(l.layout, "marlin");
+    EXPECT_EQ(l.decode_kernel, "linear/sm90_wgmma");
+  }
+  EXPECT_EQ(planned("cpu:avx2", false, 1).input, "") << "only the reference multiplies blocks there";
+  copy.put(std::string(kUp) + ".input_global_scale", Dtype::kF32, {1}, bytes_of(std::string(4, '\0')));
+  EXPECT_EQ(copy.refused().field(), std::string(kUp) + ".input_global_scale");
 }
 
 // Words run along N, eight columns of one row of K each, in the interleaved order of AutoAWQ.

@@ -279,6 +279,23 @@ TEST(Quantization, CompressedTensors) {
             SPF_FORMAT_MXFP4);
 }
 
+TEST(Quantization, CompressedTensorsInputsInBlocks) {
+  const auto input = [](const char* format, int group, const std::string& of_input) {
+    return quantization(
+               R"({"quant_method":"compressed-tensors","format":")" + std::string(format) +
+               R"(","config_groups":{"group_0":{"targets":["Linear"],"weights":{"num_bits":4,"type":"float",)" +
+               R"("strategy":"group","group_size":)" + std::to_string(group) + R"(},"input_activations":)" + of_input +
+               "}}}")
+        .scheme_of(kQ)
+        ->block_input;
+  };
+  constexpr const char *kNv = "nvfp4-pack-quantized", *kMx = "mxfp4-pack-quantized";
+  EXPECT_EQ(input(kNv, 16, R"({"num_bits":4,"type":"float","group_size":16,"dynamic":"local"})"), SPF_E2M1);
+  EXPECT_EQ(input(kMx, 32, R"({"num_bits":4,"type":"float","group_size":32,"dynamic":true})"), SPF_E2M1);
+  EXPECT_EQ(input(kMx, 32, R"({"num_bits":8,"type":"float","group_size":32,"dynamic":true})"), SPF_E4M3);
+  EXPECT_EQ(input(kNv, 16, R"({"num_bits":8,"type":"float","dynamic":true})"), SPF_TYPE_NONE) << "one scale a token";
+}
+
 TEST(Quantization, CompressedTensorsIgnoresAndTargets) {
   const std::string int4 = R"({"num_bits":4,"strategy":"group","group_size":128})";
   const auto q = quantization(compressed(
@@ -319,6 +336,10 @@ TEST(Quantization, NamesWhatItDoesNotServe) {
   EXPECT_EQ(refused(compressed(R"({"num_bits":4,"strategy":"channel"})", "pack-quantized",
                                R"(,"sparsity_config":{"format":"sparse-bitmask"})")),
             root + "sparsity_config.format");
+  EXPECT_EQ(
+      refused(compressed(R"({"num_bits":4,"strategy":"channel"})", "pack-quantized",
+                         R"(,"sparsity_config":{"format":"sparse-24-bitmask","sparsity_structure":"unstructured"})")),
+      root + "sparsity_config.sparsity_structure");
 }
 
 // --- GGUF ------------------------------------------------------------------------------------------------------------
@@ -336,10 +357,6 @@ GgufMetadata metadata_of(const std::string& arch) {
   m.u32(arch + ".vocab_size", 300);
   m.u32("tokenizer.ggml.eos_token_id", 2);
   return m;
-  EXPECT_EQ(
-      refused(compressed(R"({"num_bits":4,"strategy":"channel"})", "pack-quantized",
-                         R"(,"sparsity_config":{"format":"sparse-24-bitmask","sparsity_structure":"unstructured"})")),
-      root + "sparsity_config.sparsity_structure");
 }
 
 ModelConfig read_gguf(const GgufMetadata& metadata, const std::vector<TensorSpec>& tensors = {}) {

@@ -77,12 +77,16 @@ std::string plan_block_linear_problem(const Problem& p, const DeviceFacts& facts
   const Tensor codes(nullptr, scalar_type(p.type), {p.m, bytes ? p.k : p.k / 2}, device);
   const Tensor scales(nullptr, nvfp4 ? SPF_E4M3 : SPF_E8M0, {rows, blocks}, device);
   const Tensor out(nullptr, SPF_BF16, {p.m, p.n}, device);
-  return outcome([&](Plan& plan) {
+  const std::string direct = outcome([&](Plan& plan) {
     Launch launch(device);
     launch.plan_only(plan, facts);
     const spf_packed_weight weight = unpacked_weight(quant_scheme(p.format), p.n, p.k, device);
     call(p.op, {codes, scales, std::nullopt, std::nullopt, out}, {}, launch, &weight);
   });
+  if (!direct.starts_with("SPF_")) return direct;
+  Problem wide = p;
+  wide.type = "bf16";
+  return direct + "; with 16-bit activations " + plan_linear_problem(wide, facts);
 }
 
 // Ops on rows: every operand by its schema, all leading dimensions M, every symbol K.
