@@ -181,16 +181,22 @@ std::vector<Case> parse_cases(std::string_view text, const std::string& source) 
 }
 
 std::vector<Case> embedded_cases(const std::vector<std::string>& names) {
+  // A build of one family has the cases of all, and the ops of that one.
+  std::vector<CaseFile> files;
   std::string known;
-  for (int i = 0; i < kCaseFileCount; ++i) known += (i ? ", " : "") + std::string(kCaseFiles[i].family);
+  for (int i = 0; i < kCaseFileCount; ++i) {
+    if (std::none_of(ops().begin(), ops().end(), [&](const Op& op) { return op.family == kCaseFiles[i].family; }))
+      continue;
+    files.push_back(kCaseFiles[i]);
+    known += (known.empty() ? "" : ", ") + std::string(kCaseFiles[i].family);
+  }
   const auto chosen = [&](std::string_view name) { return std::find(names.begin(), names.end(), name) != names.end(); };
   for (const std::string& name : names)
     if (find_op(name) == nullptr &&
-        std::none_of(kCaseFiles, kCaseFiles + kCaseFileCount, [&](const CaseFile& f) { return name == f.family; }))
+        std::none_of(files.begin(), files.end(), [&](const CaseFile& f) { return name == f.family; }))
       throw UsageError("no family or op is called '" + name + "'; families: " + known);
   std::vector<Case> all;
-  for (int i = 0; i < kCaseFileCount; ++i) {
-    const CaseFile& file = kCaseFiles[i];
+  for (const CaseFile& file : files) {
     const bool whole = names.empty() || chosen(file.family);
     if (!whole && std::none_of(ops().begin(), ops().end(),
                                [&](const Op& op) { return op.family == file.family && chosen(op.name); }))
