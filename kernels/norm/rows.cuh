@@ -144,16 +144,19 @@ __global__ void __launch_bounds__(Config::kBlock, (resident_threads<kOp, Config>
   const Element* const biases = static_cast<const Element*>(args.bias) + start;
 
   // Weight and bias are constants, so they may be requested before the preceding kernel has ended. Large blocks with a
-  // second operand do not have the registers to hold them that long.
-  constexpr bool kEarly = Config::kBlock <= (kLayer ? 256 : kAdds ? 512 : 1024);
+  // second operand do not have the registers to hold them that long, and those of layer norm none to hold both at all:
+  // they ask for a chunk's when they come to it.
+  constexpr bool kInTurn = kLayer && Config::kBlock > 256;
+  constexpr bool kEarly = !kInTurn && Config::kBlock <= (kAdds ? 512 : 1024);
   uint4 weight[kChunks];
   uint4 bias[kLayer ? kChunks : 1];
+  const auto fetch_constant = [&](int k) {
+    weight[k] = args.weight != nullptr && k * kStep < left ? load16(weights + k * kStep) : ones;
+    if constexpr (kLayer) bias[k] = args.bias != nullptr && k * kStep < left ? load16(biases + k * kStep) : zeros;
+  };
   const auto fetch_constants = [&] {
 #pragma unroll
-    for (int k = 0; k < kChunks; ++k) {
-      weight[k] = args.weight != nullptr && k * kStep < left ? load16(weights + k * kStep) : ones;
-      if constexpr (kLayer) bias[k] = args.bias != nullptr && k * kStep < left ? load16(biases + k * kStep) : zeros;
-    }
+    for (int k = 0; k < kChunks; ++k) fetch_constant(k);
   };
   if constexpr (kEarly) fetch_constants();
   wait_for_primary();
@@ -165,7 +168,7 @@ __global__ void __launch_bounds__(Config::kBlock, (resident_threads<kOp, Config>
     x[k] = exists && k * kStep < left ? load16(first + k * kStep) : zeros;
     if constexpr (kAdds) residual[k] = exists && k * kStep < left ? load16(second + k * kStep) : zeros;
   }
-  if constexpr (!kEarly) fetch_constants();
+  if constexpr (!kEarly && !kInTurn) fetch_constants();
   // With four chunks of two operands on their way a thread lets the next kernel in only once its own have arrived: the
   // two would share the memory.
   constexpr bool kWaits = kAdds && kChunks >= 4;
@@ -210,6 +213,7 @@ __global__ void __launch_bounds__(Config::kBlock, (resident_threads<kOp, Config>
   Element* const out = kAdds ? first : second;
 #pragma unroll
   for (int k = 0; k < kChunks; ++k) {
+    if constexpr (kInTurn) fetch_constant(k);
     unpack<T>(x[k], v);
     const uint4 y = apply<kOp, T>(v, weight[k], kLayer ? bias[kLayer ? k : 0] : zeros, mean, scale,
                                   args.weight != nullptr, args.weight_plus_one);

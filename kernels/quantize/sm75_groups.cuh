@@ -19,12 +19,16 @@
 namespace spf::quantize {
 
 inline constexpr int kBlock = 256;
-// Blocks that must fit on a multiprocessor: 1280 threads have 40 KB or more on their way; six would spill.
+// Blocks that must fit on a multiprocessor: 1280 threads have 40 KB or more on their way; six would spill. Addresses of
+// any alignment, and gates of f32, take more registers than five leave.
+template <spf_scalar_type T, bool kGated, bool kVector>
+constexpr int resident_blocks() {
 #if defined(__CUDA_ARCH__) && __CUDA_ARCH__ < 800 // 7.5 holds no more
-inline constexpr int kResident = 4;
+  return kVector && !(T == SPF_F32 && kGated) ? 4 : 3;
 #else
-inline constexpr int kResident = 5;
+  return kVector && !(T == SPF_F32 && kGated) ? 5 : 3;
 #endif
+}
 
 // Columns of a lane: four chunks in all, of x or of gate and up.
 template <spf_scalar_type T, bool kGated>
@@ -51,7 +55,8 @@ __device__ __forceinline__ uint2 group_codes(const uint4& chunk, const Quotients
 // kVector: every chunk of x is on 16 bytes, every chunk's codes on as many bytes as codes, and groups are few enough
 // for 31 bits.
 template <spf_scalar_type T, spf_scalar_type Q, bool kGated, bool kVector>
-__global__ void __launch_bounds__(kBlock, kResident) quantize_groups(const __grid_constant__ GroupsArgs args) {
+__global__ void __launch_bounds__(kBlock, (resident_blocks<T, kGated, kVector>()))
+    quantize_groups(const __grid_constant__ GroupsArgs args) {
   using namespace spf::cuda;
   constexpr int kElements = kChunkElements<T>;
   constexpr int kChunks = kColumnsOfLane<T, kGated> / kElements;

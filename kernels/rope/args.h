@@ -41,7 +41,7 @@ struct RopeArgs {
 
   // Element offset of a head of a token whose rows start at `at`; `head` counts through both runs.
   SPF_HOST_DEVICE int64_t head_offset(int run, int64_t head, const int64_t (&at)[3]) const {
-    return at[1 + run] + head * heads[run].stride;
+    return (run == 0 ? at[1] : at[2]) + head * heads[run].stride; // at stays in registers
   }
 };
 
