@@ -35,6 +35,7 @@ namespace spf::linear {
 
 struct Wgmma8Args {
   CUtensorMap x;
+  CUtensorMap results; // out, if it is `stored`
   // Blocks of Tile::kBlockChannels channels and a stage of K; packed: tiles of 32 k x 32 channels, along channels
   // first.
   const uint8_t* codes;
@@ -55,6 +56,7 @@ struct Wgmma8Args {
   bool token_groups;                             // x has a scale a stage, not one a token
   spf_scalar_type bias_type, out_type, scale_type;
   bool vector_out; // rows of out start on 16 bytes
+  bool stored;     // by the copy engine: 16 bits, rows on 16 bytes and one distance apart
 };
 
 // What multiplies the stages, and so knows how weights lie in them: one scale for all of K and a byte a code, or the
@@ -120,18 +122,18 @@ struct RingPlace {
 // ----------------------------------------------------------------------------------------------------------
 
 // body(place, stage of K, shared offset of the stage, its full barrier) for every stage of this block, each once it is
-// empty.
-template <class C, class Body>
+// empty; or, of a tile's, for the first, the first + kStep, ...
+template <class C, int kStep = 1, class Body>
 __device__ __forceinline__ void for_each_stage(const Wgmma8Args& a, const Wgmma8Work& work, uint32_t full,
-                                               uint32_t empty, const Body& body) {
+                                               uint32_t empty, const Body& body, int first = 0) {
   using Tile = typename C::Tile;
   RingPlace<Tile::kStages> ring;
   for (int tile = work.first; tile < work.tiles; tile += work.step) {
     const Wgmma8Place place = work.locate<C>(a, tile);
-    for (int kb = work.begin; kb < work.end; ++kb) {
+    for (int kb = work.begin; kb < work.end; ++kb, ring.advance(1)) {
+      if (kStep > 1 && (kb - work.begin) % kStep != first) continue;
       cuda::barrier_wait(empty + 8 * ring.stage, ring.phase ^ 1);
       body(place, kb, ring.stage * Tile::kStageBytes, full + 8 * ring.stage);
-      ring.advance(1);
     }
   }
 }
@@ -150,24 +152,26 @@ template <class C>
 __device__ __forceinline__ void copy_packed_weights(const Wgmma8Args& a, const Wgmma8Work& work, uint32_t memory,
                                                     uint32_t full, uint32_t empty);
 
+// The thread of a copier: 0, or where the warpgroups divide K 0 and 1, which take turns.
 template <class C>
 __device__ __forceinline__ void copy_weights(const Wgmma8Args& a, const Wgmma8Work& work, uint32_t memory,
-                                             uint32_t full, uint32_t empty) {
+                                             uint32_t full, uint32_t empty, int copier) {
   using Tile = typename C::Tile;
   constexpr int kBlock = Tile::kBlockChannels, kRow = Tile::kRowBytes;
   constexpr int kPart = Tile::kChannels < kBlock ? Tile::kChannels : kBlock; // channels of one copy
-  for_each_stage<C>(a, work, full, empty, [&](const Wgmma8Place& place, int kb, uint32_t at, uint32_t arrived) {
-    cuda::barrier_expect(arrived, Tile::kCodeBytes + Tile::kScaleRows * Tile::kChannels * 4);
+  const auto copy = [&](const Wgmma8Place& place, int kb, uint32_t at, uint32_t arrived) {
+    cuda::barrier_expect(arrived, Tile::kChannels * (kRow + Tile::kScaleRows * 4));
 #pragma unroll
     for (int part = 0; part < Tile::kChannels; part += kPart) {
       const int channel = min(place.channel + part, a.padded_n - kPart); // tiles may reach past the padding
       const int64_t block = static_cast<int64_t>(channel / kBlock) * a.k_blocks + kb;
       cuda::copy_bulk(memory + at + Tile::kCodesAt + part * kRow,
                       a.codes + block * (kBlock * kRow) + channel % kBlock * kRow, kPart * kRow, arrived);
-      if constexpr (C::kFold > 0)
+      if constexpr (Tile::kScaleRows > 0)
         copy_channel_scales(a, kb * 4, channel, kPart, memory + at + Tile::kChannelScalesAt + part * 4, arrived);
     }
-  });
+  };
+  for_each_stage<C, C::kAlong ? 2 : 1>(a, work, full, empty, copy, copier);
 }
 
 template <class C>
@@ -236,9 +240,39 @@ struct alignas(16) TokenFacts {
   int64_t out; // of its first channel, in elements
 };
 struct alignas(16) ChannelFacts {
-  float scale, factor, bias; // factor: channel_scale
+  float scale, bias; // scale: times channel_scale
   int32_t azp_adj;
 };
+
+// Of the last one where there is none such.
+template <class C>
+__device__ __forceinline__ TokenFacts facts_of_token(const Wgmma8Args& a, int token) {
+  const int64_t m = min(token, a.m - 1);
+  int64_t at[1];
+  a.out_rows.offsets(m, at);
+  TokenFacts t = {1.0f, 1, at[0]};
+  if (!C::kFoldTokens && a.x_scale != nullptr) {
+    a.scale_rows.offsets(m, at);
+    t.scale = a.x_scale[at[0]];
+  }
+  if (a.azp != nullptr) {
+    a.azp_rows.offsets(m, at);
+    t.azp = a.azp[at[0]];
+  }
+  return t;
+}
+template <class C>
+__device__ __forceinline__ ChannelFacts facts_of_channel(const Wgmma8Args& a, int channel) {
+  const int n = min(channel, a.n - 1);
+  ChannelFacts c = {1.0f, 0.0f, 0};
+  if (C::kFold == 0 && a.scales != nullptr)
+    c.scale = cuda::load_any(a.scales, C::kPacked ? cuda::column_scale_place(n) : n, a.scale_type);
+  if constexpr (C::kPacked) c.scale *= cuda::Int4To8<C::X>::kUnit;
+  if (a.channel_scale != nullptr) c.scale *= a.channel_scale[n];
+  if (a.bias != nullptr) c.bias = cuda::load_any(a.bias, n, a.bias_type);
+  if (a.azp_adj != nullptr) c.azp_adj = a.azp_adj[n];
+  return c;
+}
 
 template <class C>
 struct Wgmma8Consumer {
@@ -276,7 +310,7 @@ struct Wgmma8Consumer {
     ChannelFacts channel;
   };
   __device__ __forceinline__ TokenFacts* token_facts() const {
-    return reinterpret_cast<TokenFacts*>(memory + Tile::kFactsAt) + consumer * kN;
+    return reinterpret_cast<TokenFacts*>(memory + Tile::kFactsAt) + (Tile::kAside ? 0 : consumer * kN);
   }
   __device__ __forceinline__ ChannelFacts* channel_facts() const {
     return reinterpret_cast<ChannelFacts*>(memory + Tile::kChannelFactsAt) + consumer * kGroupChannels;
@@ -285,28 +319,10 @@ struct Wgmma8Consumer {
     const int thread = threadIdx.x % 128;
     Facts f;
 #pragma unroll
-    for (TokenFacts& t : f.tokens) {
-      const int64_t m = min(place.token + thread + static_cast<int>(&t - f.tokens) * 128, a.m - 1);
-      int64_t at[1];
-      a.out_rows.offsets(m, at);
-      t = {1.0f, 1, at[0]};
-      if (!C::kFoldTokens && a.x_scale != nullptr) {
-        a.scale_rows.offsets(m, at);
-        t.scale = a.x_scale[at[0]];
-      }
-      if (a.azp != nullptr) {
-        a.azp_rows.offsets(m, at);
-        t.azp = a.azp[at[0]];
-      }
-    }
-    const int n = min(place.channel + (C::kAlong ? 0 : consumer * kGroupChannels) + thread % kGroupChannels, a.n - 1);
-    f.channel = {1.0f, 1.0f, 0.0f, 0};
-    if (C::kFold == 0 && a.scales != nullptr)
-      f.channel.scale = cuda::load_any(a.scales, C::kPacked ? cuda::column_scale_place(n) : n, a.scale_type);
-    if constexpr (C::kPacked) f.channel.scale *= cuda::Int4To8<C::X>::kUnit;
-    if (a.channel_scale != nullptr) f.channel.factor = a.channel_scale[n];
-    if (a.bias != nullptr) f.channel.bias = cuda::load_any(a.bias, n, a.bias_type);
-    if (a.azp_adj != nullptr) f.channel.azp_adj = a.azp_adj[n];
+    for (TokenFacts& t : f.tokens)
+      t = facts_of_token<C>(a, place.token + thread + static_cast<int>(&t - f.tokens) * 128);
+    f.channel =
+        facts_of_channel<C>(a, place.channel + (C::kAlong ? 0 : consumer * kGroupChannels) + thread % kGroupChannels);
     return f;
   }
   // They may be read after the next barrier of the warpgroup.
@@ -402,7 +418,7 @@ struct Wgmma8Consumer {
       sum = static_cast<int32_t>(static_cast<uint32_t>(sum) -
                                  static_cast<uint32_t>(c.azp_adj) * static_cast<uint32_t>(t.azp) * kCode);
     }
-    return static_cast<float>(sum) * c.scale * t.scale * c.factor + c.bias;
+    return static_cast<float>(sum) * c.scale * t.scale + c.bias;
   }
 
   // One element of out, of any type. token: of the tile.
@@ -444,30 +460,43 @@ struct Wgmma8Consumer {
 
   // 16-bit results by way of shared memory, so that rows of out are written in 16-byte pieces: 64 channels of a token
   // are 128 bytes, eight pieces, a piece a warp and half.
+  template <spf_scalar_type O, int kTokens>
+  __device__ __forceinline__ void stage_16(int i, int first, uint32_t to) const {
+    const int own = i * kTileStep + warp * kWarpChannels + lane / 4;
+    const ChannelFacts c[2] = {channel_facts()[own], channel_facts()[own + 8]};
+    // Facts of four tokens are read before the results of the four before them are written.
+    TokenFacts next[4];
+    const auto read = [&](int b) {
+      const TokenFacts* from = token_facts() + first + b * 8 + lane % 4 * 2;
+#pragma unroll
+      for (int q = 0; q < 4; ++q) next[q] = from[q / 2 * 8 + q % 2];
+    };
+    read(0);
+#pragma unroll
+    for (int b = 0; b < kTokens / 8; b += 2) {
+      const TokenFacts t[4] = {next[0], next[1], next[2], next[3]};
+      if (b + 2 < kTokens / 8) read(b + 2);
+      uint32_t r[4];
+#pragma unroll
+      for (int q = 0; q < 4; ++q) {
+        const int e = (first / 8 + b + q / 2) * 4 + q % 2 * 2;
+        const TokenFacts* of = t + q / 2 * 2;
+        r[q] = cuda::Scalar<O>::narrow2(result(total[i][e], c[q % 2], of[0]), result(total[i][e + 1], c[q % 2], of[1]));
+      }
+      const int token = (b + lane / 16) * 8 + lane % 8, piece = (warp * 2 + lane / 8 % 2) ^ (lane % 8);
+      cuda::store_matrices_transposed(to + token * 128 + piece * 16, r);
+    }
+  }
   template <spf_scalar_type O>
   __device__ __forceinline__ void store_16(const Wgmma8Place& place) const {
     uint8_t* staged = memory + Tile::kStoreAt + consumer * Tile::kStoreEach;
-    const uint32_t staged_at = cuda::shared_address(staged);
 #pragma unroll
     for (int i = 0; i < kT; ++i) {
-      const int channel = i * kTileStep, own = channel + warp * kWarpChannels + lane / 4;
+      const int channel = i * kTileStep;
 #pragma unroll
       for (int part = 0; part < kN / Tile::kStoreTokens; ++part) {
         cuda::sync_threads(1 + consumer, 128);
-        const ChannelFacts c[2] = {channel_facts()[own], channel_facts()[own + 8]};
-#pragma unroll
-        for (int b = 0; b < Tile::kStoreTokens / 8; b += 2) {
-          uint32_t r[4];
-#pragma unroll
-          for (int q = 0; q < 4; ++q) {
-            const int block = part * Tile::kStoreTokens / 8 + b + q / 2, e = block * 4 + q % 2 * 2;
-            const TokenFacts* t = token_facts() + block * 8 + lane % 4 * 2;
-            r[q] =
-                cuda::Scalar<O>::narrow2(result(total[i][e], c[q % 2], t[0]), result(total[i][e + 1], c[q % 2], t[1]));
-          }
-          const int token = (b + lane / 16) * 8 + lane % 8, piece = (warp * 2 + lane / 8 % 2) ^ (lane % 8);
-          cuda::store_matrices_transposed(staged_at + token * 128 + piece * 16, r);
-        }
+        stage_16<O, Tile::kStoreTokens>(i, part * Tile::kStoreTokens, cuda::shared_address(staged));
         cuda::sync_threads(1 + consumer, 128);
 #pragma unroll
         for (int e = threadIdx.x % 128; e < Tile::kStoreTokens * 8; e += 128) {
@@ -504,8 +533,22 @@ struct Wgmma8Consumer {
       }
     }
   }
+  // Results of a whole tile, where the copy engine writes them to out (write_tiles()).
+  template <spf_scalar_type O>
+  __device__ __forceinline__ void stage_tile() const {
+#pragma unroll
+    for (int i = 0; i < kT; ++i)
+      stage_16<O, kN>(i, 0, base + Tile::kStoreAt + consumer * Tile::kStoreEach + i * kN * 128);
+  }
   __device__ __forceinline__ void store(const Wgmma8Place& place) const {
-    if (a.out_type == SPF_BF16)
+    if constexpr (Tile::kAside) {
+      if (!a.stored)
+        store_any(place);
+      else if (a.out_type == SPF_BF16)
+        stage_tile<SPF_BF16>();
+      else
+        stage_tile<SPF_F16>();
+    } else if (a.out_type == SPF_BF16)
       store_16<SPF_BF16>(place);
     else if (a.out_type == SPF_F16)
       store_16<SPF_F16>(place);
@@ -514,7 +557,8 @@ struct Wgmma8Consumer {
   }
 
   // Sums of all blocks of the cluster and, where they divide K, of both warpgroups, in that order. The pieces of a
-  // tile, two channels x two tokens a lane, go round the ranks, and then round the warpgroups.
+  // tile, two channels x two tokens a lane, go round the ranks, and then round the warpgroups. Sums of the next tile do
+  // not come in before its first barrier.
   __device__ __forceinline__ void reduce_and_store(const Wgmma8Place& place) const {
     constexpr int kPieces = kT * (kN / 8), kGroupBytes = kPieces * 16 * 128;
     const int thread = threadIdx.x % 128;
@@ -534,7 +578,8 @@ struct Wgmma8Consumer {
     }
     constexpr int kEach = C::kAlong ? 2 : 1;
     const uint32_t from = base + Tile::kSumsAt + (C::kAlong ? 0 : consumer * kGroupBytes) + thread * 16;
-    const int first = C::kAlong ? work.rank * 2 + consumer : work.rank, step = a.split * kEach;
+    const int rank = a.split > 1 ? work.rank : 0; // blocks that share x have tiles of their own
+    const int first = C::kAlong ? rank * 2 + consumer : rank, step = a.split * kEach;
 #pragma unroll
     for (int i = 0; i < kT; ++i) {
       for (int b = first; b < kN / 8; b += step) {
@@ -543,7 +588,7 @@ struct Wgmma8Consumer {
 #pragma unroll
           for (int g = 0; g < kEach; ++g) {
             const uint32_t at = from + g * kGroupBytes + (i * (kN / 8) + b) * 2048;
-            const float4 p = cuda::load_from_cluster(cuda::in_block(at, r));
+            const float4 p = cuda::load_from_cluster(a.split > 1 ? cuda::in_block(at, r) : at);
             v[0] += value(p.x);
             v[1] += value(p.y);
             v[2] += value(p.z);
@@ -553,10 +598,8 @@ struct Wgmma8Consumer {
       }
     }
     if (a.split > 1) { // until nobody reads this block's sums any more
-      cuda::cluster_arrive();
+      cuda::cluster_arrive_relaxed();
       cuda::cluster_wait();
-    } else {
-      cuda::sync_threads(7, 256);
     }
   }
   static __device__ __forceinline__ uint32_t bits(float v) { return __float_as_uint(v); }
@@ -569,16 +612,51 @@ struct Wgmma8Consumer {
   }
 };
 
+// One warp, with Tile::kAside: facts of every tile, while it is multiplied, and its results to out, while the next one
+// is. ready: facts are there, and room for results; written: results of a warpgroup.
+template <class C>
+__device__ __forceinline__ void write_tiles(const Wgmma8Args& a, const Wgmma8Work& work, uint8_t* memory,
+                                            uint32_t ready, uint32_t written) {
+  using Tile = typename C::Tile;
+  const int lane = threadIdx.x % 32;
+  auto* tokens = reinterpret_cast<TokenFacts*>(memory + Tile::kFactsAt);
+  auto* channels = reinterpret_cast<ChannelFacts*>(memory + Tile::kChannelFactsAt);
+  cuda::wait_for_primary(); // which may still read out
+  uint32_t phase = 0;
+  for (int tile = work.first; tile < work.tiles; tile += work.step, phase ^= 1) {
+    const Wgmma8Place place = work.locate<C>(a, tile);
+#pragma unroll 1
+    for (int i = lane; i < C::kN; i += 32) tokens[i] = facts_of_token<C>(a, place.token + i);
+#pragma unroll 1
+    for (int i = lane; i < Tile::kChannels; i += 32) channels[i] = facts_of_channel<C>(a, place.channel + i);
+    if (lane == 0) cuda::wait_for_store_reads();
+    __syncwarp();
+    cuda::barrier_arrive(ready);
+    if (C::kShare == 1 && a.split > 1)
+      return; // its one tile's sums go to out from the cluster, which waits for no others
+#pragma unroll 1
+    for (int group = 0; group < Tile::kGroups; ++group) {
+      cuda::barrier_wait(written + 8 * group, phase);
+      if (!a.stored || lane > 0) continue;
+      for (int i = group * C::kT; i < (group + 1) * C::kT; ++i)
+        cuda::store_tile(a.results, place.channel + i * 64, place.token,
+                         cuda::shared_address(memory) + Tile::kStoreAt + i * C::kN * 128);
+      cuda::commit_stores();
+    }
+  }
+  if (lane == 0) cuda::wait_for_store_reads(); // before the block gives its memory back
+}
+
 template <class C>
 __global__ void __launch_bounds__(C::kThreads, 1) wgmma8_linear(const __grid_constant__ Wgmma8Args a) {
   using namespace spf::cuda;
   using Tile = typename C::Tile;
   SPF_DYNAMIC_SHARED(uint8_t, raw, 16);
-  __shared__ uint64_t barriers[2 * Tile::kStages];
+  __shared__ uint64_t barriers[2 * Tile::kStages + (Tile::kAside ? 1 + Tile::kGroups : 0)];
   uint8_t* memory = raw + (1024 - shared_address(raw) % 1024) % 1024; // the swizzle repeats every 1024 bytes
   uint32_t full = shared_address(barriers);
   keep_in_register(full);
-  const uint32_t empty = full + 8 * Tile::kStages;
+  const uint32_t empty = full + 8 * Tile::kStages, ready = empty + 8 * Tile::kStages, written = ready + 8;
   const int width = C::kShare > 1 ? C::kShare : a.split; // blocks of a cluster
 
   Wgmma8Work work = {static_cast<int>(blockIdx.x), a.clusters, 0, 0, a.k_blocks, 0};
@@ -599,11 +677,15 @@ __global__ void __launch_bounds__(C::kThreads, 1) wgmma8_linear(const __grid_con
       barrier_init(full + 8 * s, C::kCopiers);
       barrier_init(empty + 8 * s, C::kReaders);
     }
+    if constexpr (Tile::kAside) {
+      barrier_init(ready, 32);
+      for (int g = 0; g < Tile::kGroups; ++g) barrier_init(written + 8 * g, 128);
+    }
     fence_barrier_init();
   }
   __syncthreads();
   if (C::kShare > 1) { // the other block's barriers are there
-    cluster_arrive();
+    cluster_arrive_relaxed();
     cluster_wait();
   }
 
@@ -613,19 +695,31 @@ __global__ void __launch_bounds__(C::kThreads, 1) wgmma8_linear(const __grid_con
       if constexpr (C::kPacked)
         copy_packed_weights<C>(a, work, shared_address(memory), full, empty);
       else
-        copy_weights<C>(a, work, shared_address(memory), full, empty);
+        copy_weights<C>(a, work, shared_address(memory), full, empty, 0);
+    }
+    if constexpr (C::kAlong) {
+      if (threadIdx.x == 96) copy_weights<C>(a, work, shared_address(memory), full, empty, 1);
     }
     if (threadIdx.x == 32) copy_tokens<C>(a, work, shared_address(memory), full, empty);
     if (C::kFoldTokens && threadIdx.x / 32 == 2) copy_token_scales<C>(a, work, memory, full, empty);
+    if constexpr (Tile::kAside) {
+      if (threadIdx.x / 32 == 3) write_tiles<C>(a, work, memory, ready, written);
+    }
   } else {
     take_registers<C::kConsumerRegisters>();
     wait_for_primary();
     typename C::Consumer consumer(a, work, memory, full, empty);
-    for (int tile = work.first; tile < work.tiles; tile += work.step) {
+    uint32_t phase = 0;
+    for (int tile = work.first; tile < work.tiles; tile += work.step, phase ^= 1) {
       const Wgmma8Place place = work.locate<C>(a, tile);
-      const auto facts = consumer.request_facts(place);
-      consumer.sum();
-      consumer.share_facts(facts);
+      if constexpr (Tile::kAside) {
+        consumer.sum();
+        barrier_wait(ready, phase);
+      } else {
+        const auto facts = consumer.request_facts(place);
+        consumer.sum();
+        consumer.share_facts(facts);
+      }
       if constexpr (C::kAlong) {
         consumer.reduce_and_store(place);
       } else {
@@ -633,6 +727,10 @@ __global__ void __launch_bounds__(C::kThreads, 1) wgmma8_linear(const __grid_con
           consumer.reduce_and_store(place);
         else
           consumer.store(place);
+      }
+      if constexpr (Tile::kAside) {
+        fence_for_copies();
+        barrier_arrive(written + 8 * consumer.consumer);
       }
     }
   }
@@ -678,6 +776,8 @@ inline Wgmma8Args wgmma8_args(const Call& call, bool scales) {
   a.out = out.data;
   a.out_type = out.type;
   a.vector_out = p.is_aligned16("out");
+  a.stored = a.vector_out && a.out_rows.dims <= 1 && (out.type == SPF_BF16 || out.type == SPF_F16) &&
+             (a.out_rows.dims == 0 || a.out_rows.stride[0][0] >= call.weight->n);
   if (const spf_tensor* x_scale = call.operand("x_scale")) {
     a.scale_rows = row_space({x_scale});
     a.x_scale = static_cast<const float*>(x_scale->data);
@@ -719,6 +819,11 @@ spf_status launch_wgmma8(const Call& call, const LaunchContext& ctx, int width, 
   }
   const cuda::Matrix matrix = {tokens, CU_TENSOR_MAP_DATA_TYPE_UINT8, bytes, a->m, pitch, 128, C::kN / C::kShare, true};
   if (const spf_status status = cuda::encode(op, matrix, &a->x); status != SPF_OK) return status;
+  if (C::Tile::kAside && a->stored) {
+    const int64_t row = a->out_rows.dims == 0 ? (int64_t{a->n} * 2 + 15) / 16 * 16 : a->out_rows.stride[0][0] * 2;
+    const cuda::Matrix results = {a->out, CU_TENSOR_MAP_DATA_TYPE_UINT16, a->n, a->m, row, 64, C::kN, true};
+    if (const spf_status status = cuda::encode(op, results, &a->results); status != SPF_OK) return status;
+  }
   a->channel_tiles = plan.channel_tiles;
   a->token_tiles = plan.token_tiles;
   a->token_run = plan.token_run;

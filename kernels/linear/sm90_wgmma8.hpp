@@ -12,14 +12,18 @@ namespace spf::linear {
 constexpr int kWgmma8Memory = 226 * 1024;
 
 // The ring of stages and what lies behind it, for two consuming warpgroups of kTiles 64-channel tiles x kTokens tokens:
-// 16 bytes of facts a token and channel, and results on their way out.
-template <int kStage, int kTokens, int kTiles, bool kAlong>
+// results on their way out, and 16 bytes of facts a token and channel. kAsideTile: results of a whole tile, which the
+// copy engine writes while the next one is multiplied.
+template <int kStage, int kTokens, int kTiles, bool kAlong, bool kAsideTile = false>
 struct Wgmma8Ring {
+  static constexpr bool kAside = kAsideTile;
   static constexpr int kGroups = 2, kChannels = 64 * kTiles * (kAlong ? 1 : kGroups), kStageBytes = kStage;
-  static constexpr int kTokenFactBytes = kGroups * kTokens * 16;
+  static constexpr int kTokenFactBytes = (kAside ? 1 : kGroups) * kTokens * 16;
   static constexpr int kFactBytes = kTokenFactBytes + kGroups * kTiles * 64 * 16;
   static constexpr int kStoreTokens = kTokens < 64 ? kTokens : 64;
-  static constexpr int kStoreEach = kTokens < 32 ? 2304 : kStoreTokens * 128; // eight tokens of f32 fit too
+  static constexpr int kStoreEach = kAside         ? kTiles * kTokens * 128
+                                    : kTokens < 32 ? 2304 // eight tokens of f32 fit too
+                                                   : kStoreTokens * 128;
   static constexpr int kStoreBytes = kAlong ? 0 : kGroups * kStoreEach;
   // Sums that meet in shared memory. A split's replace the ring, for its blocks have one tile; those of warpgroups that
   // divide K have a place of their own.
@@ -28,11 +32,10 @@ struct Wgmma8Ring {
   // Even where two warpgroups take turns, so that a stage of the ring always falls to the same one: the other could
   // take the parity of the round before for that of its own, for copies land in any order.
   static constexpr int kStages = (kMost > 20 ? 20 : kMost) & (kAlong ? ~1 : ~0);
-  static constexpr int kFactsAt = kStages * kStageBytes, kChannelFactsAt = kFactsAt + kTokenFactBytes;
-  static constexpr int kStoreAt = kFactsAt + kFactBytes;
-  static constexpr int kSumsAt = kAlong ? kStoreAt : 0;
-  static constexpr int kSharedBytes = kStoreAt + kStoreBytes + kOwnSumBytes + 1024;
-  static_assert(kStages >= 3 && (kAlong || kSumBytes <= kStages * kStageBytes));
+  static constexpr int kStoreAt = kStages * kStageBytes, kSumsAt = kAlong ? kStoreAt : 0;
+  static constexpr int kFactsAt = kStoreAt + kStoreBytes + kOwnSumBytes, kChannelFactsAt = kFactsAt + kTokenFactBytes;
+  static constexpr int kSharedBytes = kFactsAt + kFactBytes + 1024;
+  static_assert(kStages >= 3 && kSumsAt + kSumBytes <= kFactsAt);
 };
 
 // A stage: 128 values of K of x and of the weight, and the scales with which sums are folded: of the channels, up to 4
@@ -54,8 +57,8 @@ struct Wgmma8Stage {
 // values of K; 0: never. kPacked: two 4-bit codes a byte, decoded in registers; otherwise a byte a code.
 template <int kTokens, int kTiles, bool kAlong, int kFold, bool kPacked>
 struct Wgmma8Tile : Wgmma8Stage<kTokens, kTiles, kAlong, kFold, kPacked>,
-                    Wgmma8Ring<Wgmma8Stage<kTokens, kTiles, kAlong, kFold, kPacked>::kBytes, kTokens, kTiles, kAlong> {
-};
+                    Wgmma8Ring<Wgmma8Stage<kTokens, kTiles, kAlong, kFold, kPacked>::kBytes, kTokens, kTiles, kAlong,
+                               (kTokens > 128)> {};
 
 struct Wgmma8Choice {
   int tokens = 0, tiles = 0;
@@ -86,9 +89,11 @@ constexpr Wgmma8Plan wgmma8_plan(const WgmmaShape& s, const spf_device_facts& fa
   const double steps = c.packed    ? 900.0 + c.tokens * (fold == 0   ? 6.0
                                                          : fold == 4 ? 10.0
                                                                      : 25.0)
-                       : fold == 0 ? 180.0
+                       : fold == 0 ? 180.0 + (c.along ? c.tokens * 4.0 : 0.0)
                                    : 180.0 + c.tiles * (60.0 + c.tokens * 7.0) * (c.along ? 0.5 : 1);
-  const double stage_us = larger(larger(multiply * 1.12, moved * 1.05), steps) / 1950;
+  // Two blocks that share x need less power, and so run at a higher clock.
+  const double pace = c.share > 1 ? 1.08 : c.tokens > 128 ? 1.16 : 1.12;
+  const double stage_us = larger(larger(multiply * pace, moved * 1.05), steps) / 1950;
   const double outputs = static_cast<double>(width) * c.tokens;
   // What is read from memory, and, at a third of its cost, what the last-level cache gives again to every tile.
   const double read = static_cast<double>(s.n) * static_cast<double>(s.k) * s.bits / 8 +
@@ -104,7 +109,7 @@ constexpr Wgmma8Plan wgmma8_plan(const WgmmaShape& s, const spf_device_facts& fa
   Wgmma8Plan best = {best_split(units, blocks, c.share, facts, cost), width};
   best.channel_tiles = static_cast<int>(channel_tiles);
   best.token_tiles = static_cast<int>(token_tiles);
-  best.token_run = static_cast<int>(token_tiles < 16 ? token_tiles : 16);
+  best.token_run = static_cast<int>(ceil(token_tiles, ceil(token_tiles, 8))); // 8 at most, and all alike
   return best;
 }
 

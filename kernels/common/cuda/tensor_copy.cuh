@@ -113,6 +113,41 @@ __device__ __forceinline__ void copy_tile_to_all(uint32_t to, const CUtensorMap&
 #endif
 }
 
+// --- stores by the copy engine: its reads of shared memory are awaited by the thread that asked for them
+
+// What this thread wrote to shared memory is seen by the copy engine, once another thread has synchronized with it.
+__device__ __forceinline__ void fence_for_copies() {
+#ifndef SPF_EMULATED
+  asm volatile("fence.proxy.async.shared::cta;" ::: "memory");
+#endif
+}
+// The box at (column, row) of a two-dimensional tensor from shared memory, as far as it lies inside the tensor.
+__device__ __forceinline__ void store_tile(const CUtensorMap& map, int column, int row, uint32_t from) {
+#ifdef SPF_EMULATED
+  const int coordinates[] = {column, row};
+  emulated::store_tensor_tile(map, coordinates, 2, from);
+#else
+  asm volatile("cp.async.bulk.tensor.2d.global.shared::cta.bulk_group [%0, {%2, %3}], [%1];" ::"l"(&map), "r"(from),
+               "r"(column), "r"(row)
+               : "memory");
+#endif
+}
+__device__ __forceinline__ void commit_stores() {
+#ifdef SPF_EMULATED
+  emulated::commit_bulk_stores();
+#else
+  asm volatile("cp.async.bulk.commit_group;" ::: "memory");
+#endif
+}
+// Until the shared memory of all of this thread's committed stores has been read.
+__device__ __forceinline__ void wait_for_store_reads() {
+#ifdef SPF_EMULATED
+  emulated::wait_for_bulk_stores(0);
+#else
+  asm volatile("cp.async.bulk.wait_group.read 0;" ::: "memory");
+#endif
+}
+
 __device__ __forceinline__ uint32_t load_shared(uint32_t address) {
 #ifdef SPF_EMULATED
   return emulated::load_shared<uint32_t>(address);
