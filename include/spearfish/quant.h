@@ -120,7 +120,7 @@ typedef struct spf_packed_weight {
  * mxfp8, q4_0, q4_1, q5_0, q5_1, q8_0, q2_k, q3_k, q4_k, q5_k, q6_k; SPF_NOT_FOUND lists them. The decode-only formats
  * have names too, for readers: iq2_xxs, iq2_xs, iq2_s, iq3_xxs, iq3_s, iq1_s, iq1_m, iq4_nl, iq4_xs; and so have 2:4
  * sparse schemes, for weights that were pruned before: bf16-2of4, f16-2of4, int8-2of4, s8-channel-2of4, fp8-2of4,
- * fp8-channel-2of4. */
+ * fp8-channel-2of4; and mxfp8-e5m2, MXFP8 with codes in e5m2. */
 SPF_API spf_status spf_quant_scheme_by_name(const char* name, spf_quant_scheme* scheme);
 
 /* The i-th name of a scheme that spf_quantize() writes; NULL past the last. */

@@ -45,6 +45,6 @@ struct NamedScheme {
 };
 std::span<const NamedScheme> named_schemes();       // those that quantize() writes
 std::span<const NamedScheme> decode_only_schemes(); // the IQ formats
-std::span<const NamedScheme> sparse_schemes();      // 2:4 sparse: written too, but nobody's choice for a dense matrix
+std::span<const NamedScheme> unlisted_schemes();    // 2:4 sparse, MXFP8 in e5m2: written too, but nobody's first choice
 
 } // namespace spf::formats

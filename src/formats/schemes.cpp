@@ -70,7 +70,8 @@ constexpr spf_quant_scheme two_of_four(spf_quant_scheme s) {
   return s;
 }
 
-constexpr std::array kSparse = {
+constexpr std::array kUnlisted = {
+    NamedScheme{"mxfp8-e5m2", scheme(SPF_FORMAT_MXFP8, SPF_E5M2, SPF_E8M0, 32)},
     NamedScheme{"bf16-2of4", two_of_four(scheme(SPF_FORMAT_PLAIN, SPF_BF16, SPF_TYPE_NONE, -1))},
     NamedScheme{"f16-2of4", two_of_four(scheme(SPF_FORMAT_PLAIN, SPF_F16, SPF_TYPE_NONE, -1))},
     NamedScheme{"int8-2of4", two_of_four(integer(SPF_U8B128, -1))},
@@ -83,6 +84,6 @@ constexpr std::array kSparse = {
 
 std::span<const NamedScheme> named_schemes() { return kNamed; }
 std::span<const NamedScheme> decode_only_schemes() { return kDecodeOnly; }
-std::span<const NamedScheme> sparse_schemes() { return kSparse; }
+std::span<const NamedScheme> unlisted_schemes() { return kUnlisted; }
 
 } // namespace spf::formats

@@ -100,7 +100,7 @@ spf_status spf_quant_scheme_by_name(const char* name, spf_quant_scheme* scheme) 
     if (spf_status st = require(name, kOp, "name", "a scheme name")) return st;
     if (spf_status st = spf::check_struct_size(scheme, sizeof(spf_quant_scheme), kOp, "scheme")) return st;
     for (const auto schemes :
-         {spf::formats::named_schemes(), spf::formats::decode_only_schemes(), spf::formats::sparse_schemes()})
+         {spf::formats::named_schemes(), spf::formats::decode_only_schemes(), spf::formats::unlisted_schemes()})
       for (const auto& named : schemes) {
         if (std::strcmp(named.name, name) != 0) continue;
         const uint32_t size = scheme->struct_size;
