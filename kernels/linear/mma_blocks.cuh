@@ -32,7 +32,7 @@ struct BlockWeights {
   static __host__ __device__ __forceinline__ constexpr int place(int row, int piece) {
     return kOpened ? row * 64 + (piece ^ (row / 2 % 4)) * 16 : row_place(row, piece);
   }
-  static constexpr int ceil(int bytes, int team) { return (bytes / 16 + team - 1) / team; }
+  static __host__ __device__ constexpr int ceil(int bytes, int team) { return (bytes / 16 + team - 1) / team; }
 
   template <int kTeam>
   static constexpr int pieces(const MmaTile& t) {
@@ -131,8 +131,7 @@ struct BlockWeights {
     __device__ __forceinline__ void load_scales(const uint8_t* memory, int stage, int tile) {
       const auto w = *reinterpret_cast<const uint2*>(memory + C::kCodeBytes + tile * 512 + w_place);
       w_scales[0] = w.x, w_scales[1] = w.y;
-      const uint8_t* const x =
-          memory + C::kCodeBytes + C::kScaleBytes + tile * (C::kTile.x_scale_rows() * 16) + x_place;
+      const uint8_t* const x = memory + C::kCodeBytes + C::kScaleBytes + tile * (Source<C>::kXRows * 16) + x_place;
       // What stands in the places of blocks that do not exist could be NaN, which zeros would not stop.
       const uint32_t keep = stage * kTiles + tile == a.tiles - 1 ? a.last : 0xffffffffu;
       if constexpr (C::kTokenTiles > 4) {
