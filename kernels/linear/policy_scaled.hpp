@@ -47,12 +47,13 @@ inline bool needs_gathering(const Problem& p, int dims, int64_t pitch) {
 struct ByteForm {
   const char* layout = "";
   bool fold = false;    // scales every 128 values of K, of x or of the weight
+  bool blocks = false;  // those of the weight are the same for 128 channels
   bool trivial = false; // nothing to compute
   PolicyResult refusal; // if layout is empty
 };
 inline ByteForm byte_form(const Problem& p) {
   const auto no = [](const char* what, const char* why) {
-    return ByteForm{"", false, false, policy::refuse(what, why)};
+    return ByteForm{"", false, false, false, policy::refuse(what, why)};
   };
   const spf_scalar_type x = p.type("X"), w = p.scheme.weight;
   const int64_t m = p.extent("*"), n = p.extent("N"), k = p.extent("K");
@@ -69,7 +70,8 @@ inline ByteForm byte_form(const Problem& p) {
   if (k == 0 && !trivial) return no("shape", "takes K of 1 or more");
   constexpr int64_t kMost = int64_t{1} << 30;
   if (m > kMost || n > kMost || k > kMost) return no("shape", "takes M, N and K up to 2^30");
-  return {layout.data(), p.extent("G") > 1 || (p.scheme.group_k > 0 && p.scheme.group_k < k), trivial, {}};
+  const bool fold = p.extent("G") > 1 || (p.scheme.group_k > 0 && p.scheme.group_k < k);
+  return {layout.data(), fold, p.scheme.group_n < 0 || p.scheme.group_n % 128 == 0, trivial, {}};
 }
 
 // The layout of packed 4-bit codes that are decoded for x's type, or "" where byte_form() is to be asked: x has a scale
@@ -94,11 +96,13 @@ inline PolicyResult sm90_wgmma8_policy(const Problem& p, const spf_device_facts&
   const char* layout = packed_layout(p);
   const bool packed = *layout != '\0';
   int fold = group <= 0 || group >= k ? 0 : group % 128 == 0 ? 4 : 1;
+  bool blocks = false;
   if (!packed) {
     const ByteForm form = byte_form(p);
     if (*form.layout == '\0') return form.refusal;
     layout = form.layout;
     fold = form.fold ? 4 : 0;
+    blocks = form.blocks;
   }
   if (m == 0 || n == 0) {
     PolicyResult nothing = policy::accept(0, 0.0);
@@ -111,6 +115,10 @@ inline PolicyResult sm90_wgmma8_policy(const Problem& p, const spf_device_facts&
     const InstanceRow& row = instances[i];
     if (policy::axis(row, "X") != x || policy::axis(row, "fold") != fold ||
         policy::axis(row, "packed") != (packed ? 1 : 0))
+      continue;
+    // Tiles of 256 tokens fold by one scale for all of their channels, and read those of x 16 bytes at a time.
+    if (fold != 0 && policy::axis(row, "tokens") > 128 &&
+        !(blocks && p.is_contiguous("x_scale") && p.is_aligned16("x_scale")))
       continue;
     const Wgmma8Choice choice = {static_cast<int>(policy::axis(row, "tokens")),
                                  static_cast<int>(policy::axis(row, "tiles")), policy::axis(row, "along") != 0,

@@ -54,6 +54,7 @@ struct Wgmma8Args {
   int32_t group_steps, groups;                   // steps of 32 values of K that share a row of scales, and such rows
   int32_t k_steps;                               // of the weight, packed
   bool token_groups;                             // x has a scale a stage, not one a token
+  bool wide_scales;                              // those of four stages lie on 16 bytes
   spf_scalar_type bias_type, out_type, scale_type;
   bool vector_out; // rows of out start on 16 bytes
   bool stored;     // by the copy engine: 16 bits, rows on 16 bytes and one distance apart
@@ -65,12 +66,16 @@ template <class C>
 struct Wgmma8Consumer;
 template <class C>
 struct Wgmma8FoldConsumer;
+template <class C>
+struct Wgmma8BlockConsumer;
 
 template <spf_scalar_type kX, int kTokens, int kTiles, bool kDivideK, int kFoldSteps, int kShareBlocks,
           bool kPackedCodes = false>
 struct Wgmma8Config {
-  using Consumer = std::conditional_t<(kFoldSteps > 0 || kPackedCodes), Wgmma8FoldConsumer<Wgmma8Config>,
-                                      Wgmma8Consumer<Wgmma8Config>>;
+  // Many tokens fold by one factor for a token and the block of the weight (sm90_wgmma8_block.cuh).
+  static constexpr bool kBlocks = kFoldSteps > 0 && kTokens > 128;
+  using Folding = std::conditional_t<kBlocks, Wgmma8BlockConsumer<Wgmma8Config>, Wgmma8FoldConsumer<Wgmma8Config>>;
+  using Consumer = std::conditional_t<(kFoldSteps > 0 || kPackedCodes), Folding, Wgmma8Consumer<Wgmma8Config>>;
   using Tile = Wgmma8Tile<kTokens, kTiles, kDivideK, kFoldSteps, kPackedCodes>;
   using Sum = std::conditional_t<kX == SPF_S8, int32_t, float>; // of the tensor cores
   using Total = std::conditional_t<(kFoldSteps > 0), float, Sum>;
@@ -146,6 +151,11 @@ __device__ __forceinline__ void copy_channel_scales(const Wgmma8Args& a, int ste
   cuda::copy_bulk(to, static_cast<const char*>(a.scales) + (group * a.padded_n + channel) * bytes, count * bytes,
                   arrived);
 }
+
+// Factors of tokens and blocks: sm90_wgmma8_block.cuh.
+template <class C>
+__device__ __forceinline__ void copy_block_factors(const Wgmma8Args& a, const Wgmma8Work& work, uint8_t* memory,
+                                                   uint32_t full, uint32_t empty);
 
 // Packed weights: sm90_wgmma8_fold.cuh.
 template <class C>
@@ -701,7 +711,12 @@ __global__ void __launch_bounds__(C::kThreads, 1) wgmma8_linear(const __grid_con
       if (threadIdx.x == 96) copy_weights<C>(a, work, shared_address(memory), full, empty, 1);
     }
     if (threadIdx.x == 32) copy_tokens<C>(a, work, shared_address(memory), full, empty);
-    if (C::kFoldTokens && threadIdx.x / 32 == 2) copy_token_scales<C>(a, work, memory, full, empty);
+    if (C::kFoldTokens && threadIdx.x / 32 == 2) {
+      if constexpr (C::kBlocks)
+        copy_block_factors<C>(a, work, memory, full, empty);
+      else
+        copy_token_scales<C>(a, work, memory, full, empty);
+    }
     if constexpr (Tile::kAside) {
       if (threadIdx.x / 32 == 3) write_tiles<C>(a, work, memory, ready, written);
     }
@@ -783,6 +798,7 @@ inline Wgmma8Args wgmma8_args(const Call& call, bool scales) {
     a.x_scale = static_cast<const float*>(x_scale->data);
     a.x_scale_step = x_scale->stride[x_scale->rank - 1];
     a.token_groups = p.extent("G") > 1;
+    a.wide_scales = a.token_groups && a.x_scale_step == 1 && p.is_aligned16("x_scale");
   }
   a.azp_adj = static_cast<const int32_t*>(pointer("azp_adj"));
   if (const spf_tensor* azp = call.operand("azp")) {
@@ -855,4 +871,5 @@ spf_status wgmma8(const Call& call, const LaunchContext& ctx) {
 
 } // namespace spf::linear
 
+#include "kernels/linear/sm90_wgmma8_block.cuh"
 #include "kernels/linear/sm90_wgmma8_fold.cuh"

@@ -13,8 +13,8 @@ constexpr int kWgmma8Memory = 226 * 1024;
 
 // The ring of stages and what lies behind it, for two consuming warpgroups of kTiles 64-channel tiles x kTokens tokens:
 // results on their way out, and 16 bytes of facts a token and channel. kAsideTile: results of a whole tile, which the
-// copy engine writes while the next one is multiplied.
-template <int kStage, int kTokens, int kTiles, bool kAlong, bool kAsideTile = false>
+// copy engine writes while the next one is multiplied. kExtraBytes: more, for what copiers keep.
+template <int kStage, int kTokens, int kTiles, bool kAlong, bool kAsideTile = false, int kExtraBytes = 0>
 struct Wgmma8Ring {
   static constexpr bool kAside = kAsideTile;
   static constexpr int kGroups = 2, kChannels = 64 * kTiles * (kAlong ? 1 : kGroups), kStageBytes = kStage;
@@ -28,25 +28,28 @@ struct Wgmma8Ring {
   // Sums that meet in shared memory. A split's replace the ring, for its blocks have one tile; those of warpgroups that
   // divide K have a place of their own.
   static constexpr int kSumBytes = kGroups * kTiles * kTokens * 256, kOwnSumBytes = kAlong ? kSumBytes : 0;
-  static constexpr int kMost = (kWgmma8Memory - 1024 - kFactBytes - kStoreBytes - kOwnSumBytes) / kStageBytes;
+  static constexpr int kMost =
+      (kWgmma8Memory - 1024 - kFactBytes - kStoreBytes - kOwnSumBytes - kExtraBytes) / kStageBytes;
   // Even where two warpgroups take turns, so that a stage of the ring always falls to the same one: the other could
   // take the parity of the round before for that of its own, for copies land in any order.
   static constexpr int kStages = (kMost > 20 ? 20 : kMost) & (kAlong ? ~1 : ~0);
   static constexpr int kStoreAt = kStages * kStageBytes, kSumsAt = kAlong ? kStoreAt : 0;
   static constexpr int kFactsAt = kStoreAt + kStoreBytes + kOwnSumBytes, kChannelFactsAt = kFactsAt + kTokenFactBytes;
-  static constexpr int kSharedBytes = kFactsAt + kFactBytes + 1024;
+  static constexpr int kExtraAt = kFactsAt + kFactBytes, kSharedBytes = kExtraAt + kExtraBytes + 1024;
   static_assert(kStages >= 3 && kSumsAt + kSumBytes <= kFactsAt);
 };
 
 // A stage: 128 values of K of x and of the weight, and the scales with which sums are folded: of the channels, up to 4
-// bytes each, and of the tokens, where the weight is not packed. Arguments as of Wgmma8Tile.
+// bytes each, and of the tokens, where the weight is not packed. From 256 tokens on the channels of a tile share
+// theirs, and it is part of the tokens'. Arguments as of Wgmma8Tile.
 template <int kTokens, int kTiles, bool kAlong, int kFold, bool kPacked>
 struct Wgmma8Stage {
   static_assert(kFold == 0 || (kPacked ? 4 % kFold == 0 : kFold == 4));
   static_assert(!kPacked || (kTiles == 2 && !kAlong));        // a warp's 32 channels are its 16 of either tile
   static constexpr int kBlockChannels = 128, kRowBytes = 128; // of a block of the layout k128
   static constexpr int kOfTile = 64 * kTiles * (kAlong ? 1 : 2), kXBytes = kTokens * 128;
-  static constexpr int kCodeBytes = kOfTile * (kPacked ? 64 : 128), kScaleRows = kFold == 0 ? 0 : 4 / kFold;
+  static constexpr int kCodeBytes = kOfTile * (kPacked ? 64 : 128),
+                       kScaleRows = kFold == 0 || kTokens > 128 ? 0 : 4 / kFold;
   static constexpr int kCodesAt = kXBytes, kTokenScalesAt = kCodesAt + kCodeBytes;
   static constexpr int kChannelScalesAt = kTokenScalesAt + (kFold > 0 && !kPacked ? kTokens * 4 : 0);
   static constexpr int kBytes = (kChannelScalesAt + kScaleRows * kOfTile * 4 + 1023) / 1024 * 1024;
@@ -58,7 +61,7 @@ struct Wgmma8Stage {
 template <int kTokens, int kTiles, bool kAlong, int kFold, bool kPacked>
 struct Wgmma8Tile : Wgmma8Stage<kTokens, kTiles, kAlong, kFold, kPacked>,
                     Wgmma8Ring<Wgmma8Stage<kTokens, kTiles, kAlong, kFold, kPacked>::kBytes, kTokens, kTiles, kAlong,
-                               (kTokens > 128)> {};
+                               (kTokens > 128), (kTokens > 128 && kFold > 0 ? kTokens * 32 : 0)> {};
 
 struct Wgmma8Choice {
   int tokens = 0, tiles = 0;
@@ -86,13 +89,15 @@ constexpr Wgmma8Plan wgmma8_plan(const WgmmaShape& s, const spf_device_facts& fa
   const double copied = (width * s.bits / 8.0 + c.tokens) * 128;
   const double moved =
       (c.channels() / 64.0 * (c.packed ? 64 * 64 : 64 * 128) + c.channels() / 64.0 * c.tokens * 128 + copied) / 128;
-  const double steps = c.packed    ? 900.0 + c.tokens * (fold == 0   ? 6.0
-                                                         : fold == 4 ? 10.0
-                                                                     : 25.0)
-                       : fold == 0 ? 180.0 + (c.along ? c.tokens * 4.0 : 0.0)
-                                   : 180.0 + c.tiles * (60.0 + c.tokens * 7.0) * (c.along ? 0.5 : 1);
-  // Two blocks that share x need less power, and so run at a higher clock.
-  const double pace = c.share > 1 ? 1.08 : c.tokens > 128 ? 1.16 : 1.12;
+  const double steps = c.packed         ? 900.0 + c.tokens * (fold == 0   ? 6.0
+                                                              : fold == 4 ? 10.0
+                                                                          : 25.0)
+                       : fold == 0      ? 180.0 + (c.along ? c.tokens * 3.5 : 0.0)
+                       : c.tokens > 128 ? 180.0
+                                        : 180.0 + c.tiles * (60.0 + c.tokens * 7.0) * (c.along ? 0.5 : 1);
+  // Two blocks that share x need a little less power, which shows in a long run of tiles; folding by blocks costs as
+  // much again as the products.
+  const double pace = fold != 0 && c.tokens > 128 ? (c.share > 1 ? 1.75 : 1.8) : c.share > 1 ? 1.11 : 1.12;
   const double stage_us = larger(larger(multiply * pace, moved * 1.05), steps) / 1950;
   const double outputs = static_cast<double>(width) * c.tokens;
   // What is read from memory, and, at a third of its cost, what the last-level cache gives again to every tile.
