@@ -91,7 +91,13 @@ struct Moves {
 
   // Where the rows of an item start, for both sides: element offsets of the first head.
   SPF_HOST_DEVICE Found locate(int64_t item, int64_t (&from)[2], int64_t (&to)[2]) const {
-    if (kind == Kind::kWrite) return locate_token(item, from, to, block_shift >= 0);
+    if (kind == Kind::kWrite) {
+      const int64_t slot = id(item * id_stride);
+      if (!inside(slot, to_blocks * block_size)) return Found::kSkip;
+      const int64_t block = block_of(slot);
+      set(item, 0, block, slot - block * block_size, from, to);
+      return Found::kMove;
+    }
     int64_t a = item, a_slot = 0, b = item;
     Found found = Found::kMove;
     if (kind == Kind::kBlocks) {
@@ -119,15 +125,6 @@ struct Moves {
     }
     set(a, a_slot, b, 0, from, to);
     return found;
-  }
-
-  // The same of a token that goes to its slot, for whoever knows that tokens do. whole_shift: blocks are powers of two.
-  SPF_HOST_DEVICE Found locate_token(int64_t item, int64_t (&from)[2], int64_t (&to)[2], bool whole_shift) const {
-    const int64_t slot = id(item * id_stride);
-    if (!inside(slot, to_blocks * block_size)) return Found::kSkip;
-    const int64_t block = whole_shift ? slot >> block_shift : slot / block_size;
-    set(item, 0, block, slot - block * block_size, from, to);
-    return Found::kMove;
   }
 
   SPF_HOST_DEVICE float scale_of(int s, int64_t head) const {

@@ -2,14 +2,14 @@
 //
 //   an item (token, pair of blocks, row) as chunks of 16 bytes on the wider side, numbered item by item:
 //     item 0: head 0 c0 c1 .. | head 1 c0 c1 .. | item 1: ...
-//   consecutive threads take consecutive chunks of keys and of values. A thread that writes tokens has both under way
-//   before it knows the slot; one that has to look up where to read takes four chunks of an item.
+//   consecutive threads take consecutive chunks of keys and of values. A thread that writes tokens has those of two
+//   tokens under way before it knows a slot; one that has to look up where to read takes four chunks of an item.
 //
 // Rows that are not whole chunks on both sides, and layouts that scatter a row, take an element a thread. What happens
 // to a number is the same function in both, so bits do not depend on how it got there.
 #pragma once
 
-#include <algorithm>
+#include <type_traits>
 
 #include "kernels/common/cuda/fp8.cuh"
 #include "kernels/common/cuda/launch.cuh"
@@ -84,7 +84,113 @@ struct ChunkOf {
   }
 };
 
-// --- rows of whole chunks ------------------------------------------------------------------------------------------
+// --- tokens into slots, as whole chunks ------------------------------------------------------------------------------
+
+// Moves of kind kWrite as the kernel wants it: in bytes, so that an address takes few instructions. A launch is over in
+// 10 us, a quarter of which a thread can spend on finding its place.
+struct TokenArgs {
+  struct Side {
+    const char* from;
+    char* to;
+    const float* scale;
+    int64_t from_item, from_head, to_block, to_slot, to_head; // bytes
+  };
+  TokenArgs(const Moves& m, int64_t chunks_of_head, int64_t from_bytes, int64_t to_bytes, int64_t items_of_thread)
+      : ids(m.ids),
+        id_stride(m.id_stride),
+        block_size(m.block_size),
+        slots(m.to_blocks * m.block_size),
+        scale_step(m.scale_step),
+        block_shift(m.block_shift),
+        items(static_cast<uint32_t>(m.items)),
+        total(static_cast<uint32_t>((m.items + items_of_thread - 1) / items_of_thread * m.heads * chunks_of_head)),
+        chunks_of_item(m.heads * chunks_of_head),
+        chunks_of_head(chunks_of_head),
+        wide_ids(m.wide_ids) {
+    for (int s = 0; s < 2; ++s) {
+      const kv_cache::Side& in = m.side[s];
+      side[s] = {static_cast<const char*>(in.from),
+                 static_cast<char*>(in.to),
+                 in.scale,
+                 in.from_item * from_bytes,
+                 in.from_head * from_bytes,
+                 in.to_item * to_bytes,
+                 in.to_slot * to_bytes,
+                 in.to_head * to_bytes};
+    }
+  }
+
+  Side side[2];
+  const void* ids;
+  int64_t id_stride, block_size, slots, scale_step;
+  int32_t block_shift;
+  uint32_t items, total; // total: threads
+  cuda::Divisor chunks_of_item, chunks_of_head;
+  bool wide_ids;
+
+  // Slots have 31 bits and blocks a power of two of them.
+  bool small() const { return block_shift >= 0 && slots < cuda::DeviceRows<1>::kEndless; }
+};
+
+// Tokens of a thread: where they are copied, two are in flight at once; codes take more registers than two leave.
+template <class Chunk>
+inline constexpr int kTokens = Chunk::kCopies ? 2 : 1;
+inline constexpr int kTokenBlock = 128;
+
+// kSmall: TokenArgs::small().
+template <spf_scalar_type kFrom, spf_scalar_type kTo, bool kSmall>
+__global__ void __launch_bounds__(kTokenBlock) write_tokens(const __grid_constant__ TokenArgs args) {
+  using namespace spf::cuda;
+  using Chunk = ChunkOf<kFrom, kTo>;
+  using Slot = std::conditional_t<kSmall, uint32_t, int64_t>;
+  constexpr int kSides = 2, kOwn = kTokens<Chunk>;
+  const uint32_t index = blockIdx.x * kTokenBlock + threadIdx.x;
+  if (index >= args.total) return;
+  const uint32_t run = args.chunks_of_item.quotient(index), inside = index - run * args.chunks_of_item.divisor;
+  const uint32_t head = args.chunks_of_head.quotient(inside), first = run * kOwn;
+  const uint32_t chunk = inside - head * args.chunks_of_head.divisor;
+  const bool exists[2] = {true, first + 1 < args.items};
+
+  // Tokens are read whether or not they have a slot: the loads need not wait for it.
+  uint4 data[kOwn][kSides];
+  wait_for_primary();
+#pragma unroll
+  for (int s = 0; s < kSides; ++s) {
+    const TokenArgs::Side& side = args.side[s];
+    const char* const from = side.from + (first * side.from_item + head * side.from_head) + chunk * Chunk::kFromBytes;
+#pragma unroll
+    for (int i = 0; i < kOwn; ++i)
+      if (exists[i]) data[i][s] = Chunk::load(from + i * side.from_item);
+  }
+  int64_t slot[kOwn];
+  const auto find_slots = [&](const auto* ids) { // all are requested before one is looked at
+#pragma unroll
+    for (int i = 0; i < kOwn; ++i) slot[i] = exists[i] ? ids[(first + i) * args.id_stride] : -1;
+  };
+  if (args.wide_ids)
+    find_slots(static_cast<const int64_t*>(args.ids));
+  else
+    find_slots(static_cast<const int32_t*>(args.ids));
+  launch_dependents();
+#pragma unroll
+  for (int i = 0; i < kOwn; ++i) {
+    if (!Moves::inside(slot[i], args.slots)) continue;
+    const Slot at = static_cast<Slot>(slot[i]);
+    const Slot block = kSmall ? at >> args.block_shift : at / static_cast<Slot>(args.block_size);
+    const Slot in_block = at - (kSmall ? block << args.block_shift : block * static_cast<Slot>(args.block_size));
+#pragma unroll
+    for (int s = 0; s < kSides; ++s) {
+      const TokenArgs::Side& side = args.side[s];
+      float scale = 1;
+      if (!Chunk::kCopies && side.scale != nullptr) scale = side.scale[head * args.scale_step];
+      Chunk::store(
+          side.to + (block * side.to_block + in_block * side.to_slot + head * side.to_head) + chunk * Chunk::kToBytes,
+          Chunk::change(data[i][s], scale));
+    }
+  }
+}
+
+// --- other rows of whole chunks --------------------------------------------------------------------------------------
 
 // Lengths, strides and offsets in Moves count elements; these count bytes of either side.
 struct ChunkArgs {
@@ -92,40 +198,7 @@ struct ChunkArgs {
   cuda::Divisor chunks_of_item, chunks_of_head; // of an item: those that threads start with
   int64_t from_bytes, to_bytes;                 // of an element
   uint32_t total;                               // threads
-  uint32_t items;                               // where a thread takes items i and i + items, ...
 };
-
-// Tokens into slots. kPowers: blocks hold a power of two of them.
-template <spf_scalar_type kFrom, spf_scalar_type kTo, bool kPowers>
-__global__ void __launch_bounds__(kBlock) write_tokens(const __grid_constant__ ChunkArgs args) {
-  using namespace spf::cuda;
-  using Chunk = ChunkOf<kFrom, kTo>;
-  constexpr int kSides = 2;
-  const Moves& m = args.moves;
-  const uint32_t index = blockIdx.x * kBlock + threadIdx.x;
-  if (index >= args.total) return;
-  const uint32_t item = args.chunks_of_item.quotient(index), inside = index - item * args.chunks_of_item.divisor;
-  const uint32_t head = args.chunks_of_head.quotient(inside);
-  const int64_t chunk = inside - head * args.chunks_of_head.divisor;
-
-  // Tokens are read whether or not they have a slot: the loads need not wait for it.
-  uint4 data[kSides];
-  wait_for_primary();
-#pragma unroll
-  for (int s = 0; s < kSides; ++s)
-    data[s] = Chunk::load(static_cast<const char*>(m.side[s].from) +
-                          (item * m.side[s].from_item + head * m.side[s].from_head) * args.from_bytes +
-                          chunk * Chunk::kFromBytes);
-  int64_t from[2], to[2];
-  const Found found = m.locate_token(item, from, to, kPowers);
-  launch_dependents();
-  if (found == Found::kSkip) return;
-#pragma unroll
-  for (int s = 0; s < kSides; ++s)
-    Chunk::store(
-        static_cast<char*>(m.side[s].to) + (to[s] + head * m.side[s].to_head) * args.to_bytes + chunk * Chunk::kToBytes,
-        Chunk::change(data[s], Chunk::kCopies ? 1.0f : m.scale_of(s, head)));
-}
 
 // Everything whose source has to be located first, which takes several trips to memory, one after the other: a thread
 // does it once for kParts chunks of an item.
@@ -185,7 +258,9 @@ __global__ void __launch_bounds__(kBlock) move_elements(const __grid_constant__ 
   int64_t from[2], to[2];
   const Found found = m.locate(item, from, to);
   if (found == Found::kSkip) return;
-  for (int s = 0; s < m.sides; ++s) {
+#pragma unroll
+  for (int s = 0; s < 2; ++s) {
+    if (s == m.sides) break;
     const Side& side = m.side[s];
     const int64_t source = from[s] + head * side.from_head + e;
     const int64_t target = to[s] + head * side.to_head + e / side.vector * side.vector_stride + e % side.vector;
@@ -257,10 +332,10 @@ spf_status launch_kind(const char* op, const Moves& m, const LaunchContext& ctx)
   if (whole_chunks<Chunk>(m) && chunks > 1 && m.items * m.heads * chunks < kMostChunks) {
     const bool many = m.items * m.heads * chunks > int64_t{ctx.facts->sm_count} * 2048;
     if (m.kind == Kind::kWrite) {
-      const ChunkArgs args = chunk_args(m, m.heads * chunks, chunks);
-      const int64_t grid = (args.total + kBlock - 1) / kBlock;
-      return m.block_shift >= 0 ? cuda::launch(op, ctx, write_tokens<kFrom, kTo, true>, grid, kBlock, 0, args)
-                                : cuda::launch(op, ctx, write_tokens<kFrom, kTo, false>, grid, kBlock, 0, args);
+      const TokenArgs args(m, chunks, bytes_of(m.from_type), bytes_of(m.to_type), kTokens<Chunk>);
+      const int64_t grid = (args.total + kTokenBlock - 1) / kTokenBlock;
+      return args.small() ? cuda::launch(op, ctx, write_tokens<kFrom, kTo, true>, grid, kTokenBlock, 0, args)
+                          : cuda::launch(op, ctx, write_tokens<kFrom, kTo, false>, grid, kTokenBlock, 0, args);
     }
     constexpr int kParts = 4;
     const bool parts = many && m.heads * chunks % kParts == 0 && m.heads * chunks > kParts;
