@@ -20,9 +20,14 @@ namespace spf::attention {
 
 struct DecodeArgs {
   AttentionArgs a;
+  int32_t group;      // query heads of a KV head
   int32_t head_tiles; // items of a KV head
   int32_t units;      // items of a sequence
   int32_t block_shift;
+
+  // Of an item. Where a division is not needed, a kernel of a few microseconds should not wait for one.
+  __device__ __forceinline__ int kv_head_of(int unit) const { return head_tiles == 1 ? unit : unit / head_tiles; }
+  __device__ __forceinline__ int head_tile_of(int unit) const { return head_tiles == 1 ? 0 : unit % head_tiles; }
 
   // Keys [*first, *length) are seen.
   __device__ __forceinline__ void span(int32_t sequence, int32_t* first, int32_t* length) const {
@@ -36,6 +41,7 @@ inline DecodeArgs decode_args(const AttentionArgs& a, int64_t head_tiles) {
   const int64_t heads = 8 * head_tiles;
   DecodeArgs args = {};
   args.a = a;
+  args.group = static_cast<int32_t>(a.group());
   args.head_tiles = static_cast<int32_t>((a.group() + heads - 1) / heads);
   args.units = static_cast<int32_t>(a.kv_heads * args.head_tiles);
   while ((int64_t{1} << args.block_shift) < a.block_size) ++args.block_shift;
@@ -56,9 +62,8 @@ struct Segment {
 // The query head of a column of an item, -1 past the group: those are computed and not written.
 template <int kHeads>
 __device__ __forceinline__ int head_of(const DecodeArgs& args, const Segment& s, int column) {
-  const int group = static_cast<int>(args.a.group());
-  const int in_group = s.unit % args.head_tiles * kHeads + column;
-  return in_group < group ? s.unit / args.head_tiles * group + in_group : -1;
+  const int in_group = args.head_tile_of(s.unit) * kHeads + column;
+  return in_group < args.group ? args.kv_head_of(s.unit) * args.group + in_group : -1;
 }
 
 // --- copies --------------------------------------------------------------------------------------------------------
@@ -131,7 +136,7 @@ struct Feed {
   __device__ __forceinline__ void enter() {
     tile = walk.now.begin + first;
     source = 32;
-    const int64_t head = walk.now.unit / args.head_tiles;
+    const int64_t head = args.kv_head_of(walk.now.unit);
     start[0] = static_cast<const char*>(args.a.key) +
                (head * args.a.key_stride.head + row * args.a.key_stride.token) * kBytes + byte;
     start[1] = static_cast<const char*>(args.a.value) +
@@ -295,19 +300,21 @@ struct DecodeKernel {
     }
   }
 
-  // Weights of the whole warp, and with them its largest scores, to [kHeads] each.
-  __device__ __forceinline__ void store_weights(float* largest, float* weights) {
+  // Makes the sums of weights those of the whole warp, as the largest scores are.
+  __device__ __forceinline__ void add_weights() {
 #pragma unroll
     for (int n = 0; n < kTiles; ++n)
 #pragma unroll
-      for (int i = 0; i < 2; ++i) {
+      for (int i = 0; i < 2; ++i)
 #pragma unroll
         for (int step = 4; step < 32; step *= 2) weight[n][i] += __shfl_xor_sync(0xffffffffu, weight[n][i], step);
-        if (g == 0) {
-          largest[8 * n + 2 * t + i] = top[n][i];
-          weights[8 * n + 2 * t + i] = weight[n][i];
-        }
-      }
+  }
+  // The largest scores, or the sums of weights, to [kHeads].
+  __device__ __forceinline__ void store_heads(float* to, const float (&values)[kTiles][2]) const {
+    if (g != 0) return;
+#pragma unroll
+    for (int n = 0; n < kTiles; ++n)
+      *reinterpret_cast<float2*>(to + 8 * n + 2 * t) = make_float2(values[n][0], values[n][1]);
   }
 
   // Walks the segments. Of each, this warp takes the tiles first, first + stride and so on; finish(segment, begins,
@@ -346,7 +353,7 @@ struct DecodeKernel {
     while (more) {
       const Segment s = at.now;
       const bool begins = at.begins_item(), ends = at.ends_item();
-      const int kv_head = s.unit / args.head_tiles;
+      const int kv_head = args.kv_head_of(s.unit);
       const float k_scale = args.a.k_scale != nullptr ? args.a.k_scale[kv_head * args.a.scale_stride] : 1.0f;
       const float scale = args.a.scale * k_scale * kLog2e;
       begin(s);

@@ -151,7 +151,7 @@ inline PolicyResult sm90_cluster_policy(const Problem& p, const spf_device_facts
                                              is_fp8(kv_type(p)) ? 1 : 2, static_cast<int>(tiles), facts);
   if (items > 0 && g.ranks == 0)
     return policy::refuse("shape", "a tile of keys and values does not fit into shared memory");
-  if (g.ranks < 4)
+  if (g.ranks < ClusterGeometry::kLeastRanks)
     return policy::refuse("shape", "takes few sequences: a cluster of 4 blocks or more for each KV head");
   result.cost = 5 + cache_bytes(p) / std::min(4.3e6, static_cast<double>(items * g.ranks) * 0.058e6);
   return result;

@@ -97,7 +97,7 @@ __global__ void __launch_bounds__(32 * kPlainWarps) plain_attention(const __grid
     float total = 0;
     for (int w = 0; w < kPlainWarps; ++w)
       if (largest[w] != -INFINITY) total += sums[w][d] * exp2f(largest[w] - most);
-    write_output<T>(a, row, head, d, total, most, weight);
+    write_output<T>(a, row, head, kv_head, d, total, most, weight);
   }
 }
 

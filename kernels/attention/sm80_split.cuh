@@ -211,7 +211,9 @@ struct SplitSums {
   __device__ __forceinline__ void finish(const Segment& s, bool whole, int end) {
     constexpr int kWide = kDims < kSlice ? kDims : kSlice, kWarps = SplitGeometry::kMaxWarps;
     const PartOf part(args, static_cast<int>(blockIdx.x), end);
-    kernel.store_weights(largest + warp * kHeads, weights + warp * kHeads);
+    kernel.add_weights();
+    kernel.store_heads(largest + warp * kHeads, kernel.top);
+    kernel.store_heads(weights + warp * kHeads, kernel.weight);
 #pragma unroll
     for (int slice = 0; slice < kDims; slice += kWide) {
       kernel.mma.template store<kSlice>(sums + warp * kHeads * kSlicePitch, kSlicePitch, slice, kernel.g, kernel.t);
@@ -239,8 +241,9 @@ struct SplitSums {
           weight += weights[w * kHeads + column] * factor;
         }
         if (whole) {
-          write_output<T>(args.a, s.sequence, head, dim, sum.x, most, weight);
-          write_output<T>(args.a, s.sequence, head, dim + 1, sum.y, most, weight);
+          const int kv_head = args.kv_head_of(s.unit);
+          write_output<T>(args.a, s.sequence, head, kv_head, dim, sum.x, most, weight);
+          write_output<T>(args.a, s.sequence, head, kv_head, dim + 1, sum.y, most, weight);
         } else {
           *reinterpret_cast<float2*>(part.sum(column, dim)) = sum;
           if (dim == 0) {
@@ -260,7 +263,7 @@ __device__ __forceinline__ void write_empty(const AttentionArgs& a) {
   for (int64_t b = blockIdx.x; b < a.sequences; b += gridDim.x) {
     if (a.keys(b) > 0) continue;
     for (int64_t i = threadIdx.x; i < a.heads * a.dims; i += blockDim.x)
-      write_output<T>(a, static_cast<int32_t>(b), static_cast<int>(i / a.dims), static_cast<int>(i % a.dims), 0.0f,
+      write_output<T>(a, static_cast<int32_t>(b), static_cast<int>(i / a.dims), 0, static_cast<int>(i % a.dims), 0.0f,
                       -INFINITY, 0.0f);
   }
 }
@@ -302,14 +305,14 @@ __global__ void __launch_bounds__(32 * SplitGeometry::kMaxWarps, 1)
 template <spf_scalar_type T, int kDims, int kTiles>
 __global__ void __launch_bounds__(kDims) split_combine(const __grid_constant__ SplitArgs args) {
   constexpr int kHeads = 8 * kTiles;
-  const int group = static_cast<int>(args.a.group());
+  const int group = args.group;
   const int columns = group < kHeads ? group : kHeads;
   const int block = static_cast<int>(blockIdx.x) / columns, column = static_cast<int>(blockIdx.x) % columns;
   cuda::launch_dependents();
   cuda::wait_for_primary();
   const int4 tail = args.tails[block];
   if (tail.x < 0) return;
-  const int in_group = tail.y % args.head_tiles * kHeads + column;
+  const int in_group = args.head_tile_of(tail.y) * kHeads + column, kv_head = args.kv_head_of(tail.y);
   if (in_group >= group) return;
   const int dim = static_cast<int>(threadIdx.x);
   constexpr int kAtOnce = 16; // loads under way
@@ -337,7 +340,7 @@ __global__ void __launch_bounds__(kDims) split_combine(const __grid_constant__ S
     }
     most = top;
   }
-  write_output<T>(args.a, tail.x, tail.y / args.head_tiles * group + in_group, dim, sum, most, weight);
+  write_output<T>(args.a, tail.x, kv_head * group + in_group, kv_head, dim, sum, most, weight);
 }
 
 // --- launch --------------------------------------------------------------------------------------------------------

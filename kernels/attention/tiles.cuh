@@ -67,10 +67,10 @@ __device__ __forceinline__ float output_lse(float most, float weight) {
 
 // Writes one element; that of dimension 0 also writes the lse, of heads without dimensions too.
 template <spf_scalar_type T>
-__device__ __forceinline__ void write_output(const AttentionArgs& a, int64_t row, int head, int dim, float sum,
-                                             float most, float weight) {
+__device__ __forceinline__ void write_output(const AttentionArgs& a, int64_t row, int head, int64_t kv_head, int dim,
+                                             float sum, float most, float weight) {
   if (dim >= a.dims && dim > 0) return;
-  const float v_scale = a.v_scale != nullptr ? a.v_scale[head / a.group() * a.scale_stride] : 1.0f;
+  const float v_scale = a.v_scale != nullptr ? a.v_scale[kv_head * a.scale_stride] : 1.0f;
   const float factor = output_factor(a, head, v_scale, &most, &weight);
   if (dim < a.dims)
     static_cast<cuda::scalar_t<T>*>(a.out)[row * a.out_stride[0] + head * a.out_stride[1] + dim] =
