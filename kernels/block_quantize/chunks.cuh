@@ -60,31 +60,41 @@ struct GlobalScale {
   float scale = 0, inverse = 0;
 };
 __device__ __forceinline__ GlobalScale global_scale_of(float scale) { return {scale, __frcp_rn(scale)}; }
-__device__ __forceinline__ BlockScale nvfp4_block(float largest, const GlobalScale& global) {
+// kRoom: the factor is one that narrow_e2m1x8 has room for, by a power of two that goes to the values.
+template <bool kRoom, int kCount>
+__device__ __forceinline__ BlockScale nvfp4_block(float largest, const GlobalScale& global, float (&v)[kCount]) {
   const uint32_t code = cuda::narrow_fp8x2<SPF_E4M3>(nvfp4_scale(largest, global.scale), 0.0f) & 0xffu;
-  return {code, nvfp4_factor(cuda::widen_fp8x2<SPF_E4M3>(code).x, global.inverse)};
-}
-
-// narrow_e2m1x8 halves its factor, for which one that is almost 0 has no room: values and factor change places by 2^64.
-template <int kCount>
-__device__ __forceinline__ void make_room(float (&v)[kCount], float& factor) {
-  if (factor >= 0x1p-125f) return;
+  const float rounded = cuda::widen_fp8x2<SPF_E4M3>(code).x;
+  const float step = __fmul_rn(rounded, global.inverse);
+  BlockScale scale = {code, 0};
+  constexpr uint32_t kLeast = 27u << 23,
+                     kMost = 227u << 23; // 2^-100 and 2^100: neither reciprocal nor half is subnormal
+  if (__float_as_uint(step) - kLeast <= kMost - kLeast) {
+    scale.factor = detail::reciprocal_of_moderate(step);
+    return scale;
+  }
+  scale.factor = nvfp4_factor(rounded, global.inverse);
+  // narrow_e2m1x8 halves its factor, for which one that is almost 0 has no room: values and factor change places.
+  if (kRoom && scale.factor < 0x1p-125f) {
 #pragma unroll
-  for (int i = 0; i < kCount; ++i) v[i] *= 0x1p-64f;
-  factor *= 0x1p64f;
+    for (int i = 0; i < kCount; ++i) v[i] *= 0x1p-64f;
+    scale.factor *= 0x1p64f;
+  }
+  return scale;
 }
 
-// Where a block's scale goes, with the zeros that pad a row of tiles behind the last. Index: what counts the bytes of
-// all swizzled scales.
-template <class Index = int64_t>
+// The zeros that pad a row of tiles behind its last scale.
+__device__ __forceinline__ void pad_groups(const BlockArgs& args, int64_t scale_row) {
+  for (int64_t g = args.groups; g < 4 * args.tiles; ++g) args.swizzled[swizzled_scale(scale_row, g, args.tiles)] = 0;
+}
+
+// Where a block's scale goes, with the zeros that pad a row of tiles behind the last.
 __device__ __forceinline__ void store_scale(const BlockArgs& args, int64_t in_rows, int64_t scale_row, int64_t group,
                                             uint32_t code) {
   if (args.scales != nullptr) args.scales[in_rows + group] = static_cast<uint8_t>(code);
   if (args.swizzled == nullptr) return;
-  args.swizzled[swizzled_scale<Index>(static_cast<Index>(scale_row), static_cast<Index>(group),
-                                      static_cast<Index>(args.tiles))] = static_cast<uint8_t>(code);
-  if (group != args.groups - 1) return;
-  for (int64_t g = args.groups; g < 4 * args.tiles; ++g) args.swizzled[swizzled_scale(scale_row, g, args.tiles)] = 0;
+  args.swizzled[swizzled_scale(scale_row, group, args.tiles)] = static_cast<uint8_t>(code);
+  if (group == args.groups - 1) pad_groups(args, scale_row);
 }
 
 // Four scales of a row that does not exist.

@@ -85,9 +85,10 @@ struct ChunkArgs : BlockArgs {
   }
 
  private:
-  // The largest block of which at most an eighth has nothing to do.
+  // The largest block, up to 128 threads, of which at most an eighth has nothing to do. With 256, 8192 x 8192 takes
+  // 50.4 us on H200 instead of 49.3.
   static int32_t threads_for(int64_t of_row, int32_t units) {
-    for (int32_t n = kThreads; n >= 64; n /= 2)
+    for (int32_t n = 128; n >= 64; n /= 2)
       if ((of_row + n * units - 1) / (n * units) * (n * units) * 7 <= of_row * 8) return n;
     return 0;
   }
@@ -222,7 +223,9 @@ __global__ void __launch_bounds__(kThreads) quantize_chunks(const __grid_constan
     args.space.offsets(row, at);
   }
   const auto chunk_of = [&](int u) { return place.chunk + u * static_cast<int>(blockDim.x); };
-  const auto exists = [&](int u) { return row_exists && (kWalk != Walk::kRows || chunk_of(u) < args.chunks); };
+  const auto exists = [&](int u) {
+    return row_exists && (kWalk != Walk::kRows || chunk_of(u) < static_cast<int32_t>(args.chunks));
+  };
 
   // Values.
   const auto load = [&](int u, int64_t columns, uint4(&to)[kChunks]) {
@@ -247,42 +250,53 @@ __global__ void __launch_bounds__(kThreads) quantize_chunks(const __grid_constan
   GlobalScale global;
   if constexpr (kNvfp4<kOp>) global = global_scale_of(args.global_scale[expert]);
 
+  // Where the first chunk's codes and scale go; those of the others are as far apart as the chunks.
+  using Index = std::conditional_t<kVector, uint32_t, int64_t>; // counts the bytes of all swizzled scales
+  const auto group = place.chunk / kLanes;
+  const uint32_t step = blockDim.x;
+  uint8_t* codes = args.codes + at[1] + static_cast<int64_t>(place.chunk) * 4 * kWords;
+  uint8_t* in_row = args.scales + at[2] + group;
+  uint8_t* swizzled = args.swizzled + swizzled_scale<Index>(static_cast<Index>(scale_row), static_cast<Index>(group),
+                                                            static_cast<Index>(args.tiles));
 #pragma unroll
   for (int u = 0; u < kOwn; ++u) {
     // The largest of the block, its scale, and the codes.
-    float largest = 0;
-#pragma unroll
-    for (int k = 0; k < kChunks; ++k) {
-      largest = fmaxf(largest, amax_of<T>(x[u][k])); // NaN does not count
-      stay_packed(x[u][k]);
-    }
-    largest = largest_of_lanes<kLanes>(largest);
-    BlockScale scale;
-    if constexpr (kNvfp4<kOp>) {
-      scale = nvfp4_block(largest, global);
-    } else {
-      scale.code = mx_scale<C>(largest, args.rule);
-      scale.factor = mx_factor(scale.code);
-    }
+    const float largest = largest_of_lanes<kLanes>(amax_of<T>(x[u]));
     float v[kOfThread];
 #pragma unroll
     for (int k = 0; k < kChunks; ++k) {
       float part[kElements];
+      stay_packed(x[u][k]);
       unpack<T>(x[u][k], part);
 #pragma unroll
       for (int i = 0; i < kElements; ++i) v[k * kElements + i] = part[i];
     }
-    if constexpr (kNvfp4<kOp> && !kConverts) make_room(v, scale.factor);
+    BlockScale scale;
+    if constexpr (kNvfp4<kOp>) {
+      scale = nvfp4_block<!kConverts>(largest, global, v);
+    } else {
+      scale.code = mx_scale<C>(largest, args.rule);
+      scale.factor = mx_factor(scale.code);
+    }
     uint32_t words[kWords];
     narrow<C, kConverts>(v, scale.factor, words);
 
-    if (!exists(u)) continue;
-    store_codes<kVector>(args.codes + at[1] + chunk_of(u) * 4 * kWords, words);
-    if (threadIdx.x % kLanes != 0) continue;
-    if constexpr (kVector)
-      store_scale<uint32_t>(args, at[2], scale_row, chunk_of(u) / kLanes, scale.code);
-    else
-      store_scale<int64_t>(args, at[2], scale_row, chunk_of(u) / kLanes, scale.code);
+    if (exists(u)) {
+      store_codes<kVector>(codes, words);
+      if (threadIdx.x % kLanes == 0) {
+        if (args.scales != nullptr) *in_row = static_cast<uint8_t>(scale.code);
+        if (args.swizzled != nullptr) *swizzled = static_cast<uint8_t>(scale.code);
+      }
+    }
+    codes += step * (4 * kWords);
+    in_row += step / kLanes;
+    swizzled += step / (4 * kLanes) * 512; // as many tiles
+  }
+  if (args.swizzled != nullptr && args.groups % 4 != 0) {
+#pragma unroll 1
+    for (int u = 0; u < kOwn; ++u)
+      if (exists(u) && threadIdx.x % kLanes == 0 && chunk_of(u) / kLanes == args.groups - 1)
+        pad_groups(args, scale_row);
   }
 
   if (const int64_t pad = place.pad; pad >= 0 && pad < args.pads) {

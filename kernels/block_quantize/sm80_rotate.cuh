@@ -104,8 +104,7 @@ __device__ __forceinline__ void quantize_product(const RotateArgs& args, const G
   constexpr int kLanes = kGroup<kOp> / kValues;
   BlockScale scale;
   if constexpr (kNvfp4<kOp>) {
-    scale = nvfp4_block(largest_of<kLanes>(v), global);
-    make_room(v, scale.factor);
+    scale = nvfp4_block<true>(largest_of<kLanes>(v), global, v);
   } else if (args.rotated_rule == RotatedRule::kAbsMax) {
     scale.code = rotated_scale(largest_of<kLanes>(v));
     scale.factor = 3.0f * mx_factor(scale.code);

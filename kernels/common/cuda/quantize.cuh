@@ -10,18 +10,33 @@ namespace spf::cuda {
 
 // The largest |element| of a chunk; passes over NaNs, and is NaN where there is nothing else. Pairs of 16 bits: a
 // quarter of the instructions of f32 values.
-template <spf_scalar_type T>
-__device__ __forceinline__ float amax_of(const uint4& chunk) {
+template <spf_scalar_type T, int kChunks>
+__device__ __forceinline__ float amax_of(const uint4 (&chunks)[kChunks]) {
   if constexpr (T == SPF_F32) {
-    float v[4];
-    unpack<T>(chunk, v);
-    return fmaxf(fmaxf(fabsf(v[0]), fabsf(v[1])), fmaxf(fabsf(v[2]), fabsf(v[3])));
+    float largest = 0;
+#pragma unroll
+    for (int k = 0; k < kChunks; ++k) {
+      float v[4];
+      unpack<T>(chunks[k], v);
+      largest = fmaxf(largest, fmaxf(fmaxf(fabsf(v[0]), fabsf(v[1])), fmaxf(fabsf(v[2]), fabsf(v[3]))));
+    }
+    return largest;
   } else {
     const auto size = [](uint32_t word) { return Scalar<T>::as_pair(word & 0x7fff7fffu); };
-    const auto top = __hmax2(__hmax2(size(chunk.x), size(chunk.y)), __hmax2(size(chunk.z), size(chunk.w)));
+    auto top = Scalar<T>::as_pair(0);
+#pragma unroll
+    for (int k = 0; k < kChunks; ++k) {
+      const uint4& chunk = chunks[k];
+      top = __hmax2(top, __hmax2(__hmax2(size(chunk.x), size(chunk.y)), __hmax2(size(chunk.z), size(chunk.w))));
+    }
     const float2 both = Scalar<T>::widen2(Scalar<T>::as_word(top));
     return fmaxf(both.x, both.y);
   }
+}
+template <spf_scalar_type T>
+__device__ __forceinline__ float amax_of(const uint4& chunk) {
+  const uint4 one[1] = {chunk};
+  return amax_of<T>(one);
 }
 
 // The largest and the smallest element of a chunk; the same of NaNs.
