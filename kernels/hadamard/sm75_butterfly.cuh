@@ -25,9 +25,9 @@ namespace spf::hadamard {
 
 template <spf_scalar_type T, int kWidth>
 struct ButterflyConfig {
-  static constexpr int kElements = 16 / (T == SPF_F32 ? 4 : 2);                                      // of a chunk
-  static constexpr int kValues = kWidth <= 256 ? 8 : kWidth == 512 ? 16 : kWidth <= 16384 ? 32 : 64; // of a thread
-  static constexpr int kThreads = kWidth / kValues;                                                  // of a row
+  static constexpr int kElements = 16 / (T == SPF_F32 ? 4 : 2);                                     // of a chunk
+  static constexpr int kValues = kWidth <= 256 ? 8 : kWidth == 512 ? 16 : kWidth <= 4096 ? 32 : 64; // of a thread
+  static constexpr int kThreads = kWidth / kValues;                                                 // of a row
   static constexpr int kChunks = kValues / kElements;
   static constexpr int kBlock = kThreads < 128 ? 128 : kThreads;
   static constexpr int kRows = kBlock / kThreads; // of a block
@@ -179,7 +179,7 @@ __device__ __forceinline__ void over_row(float (&v)[Config::kValues], int thread
 // kWhole: rows lie in shared memory whole.
 template <spf_scalar_type T, class Config, int kWidth, bool kWhole>
 __global__ void __launch_bounds__(Config::kBlock,
-                                  (Config::kBlock <= 512 && Config::kValues <= 32 ? 1024 / Config::kBlock : 1))
+                                  (Config::kBlock > 512 ? 1 : (Config::kValues <= 32 ? 1024 : 512) / Config::kBlock))
     transform_rows(const __grid_constant__ HadamardArgs args) {
   using namespace spf::cuda;
   using Element = scalar_t<T>;
