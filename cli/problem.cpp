@@ -122,6 +122,37 @@ std::vector<std::string> symbols_of(const OpInfo& op) {
   return out;
 }
 
+// The extent of a dimension as it is given by name.
+std::string extent_name(const Dim& dim) { return dim.padded && dim.symbol == "rows" ? "*" : dim.symbol; }
+
+// Throws unless every extent is given that the operands which are not absent have, and names all that lack at once,
+// with the operands that could be left out instead.
+void require_extents(const OpInfo& op, const Extents& extents, const std::vector<std::string>& absent) {
+  const auto holds = [](const std::vector<std::string>& list, const std::string& word) {
+    return std::find(list.begin(), list.end(), word) != list.end();
+  };
+  std::vector<std::string> missing, optional;
+  for (const bool of_optional : {false, true}) {
+    const std::vector<std::string> required = missing;
+    for (const OperandInfo& operand : op.operands) {
+      if (operand.optional != of_optional || holds(absent, operand.name)) continue;
+      bool alone = false;
+      for (const std::string& text : split(operand.shape, ", ")) {
+        const Dim dim = parse_dim(text);
+        const std::string name = extent_name(dim);
+        if (dim.symbol.empty() || extents.find(name) != extents.end()) continue;
+        alone |= !holds(required, name);
+        if (!holds(missing, name)) missing.push_back(name);
+      }
+      if (alone && of_optional) optional.push_back(operand.name);
+    }
+  }
+  if (missing.empty()) return;
+  throw UsageError(fmt::format("{} needs the extent{} of {}: --dims {}=...{}", op.name, missing.size() > 1 ? "s" : "",
+                               fmt::join(missing, ", "), fmt::join(missing, "=... "),
+                               optional.empty() ? "" : fmt::format("; or --without {}", fmt::join(optional, " "))));
+}
+
 std::vector<OptionalTensor> operands_without_data(const OpInfo& op, const Extents& extents, ScalarType type,
                                                   const std::vector<std::string>& absent, Device device) {
   const std::vector<std::string> known = symbols_of(op);
@@ -136,6 +167,7 @@ std::vector<OptionalTensor> operands_without_data(const OpInfo& op, const Extent
     if (!op.operands[static_cast<size_t>(at - names.begin())].optional)
       throw UsageError(fmt::format("{} of {} cannot be left out", name, op.name));
   }
+  require_extents(op, extents, absent);
   std::vector<OptionalTensor> out;
   for (const OperandInfo& operand : op.operands) {
     if (std::find(absent.begin(), absent.end(), operand.name) != absent.end()) {
@@ -149,9 +181,7 @@ std::vector<OptionalTensor> operands_without_data(const OpInfo& op, const Extent
         shape.push_back(dim.factor);
         continue;
       }
-      const auto given = extents.find(dim.padded && dim.symbol == "rows" ? "*" : dim.symbol);
-      if (given == extents.end())
-        throw UsageError(fmt::format("{} needs the extent of {}: --dims {}=...", op.name, dim.symbol, dim.symbol));
+      const auto given = extents.find(extent_name(dim));
       if (dim.padded) {
         const int64_t extent =
             std::accumulate(given->second.begin(), given->second.end(), int64_t{1}, std::multiplies<>());
@@ -193,7 +223,7 @@ std::vector<double> parse_params(const OpInfo& op, const std::vector<std::string
     } catch (const std::exception&) {
       used = std::string::npos;
     }
-    if (used != number.size()) throw UsageError(fmt::format("'{}' is not a number", number));
+    if (used != number.size()) throw UsageError(fmt::format("'{}' in '{}' is not a number", number, text));
   }
   return values;
 }

@@ -178,7 +178,10 @@ TEST(Plan, EveryOpOnEveryKindOfDevice) {
 }
 
 TEST(Plan, BadProblems) {
-  expect_refused(plan({"rms_norm"}), 2, "rms_norm needs the extent of *: --dims *=...");
+  expect_refused(plan({"rms_norm"}), 2, "rms_norm needs the extents of *, H: --dims *=... H=...");
+  expect_refused(plan({"gather_cache", "--dims", "NB=8", "BS=16", "KH=8", "D=128", "N=4", "B=1", "MB=9"}), 2,
+                 "gather_cache needs the extents of B1, SH: --dims B1=... SH=...; or --without scale");
+  expect_refused(plan({"rms_norm", "--dims", "H=8"}), 2, "rms_norm needs the extent of *: --dims *=...");
   expect_refused(plan({"rms_norm", "--dims", "*=2", "D=8"}), 2, "'D' is no dimension of rms_norm; it has *, H");
   expect_refused(plan({"rms_norm", "--dims", "H"}), 2,
                  "'H' is not of the form SYMBOL=EXTENT, for example H=4096 or *=2x3");
@@ -186,7 +189,8 @@ TEST(Plan, BadProblems) {
                  "'-3' in 'H=-3' is not an extent: a whole number of 0 or more");
   expect_refused(plan({"rms_norm", "--dims", "H=8,H=9"}), 2, "H is given twice");
   expect_refused(plan({"rms_norm", "--dims", "*=2", "H=8", "--without", "x"}), 2, "x of rms_norm cannot be left out");
-  expect_refused(plan({"rms_norm", "--dims", "*=2", "H=8", "--param", "epsilon=small"}), 2, "'small' is not a number");
+  expect_refused(plan({"rms_norm", "--dims", "*=2", "H=8", "--param", "epsilon=small"}), 2,
+                 "'small' in 'epsilon=small' is not a number");
   expect_refused(plan({"rms_norm", "--dims", "*=2", "H=8", "--param", "epsilon=-1"}), 2,
                  "rms_norm: epsilon is -1; allowed: a number of 0 or more");
   expect_refused(plan({"linear", "--m", "1", "--n", "8", "--weight", "f16"}), 2, "linear needs --k");
