@@ -110,7 +110,23 @@ inline PolicyResult sm90_stream_policy(const Problem& p, const spf_device_facts&
   return refuse("shape", "has no instance for this group size and type");
 }
 
+// The type of the rows that the dense kernels multiply a weight as: its own if it is plain, bf16 for MXFP8, whose
+// numbers bf16 holds (the layout bf16_rows); NONE: as no rows.
+constexpr spf_scalar_type row_type(const spf_quant_scheme& s) {
+  return s.format == SPF_FORMAT_PLAIN ? s.weight : s.format == SPF_FORMAT_MXFP8 ? SPF_BF16 : SPF_TYPE_NONE;
+}
+// Why they do not multiply a weight under activations of `type`; nullptr if they do. *layout: of the rows.
+inline const char* dense_refusal(const Problem& p, spf_scalar_type type, const char** layout) {
+  if ((type != SPF_F16 && type != SPF_BF16) || row_type(p.scheme) != type)
+    return "takes f16 or bf16 weights under activations of the same type, and MXFP8 ones under bf16";
+  *layout = p.scheme.format == SPF_FORMAT_PLAIN ? "reference" : "bf16_rows";
+  return *p.layout != '\0' && std::string_view(*layout) != p.layout ? "reads plain rows, MXFP8 from bf16_rows"
+                                                                    : nullptr;
+}
+
 inline WgmmaShape wgmma_shape(const Problem& p) {
+  if (row_type(p.scheme) != SPF_TYPE_NONE)
+    return {p.extent("*"), p.extent("N"), p.extent("K"), wgmma_bits(SPF_BF16), wgmma_decode(SPF_BF16, false)};
   const double decode = wgmma_decode(p.scheme.weight, p.scheme.format == SPF_FORMAT_NVFP4);
   return {p.extent("*"), p.extent("N"), p.extent("K"), wgmma_bits(p.scheme.weight), decode};
 }
@@ -183,20 +199,23 @@ inline PolicyResult sm90_wgmma_policy(const Problem& p, const spf_device_facts& 
   });
 }
 
-// 16-bit weights of the activations' type, row-major, any number of tokens.
+// Weights as rows of the activations' type, any number of tokens.
 inline PolicyResult sm90_dense_policy(const Problem& p, const spf_device_facts& facts,
                                       std::span<const InstanceRow> instances) {
   PolicyResult refusal;
   bool trivial = false;
   const spf_scalar_type type = p.type("T");
   if (!wgmma_takes(p, &refusal, &trivial)) return refusal;
-  if (p.scheme.format != SPF_FORMAT_PLAIN || p.scheme.weight != type)
-    return policy::refuse("type", "takes plain weights of the activations' type");
+  const char* layout = "";
+  if (const char* why = dense_refusal(p, type, &layout)) return policy::refuse("type", why);
   if (p.extent("K") % 8 != 0) return policy::refuse("shape", "takes K that is a multiple of 8");
-  if (trivial) return policy::accept(0, 0.0);
-  return wgmma_best(p, facts, instances, [&](const InstanceRow& row) {
-    return policy::axis(row, "T") == type && (policy::axis(row, "wide") != 0) == (p.type("O") != type);
-  });
+  PolicyResult result = policy::accept(0, 0.0);
+  if (!trivial)
+    result = wgmma_best(p, facts, instances, [&](const InstanceRow& row) {
+      return policy::axis(row, "T") == type && (policy::axis(row, "wide") != 0) == (p.type("O") != type);
+    });
+  result.layout = layout;
+  return result;
 }
 
 // --- mma.sync -------------------------------------------------------------------------------------------------------
@@ -318,17 +337,19 @@ inline PolicyResult sm75_mma_policy(const Problem& p, const spf_device_facts& fa
   return sm80_mma_policy(p, facts, instances);
 }
 
-// Weights of the activations' own type.
+// Weights as rows of the activations' type.
 inline PolicyResult sm80_dense_policy(const Problem& p, const spf_device_facts& facts,
                                       std::span<const InstanceRow> instances) {
   using policy::refuse;
   const spf_scalar_type type = p.type("T");
-  if (p.scheme.format != SPF_FORMAT_PLAIN || (type != SPF_F16 && type != SPF_BF16) || p.scheme.weight != type)
-    return refuse("type", "takes f16 or bf16 weights, activations of the same type");
+  const char* layout = "";
+  if (const char* why = dense_refusal(p, type, &layout)) return refuse("type", why);
   if (p.extent("K") % 8 != 0) return refuse("shape", "takes K that are multiples of 8");
-  return mma_choice(
+  PolicyResult result = mma_choice(
       p, facts, instances, [&](const InstanceRow& row) { return policy::axis(row, "T") == type; },
       [&](const InstanceRow& row) { return mma_tile_of(row, kDenseFormat); });
+  result.layout = layout;
+  return result;
 }
 
 // --- any format, any GPU --------------------------------------------------------------------------------------------

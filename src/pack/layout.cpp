@@ -5,6 +5,7 @@
 #include <string>
 
 #include "core/status.hpp"
+#include "pack/bf16_rows.hpp"
 #include "pack/block_rows.hpp"
 #include "pack/cpu_n16.hpp"
 #include "pack/k128.hpp"
@@ -20,7 +21,8 @@ constexpr std::array kLayouts = {
     &kCpuN16Layout,    //
     &kMarlinLayout,    //
     &kMarlinA8Layout,  //
-    &kMarlinA8E4m3Layout, &kK128Layout, &kK128E4m3Layout, &kSparse24Layout, &kBlockRowsLayout, &kBlockRowsA8Layout,
+    &kMarlinA8E4m3Layout, &kK128Layout,        &kK128E4m3Layout, &kSparse24Layout,
+    &kBlockRowsLayout,    &kBlockRowsA8Layout, &kBf16RowsLayout,
 };
 
 std::string layout_names() {

@@ -1,6 +1,7 @@
 // nvfp4_linear, mxfp4_linear and mxfp8_linear: what they read is what the block quantizers and spf_quantize() write,
 // decoded here from the bytes alone; and what they refuse.
 #include <cmath>
+#include <cstring>
 #include <functional>
 #include <random>
 
@@ -198,6 +199,33 @@ TEST(BlockLinear, LayoutsKeepCodesAndScalesAsTheyAre) {
       }
       EXPECT_EQ(data[p.scales_offset + swizzled(kN, 0, kK / block)], 0) << "a row that does not exist";
     }
+}
+
+// MXFP8 as the bf16 numbers that it stands for, and what bf16 does not hold.
+TEST(BlockLinear, Bf16RowsHoldMxfp8Exactly) {
+  const std::vector<float> dense = random_values(kN * kK, 7);
+  for (const char* format : {"mxfp8", "mxfp8-e5m2"}) {
+    const QuantizedWeight q = QuantizedWeight::quantize(quant_scheme(format), kN, kK, dense.data());
+    const PackedWeight packed = PackedWeight::pack(q, "bf16_rows");
+    EXPECT_EQ(packed.unpack(), q.dequantize());
+    const auto* rows = static_cast<const uint16_t*>(packed.get()->data);
+    const std::vector<float> values = q.dequantize();
+    for (size_t i = 0; i < values.size(); ++i) {
+      const uint32_t bits = static_cast<uint32_t>(rows[i]) << 16;
+      float value;
+      std::memcpy(&value, &bits, sizeof value);
+      ASSERT_EQ(value, values[i]) << i;
+    }
+    static_cast<uint8_t*>(q.get()->scales.data)[3 * (kK / 32) + 1] = 0; // 2^-127
+    static_cast<uint8_t*>(q.get()->codes.data)[3 * kK + 33] = 1;        // the least number
+    try {
+      (void)PackedWeight::pack(q, "bf16_rows");
+      FAIL() << "2^-136 or 2^-143 is below bf16";
+    } catch (const Error& e) {
+      EXPECT_EQ(e.status(), SPF_UNSUPPORTED);
+      EXPECT_EQ(e.field(), "values[3, 33]");
+    }
+  }
 }
 
 } // namespace
