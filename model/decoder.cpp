@@ -24,9 +24,9 @@ void quantize_input(const DeviceLinear& linear, const Tensor& x, const Tensor& c
   if (blocks == SPF_FORMAT_NVFP4)
     nvfp4_quantize(x, *linear.input_factor, codes, {std::nullopt, scales}, launch);
   else if (blocks == SPF_FORMAT_MXFP4)
-    mxfp4_quantize(x, codes, {std::nullopt, scales}, SPF_MX_SCALE_FLOOR, launch);
+    mxfp4_quantize(x, codes, {std::nullopt, scales}, SPF_MX_SCALE_NEAREST, launch);
   else if (blocks == SPF_FORMAT_MXFP8)
-    mxfp8_quantize(x, codes, {std::nullopt, scales}, SPF_MX_SCALE_FLOOR, launch);
+    mxfp8_quantize(x, codes, {std::nullopt, scales}, SPF_MX_SCALE_UP, launch);
   else if (linear.input == SPF_S8)
     dynamic_scaled_int8_quant(x, codes, scales, std::nullopt, launch);
   else if (linear.input_group == 0)

@@ -183,7 +183,9 @@ void ModelWeights::choose_layout(DeviceLinear& linear, const DeviceFacts* facts,
   const ScalarType out = &linear == &lm_head_.front() ? SPF_F32 : options_.activation;
   const auto ask = [&](const std::string& layout, int64_t rows) {
     Plan plan = plan_for(linear, layout, options_.activation, out, rows, options_, facts);
-    if (linear.input != SPF_TYPE_NONE && plan.kernel() == "linear/reference")
+    // Blocks that the caller asks for are worth the wait: on a CPU they tell what such inputs cost.
+    const bool asked = options_.linear_input != SPF_TYPE_NONE && linear.input_blocks() != SPF_FORMAT_NONE;
+    if (linear.input != SPF_TYPE_NONE && !asked && plan.kernel() == "linear/reference")
       throw spearfish::Error(SPF_UNSUPPORTED, "only the reference multiplies it so");
     return plan;
   };
