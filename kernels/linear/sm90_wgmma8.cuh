@@ -29,6 +29,7 @@
 #include "kernels/common/decode/scale_order.cuh"
 #include "kernels/common/mma/wgmma8.cuh"
 #include "kernels/common/rows.hpp"
+#include "kernels/linear/gather.cuh"
 #include "kernels/linear/policy_scaled.hpp"
 
 namespace spf::linear {
@@ -756,25 +757,7 @@ __global__ void __launch_bounds__(C::kThreads, 1) wgmma8_linear(const __grid_con
   }
 }
 
-// --- launch
-// -----------------------------------------------------------------------------------------------------------
-
-struct GatherBytesArgs {
-  const uint8_t* from;
-  uint8_t* to; // [rows][pitch]
-  RowSpace<1> rows;
-  int32_t bytes, pitch; // of a row
-};
-
-// Rows that the copy engine cannot read, as a matrix that it can.
-static __global__ void __launch_bounds__(256) gather_bytes(const __grid_constant__ GatherBytesArgs a) {
-  spf::cuda::launch_dependents();
-  spf::cuda::wait_for_primary();
-  int64_t from[1];
-  a.rows.offsets(blockIdx.x, from);
-  uint8_t* to = a.to + static_cast<int64_t>(blockIdx.x) * a.pitch;
-  for (int i = threadIdx.x; i < a.pitch; i += 256) to[i] = i < a.bytes ? a.from[from[0] + i] : uint8_t{0};
-}
+// --- launch ---------------------------------------------------------------------------------------------------------
 
 // Everything of a call but how the work is divided. `scales`: whether the weight has them.
 inline Wgmma8Args wgmma8_args(const Call& call, bool scales) {
@@ -828,9 +811,10 @@ spf_status launch_wgmma8(const Call& call, const LaunchContext& ctx, int width, 
   int64_t pitch = rows.dims == 0 ? even : rows.stride[0][0];
   if (needs_gathering(call.problem, rows.dims, pitch / width)) {
     pitch = even;
-    GatherBytesArgs g = {static_cast<const uint8_t*>(x.data), static_cast<uint8_t*>(ctx.workspace), rows,
-                         static_cast<int32_t>(bytes), static_cast<int32_t>(pitch)};
-    if (const spf_status status = cuda::launch(op, ctx, gather_bytes, a->m, 256, 0, g); status != SPF_OK) return status;
+    const Gather<uint8_t> g = {static_cast<const uint8_t*>(x.data), static_cast<uint8_t*>(ctx.workspace), rows, nullptr,
+                               static_cast<int32_t>(bytes),         static_cast<int32_t>(pitch)};
+    if (const spf_status status = cuda::launch(op, ctx, gather<uint8_t>, a->m, 256, 0, g); status != SPF_OK)
+      return status;
     tokens = ctx.workspace;
   }
   const cuda::Matrix matrix = {tokens, CU_TENSOR_MAP_DATA_TYPE_UINT8, bytes, a->m, pitch, 128, C::kN / C::kShare, true};
