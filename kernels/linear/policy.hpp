@@ -8,6 +8,7 @@
 #include "kernels/common/policy.hpp"
 #include "kernels/linear/policy_blocks.hpp"
 #include "kernels/linear/policy_cuda.hpp"
+#include "kernels/linear/policy_cutlass.hpp"
 #include "kernels/linear/policy_mma8.hpp"
 #include "kernels/linear/policy_scaled.hpp"
 #include "kernels/linear/policy_sparse.hpp"

@@ -97,14 +97,37 @@ Candidates feature_candidates(const ArchTable& table, const KernelFacts& kernel,
 // Order of preference among code that serves a request: nearest capability; then a suffix that was asked for; then
 // 'f' before 'a', because it serves more devices. Plain code comes last where a manifest lists suffixes beside it (they
 // are listed for a reason) and first where features decide (it serves most, and nothing more is needed).
-int preference(const KernelFacts& kernel, Target code, Target request) {
+int preference(const KernelFacts& kernel, Target code, Target request, bool nearest) {
   const int by_suffix = kernel.targets.empty() ? (code.suffix == Suffix::kNone     ? 2
                                                   : code.suffix == Suffix::kFamily ? 1
                                                                                    : 0)
                                                : (code.suffix == Suffix::kNone     ? 0
                                                   : code.suffix == Suffix::kFamily ? 2
                                                                                    : 1);
-  return code.minor * 8 + (request.suffix != Suffix::kNone && code.suffix == request.suffix ? 4 : 0) + by_suffix;
+  return code.minor * (nearest ? 8 : -8) + (request.suffix != Suffix::kNone && code.suffix == request.suffix ? 4 : 0) +
+         by_suffix;
+}
+
+bool same_features(std::span<const char* const> a, std::span<const char* const> b) {
+  const auto within = [](std::span<const char* const> list, std::span<const char* const> all) {
+    return std::ranges::all_of(list, [&](std::string_view f) {
+      return std::ranges::any_of(all, [&](std::string_view other) { return f == other; });
+    });
+  };
+  return within(a, b) && within(b, a);
+}
+
+// Whether code of one row does for a request of another as well as that row's own would, with shared code: features
+// decide, they are the same, and the kernel's rules tell neither row from others.
+bool shares_code(const ArchTable& table, const KernelFacts& kernel, Target code, Target request) {
+  if (!kernel.targets.empty() || request.suffix == Suffix::kSpecific || code.suffix == Suffix::kSpecific) return false;
+  const ArchRow *from = find_row(table, code), *to = find_row(table, request);
+  if (from == nullptr || to == nullptr || !same_features(from->features, to->features) ||
+      !same_features(from->family_features, to->family_features))
+    return false;
+  return std::ranges::none_of(kernel.apart, [&](const Target& t) {
+    return capability(t) == capability(code) || capability(t) == capability(request);
+  });
 }
 
 Answer classify(Target code, Target request) {
@@ -152,13 +175,17 @@ std::string why_excluded(const ArchTable& table, const KernelFacts& kernel, Targ
 }
 
 Answered answer_cuda(const ArchTable& table, const KernelFacts& kernel, const Candidates& candidates, Target request,
-                     Version toolkit) {
+                     const Toolchain& toolchain) {
   Answered out{request, Answer::kExcluded, {}, {}};
   const Target* best = nullptr;
-  if (request.sass)
+  // Among code that is as good as the request's own the least capable, which serves most; else the nearest.
+  for (const bool nearest : {false, true}) {
+    if (best || !request.sass || (!nearest && !toolchain.share_code)) continue;
     for (const Target& c : candidates.machine)
-      if (serves(c, request) && (!best || preference(kernel, c, request) > preference(kernel, *best, request)))
+      if (serves(c, request) && (nearest || shares_code(table, kernel, c, request)) &&
+          (!best || preference(kernel, c, request, nearest) > preference(kernel, *best, request, nearest)))
         best = &c;
+  }
   if (best) {
     out.answer = classify(*best, request);
     out.code = *best;
@@ -179,7 +206,7 @@ Answered answer_cuda(const ArchTable& table, const KernelFacts& kernel, const Ca
   if (!request.sass && !kernel.ptx && std::ranges::none_of(kernel.targets, [](Target t) { return t.ptx; }))
     out.reason = "PTX alone was asked for, and this kernel is not allowed to run from PTX";
   else
-    out.reason = why_excluded(table, kernel, request, toolkit);
+    out.reason = why_excluded(table, kernel, request, toolchain.toolkit);
   return out;
 }
 
@@ -193,9 +220,17 @@ void add_code(std::vector<Target>& code, Target t) {
   code.push_back(t);
 }
 
+std::string missing_package(const KernelFacts& kernel, const Toolchain& toolchain) {
+  for (const char* name : kernel.packages)
+    for (const PackageRow& p : toolchain.missing)
+      if (std::string_view(name) == p.name) return "needs " + std::string(name) + ": " + p.note;
+  return {};
+}
+
 Resolution resolve_cuda(const ArchTable& table, const KernelFacts& kernel, std::span<const Target> requests,
-                        Version toolkit, std::span<const LeftTo> left_to) {
+                        const Toolchain& toolchain, std::span<const LeftTo> left_to) {
   Resolution out;
+  const Version toolkit = toolchain.toolkit;
   std::string excluded;
   if (!toolkit.known())
     excluded = "no CUDA toolkit";
@@ -211,10 +246,15 @@ Resolution resolve_cuda(const ArchTable& table, const KernelFacts& kernel, std::
     } else if (left != left_to.end()) {
       out.answers.push_back({request, Answer::kExcluded, {}, "left to " + std::string(left->kernel)});
     } else {
-      out.answers.push_back(answer_cuda(table, kernel, candidates, request, toolkit));
+      out.answers.push_back(answer_cuda(table, kernel, candidates, request, toolchain));
       newest_kept = request;
-      const Answered& a = out.answers.back();
+      Answered& a = out.answers.back();
       if (a.answer == Answer::kExcluded) continue;
+      // Last, so that targets which the kernel could not serve anyway say so.
+      if (const std::string missing = missing_package(kernel, toolchain); !missing.empty()) {
+        a = {request, Answer::kExcluded, {}, missing};
+        continue;
+      }
       add_code(out.code, a.code);
       if (!request.ptx || !request.sass) continue;
       // "+PTX" by request: of the newest base that the kernel can be compiled to.
@@ -307,12 +347,12 @@ std::vector<Target> keep_supported(std::span<const Target> supported, std::span<
 }
 
 Resolution resolve(const ArchTable& table, const KernelFacts& kernel, std::span<const Target> requested,
-                   Version toolkit, std::span<const LeftTo> left_to) {
+                   const Toolchain& toolchain, std::span<const LeftTo> left_to) {
   std::vector<Target> requests = canonical(requested);
   std::erase_if(requests, [&](const Target& t) { return t.kind != kernel.kind; });
   switch (kernel.kind) {
     case Kind::kCuda:
-      return resolve_cuda(table, kernel, requests, toolkit, left_to);
+      return resolve_cuda(table, kernel, requests, toolchain, left_to);
     case Kind::kCpu:
       return resolve_cpu(table, kernel, requests);
     case Kind::kHip:
@@ -324,11 +364,11 @@ Resolution resolve(const ArchTable& table, const KernelFacts& kernel, std::span<
 }
 
 std::vector<Resolution> resolve_all(const ArchTable& table, std::span<const NamedKernel> kernels,
-                                    std::span<const Target> requested, Version toolkit) {
+                                    std::span<const Target> requested, const Toolchain& toolchain) {
   std::vector<Resolution> out(kernels.size());
   // A kernel that others yield to does not yield itself, so two passes settle it.
   for (size_t i = 0; i < kernels.size(); ++i)
-    if (kernels[i].facts.unless.empty()) out[i] = resolve(table, kernels[i].facts, requested, toolkit);
+    if (kernels[i].facts.unless.empty()) out[i] = resolve(table, kernels[i].facts, requested, toolchain);
   for (size_t i = 0; i < kernels.size(); ++i) {
     if (kernels[i].facts.unless.empty()) continue;
     std::vector<LeftTo> left_to;
@@ -339,7 +379,7 @@ std::vector<Resolution> resolve_all(const ArchTable& table, std::span<const Name
       for (const Answered& a : out[j].answers)
         if (a.answer != Answer::kExcluded && a.answer != Answer::kPtx) left_to.push_back({a.target, kernels[j].name});
     }
-    out[i] = resolve(table, kernels[i].facts, requested, toolkit, left_to);
+    out[i] = resolve(table, kernels[i].facts, requested, toolchain, left_to);
   }
   return out;
 }

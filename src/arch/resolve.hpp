@@ -11,6 +11,16 @@
 
 namespace spf::arch {
 
+// What a build has to compile with.
+struct Toolchain {
+  Toolchain(Version t = {}) : toolkit(t) {} // a bare toolkit release is one: every package is there
+  Version toolkit;                          // {0, 0}: no CUDA toolkit, which excludes every CUDA target
+  std::span<const PackageRow> missing;      // packages that are not there
+  // One machine code for the capabilities of a major whose features do not differ: the least of them serves all. Builds
+  // for many targets get shorter, libraries smaller.
+  bool share_code = false;
+};
+
 // What a kernel does for one requested target.
 struct Answered {
   Target target; // as requested
@@ -37,9 +47,9 @@ struct LeftTo {
 // Reason of a kernel whose axes leave nothing to compile on a target that it could otherwise serve.
 inline constexpr const char* kNoInstance = "no instance of it exists on this target";
 
-// Resolves one kernel. toolkit {0, 0}: no CUDA toolkit, which excludes every CUDA target.
+// Resolves one kernel.
 Resolution resolve(const ArchTable& table, const KernelFacts& kernel, std::span<const Target> requested,
-                   Version toolkit, std::span<const LeftTo> left_to = {});
+                   const Toolchain& toolchain, std::span<const LeftTo> left_to = {});
 
 // A kernel with the names under which others refer to it in `unless`.
 struct NamedKernel {
@@ -50,7 +60,7 @@ struct NamedKernel {
 
 // Resolves kernels together, so that `unless` takes effect. One Resolution per kernel, in the order given.
 std::vector<Resolution> resolve_all(const ArchTable& table, std::span<const NamedKernel> kernels,
-                                    std::span<const Target> requested, Version toolkit);
+                                    std::span<const Target> requested, const Toolchain& toolchain);
 
 // A list with duplicates merged (9.0 and 9.0+PTX are one entry, 9.0+PTX), ascending.
 std::vector<Target> canonical(std::span<const Target> targets);

@@ -89,21 +89,30 @@ struct RetiredRow {
   const char* note;
 };
 
+// Headers of others that kernels may be compiled with.
+struct PackageRow {
+  const char* name;
+  const char* note; // what adds them
+};
+
 // arch/arch.toml as data.
 struct ArchTable {
   std::span<const ArchRow> rows; // CPU rows from least to most capable, then CUDA ascending, then HIP
   std::span<const RetiredRow> retired;
   Version newest_toolkit; // the newest toolkit that the rows were checked against
+  std::span<const PackageRow> packages;
 };
 
 // What a manifest says about where a kernel can run.
 struct KernelFacts {
   Target::Kind kind = Target::Kind::kNone;
-  std::span<const char* const> needs;  // features, all of them
-  std::span<const Target> targets;     // explicit list instead of features; empty: by features
-  Version cuda_min;                    // {0, 0}: any toolkit
-  bool ptx = false;                    // may run from PTX
-  std::span<const char* const> unless; // kernels of the same op that take a target over when they serve it
+  std::span<const char* const> needs;    // features, all of them
+  std::span<const Target> targets;       // explicit list instead of features; empty: by features
+  Version cuda_min;                      // {0, 0}: any toolkit
+  bool ptx = false;                      // may run from PTX
+  std::span<const char* const> unless;   // kernels of the same op that take a target over when they serve it
+  std::span<const char* const> packages; // headers of others that it is compiled with
+  std::span<const Target> apart;         // targets that its rules name: their code is never shared
 };
 
 } // namespace spf::arch

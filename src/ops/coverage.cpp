@@ -102,7 +102,10 @@ spf_status resolve_anew(const char* archs, const char* toolkit, spf_coverage& ou
     return fail(SPF_INVALID_ARGUMENT, "coverage_query", "validate", "archs", archs, "at least one target");
   std::vector<arch::NamedKernel> kernels;
   for (const KernelRow& k : kManifest.kernels) kernels.push_back({k.op, k.name, k.facts});
-  const auto resolutions = arch::resolve_all(kManifest.arch, kernels, list.targets, version);
+  arch::Toolchain toolchain = version;
+  toolchain.missing = kManifest.missing;
+  toolchain.share_code = kManifest.share_code;
+  const auto resolutions = arch::resolve_all(kManifest.arch, kernels, list.targets, toolchain);
   for (size_t i = 0; i < kernels.size(); ++i) {
     const KernelRow& kernel = kManifest.kernels[i];
     for (const arch::Answered& a : resolutions[i].answers) {

@@ -85,6 +85,9 @@ Refusal device_refusal(const KernelRow& kernel, const spf_device_facts& facts, c
     return refuse(explain, "target", [&] {
       return kernel.needs.empty() ? std::string("not made for this target") : "needs " + join(kernel.needs);
     });
+  for (const TargetCoverage& row : kernel.coverage) // a package that was not there, say
+    if (row.target.kind == device.kind && order(row.target) == order(device) && *row.reason != '\0')
+      return refuse(explain, "not_built", [&] { return std::string("this build leaves it out: ") + row.reason; });
   return refuse(explain, "not_built", [&] {
     return "this build holds code for: " + std::string(*table.targets ? table.targets : "no GPU") +
            "; add the target with -DSPEARFISH_CUDA=ON -DSPEARFISH_CUDA_ARCHS";

@@ -111,9 +111,11 @@ struct ManifestTable {
   std::span<const OpSchema> ops;
   std::span<const KernelRow> kernels; // manifest order: best first, reference last within an op
   std::span<const DeviceRow> devices;
-  const char* targets;  // canonical requested list, e.g. "9.0a"
-  const char* toolkit;  // "13.0", "" without CUDA
-  arch::ArchTable arch; // the hardware table
+  const char* targets;                       // canonical requested list, e.g. "9.0a"
+  const char* toolkit;                       // "13.0", "" without CUDA
+  arch::ArchTable arch;                      // the hardware table
+  std::span<const arch::PackageRow> missing; // packages that this build did not find
+  bool share_code = false;                   // arch::Toolchain
 };
 
 // What serves a device of this capability, machine code before PTX; nullptr if nothing does.

@@ -20,7 +20,7 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
     kernel.kind = kind;
     size_t expected = 0;
     for (const arch::Target& t : arch::canonical(targets)) expected += t.kind == kind;
-    const arch::Resolution r = arch::resolve(arch.table, kernel, targets, {13, 0});
+    const arch::Resolution r = arch::resolve(arch.table, kernel, targets, arch::Version{13, 0});
     if (r.answers.size() != expected) std::abort();
     for (const arch::Answered& a : r.answers)
       if ((a.answer == arch::Answer::kExcluded) != (a.code.kind == arch::Target::Kind::kNone)) std::abort();

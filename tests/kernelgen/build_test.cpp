@@ -141,6 +141,52 @@ TEST(Units, AreGroupedBySetOfFlags) {
   EXPECT_NE(unit.find("return run<1>(call, context);"), std::string::npos) << unit;
 }
 
+// Headers of others are for the units that need them, and no kernel is left without a word.
+TEST(Units, WithAPackageStandApart) {
+  World w;
+  w.manifest("family = \"f\"\n" + op("scale") + kernel("sm75_a", "file = \"a.cu\"\nlaunch = \"run_a\"") +
+             kernel("sm75_b", "file = \"b.cu\"\npackages = [\"cutlass\"]\nlaunch = \"run_b\""));
+  w.request("8.0");
+  ASSERT_EQ(w.complaints(), "");
+  ASSERT_EQ(w.build.libraries.size(), 2u);
+  ASSERT_NE(library(w.build, "spf_cuda_80_cutlass"), nullptr);
+  EXPECT_EQ(library(w.build, "spf_cuda_80_cutlass")->units.size(), 1u);
+  const std::string cmake = emit_cmake(w.build);
+  EXPECT_NE(cmake.find("PACKAGES cutlass\n  SOURCES\n    \"${SPEARFISH_GEN_ROOT}/kernels//b.cu\""), std::string::npos)
+      << cmake;
+  EXPECT_EQ(cmake.find("PACKAGES"), cmake.rfind("PACKAGES"));
+
+  Request r = w.build.request;
+  r.missing = w.arch.packages;
+  w.build = make_build(w.arch, w.manifests, r, w.diagnostics);
+  EXPECT_EQ(w.build.libraries.size(), 1u);
+  EXPECT_NE(emit_coverage_text(w.build, false).find("f/sm75_b on 8.0: needs cutlass: "), std::string::npos);
+  EXPECT_NE(emit_coverage_json(w.build).find("\"built\": false"), std::string::npos);
+}
+
+// One machine code for capabilities whose features are the same, but for kernels whose rules name one of them.
+TEST(Units, OfSharedCode) {
+  World w;
+  const std::string axes = "policy = \"p\"\nlaunch = \"run<{m}>\"\n[kernel.axes]\nm = [1, 2]\n";
+  w.manifest("family = \"f\"\n" + op("scale") + kernel("sm75_a", "file = \"a.cuh\"\n" + axes) +
+             kernel("sm75_b", "file = \"b.cuh\"\n" + axes +
+                                  "[[kernel.skip]]\ntargets = [\"8.6\"]\nwhen = { m = 2 }\nwhy = \"w\""));
+  w.request("8.0,8.6,8.7");
+  Request r = w.build.request;
+  r.share_code = true;
+  w.build = make_build(w.arch, w.manifests, r, w.diagnostics);
+  ASSERT_EQ(w.complaints(), "");
+  const auto built_for = [&](const std::string& name) {
+    std::string out;
+    for (const arch::Target& t : w.kernel(name).resolution.code)
+      out += (out.empty() ? "" : " ") + arch::to_string(w.arch.table, t);
+    return out;
+  };
+  EXPECT_EQ(built_for("sm75_a"), "8.0");
+  EXPECT_EQ(built_for("sm75_b"), "8.0 8.6");
+  EXPECT_NE(library(w.build, "spf_cuda_80"), nullptr);
+}
+
 TEST(Units, OfSomeInstancesOnly) {
   World w;
   w.manifest("family = \"f\"\n" + op("scale") +

@@ -163,6 +163,7 @@ const Mistake kMistakes[] = {
     {"SkipComparison", "vec = 8 }", "vec = \"> many\" }", {"a comparison such as"}},
     {"NotToml", "family = \"norm\"", "family = norm", {"not TOML", ":1:"}},
     {"LettersOutsideAscii", "family = \"norm\"", "\xef\xb3\xbf = 1 # \xc3\xa9", {"are ASCII", ":1:"}},
+    {"UnknownPackage", "needs =", "packages = [\"cutlas\"]\nneeds =", {"did you mean \"cutlass\"?"}},
     {"UnknownUnless", "needs =", "unless = [\"sm90_rows\"]\nneeds =", {"\"unless\"", "sm90_rows"}},
     {"TooManyCombinations",
      "vec = [1, 8]",

@@ -35,8 +35,8 @@ bool has(const Outcome& r, const std::string& part) { return r.out.find(part) !=
 TEST(Program, HelpShowsEveryOptionAndExamples) {
   const Outcome r = run("--help");
   EXPECT_EQ(r.status, 0);
-  for (const char* part : {"--archs", "--toolkit", "--family", "--out", "--explain", "--json", "--root", "--extra",
-                           "examples:", "exit status"})
+  for (const char* part : {"--archs", "--toolkit", "--packages", "--share", "--family", "--out", "--explain", "--json",
+                           "--root", "--extra", "examples:", "exit status"})
     EXPECT_TRUE(has(r, part)) << part;
 }
 
@@ -54,6 +54,12 @@ TEST(Program, UnknownFamilySuggestsTheNearOne) {
   const Outcome r = run(kRoot + "--family nrom");
   EXPECT_EQ(r.status, 1);
   EXPECT_TRUE(has(r, "did you mean \"norm\"?")) << r.out;
+}
+
+TEST(Program, UnknownPackageSuggestsTheNearOne) {
+  const Outcome r = run(kRoot + "--packages cutlas");
+  EXPECT_EQ(r.status, 1);
+  EXPECT_TRUE(has(r, "did you mean \"cutlass\"?")) << r.out;
 }
 
 TEST(Program, BadTargetsAndToolkitsAreNamed) {

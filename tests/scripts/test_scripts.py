@@ -99,6 +99,13 @@ class TranslationUnits(unittest.TestCase):
         self.assertEqual(self.report("--seconds", "0")[0], 1)
         self.assertEqual(self.report("--mib", "1")[0], 1)
 
+    def test_units_of_cutlass_may_cost_more(self):
+        for name, seconds, code in (("sm80_mma_0", 61, 1), ("sm100_cutlass_fp8_0", 61, 0), ("sm100_cutlass_fp8_0", 181, 1)):
+            for record in (self.root / "CMakeFiles").glob("*.cost"):
+                record.unlink()
+            (self.root / "CMakeFiles" / f"linear_{name}.cu.o.cost").write_text(f"{seconds} 1000\n")
+            self.assertEqual(self.report()[0], code, name)
+
 
 def stub(path, text):
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -189,6 +196,11 @@ class Setup(unittest.TestCase):
         package = "lib/python3.11/site-packages/nvidia/cu13"
         self.assertEqual((code, errors), (0, ""))
         self.assertEqual(links, {"cuda", "bin/cuobjdump", f"{package}/lib64", f"{package}/lib/libcudart.so"})
+
+    def test_only_headers_of_cutlass_were_missing(self):
+        code, errors, links = self.run_setup("cutlass", nvcc=True, installs=["../../cutlass_library/source/include/cutlass/cutlass.h"])
+        self.assertEqual((code, errors), (0, ""))
+        self.assertIn("cutlass", links)
 
 
 if __name__ == "__main__":

@@ -30,10 +30,16 @@ class Loader {
 
   void load(const toml::table& root) {
     Reader top(root, file_, "", diagnostics_);
-    top.allow({"newest_toolkit", "features", "cpu", "cuda", "hip", "device", "retired"});
+    top.allow({"newest_toolkit", "packages", "features", "cpu", "cuda", "hip", "device", "retired"});
     out_.table.newest_toolkit = version(top, "newest_toolkit", true);
     if (const toml::table* features = top.table("features"))
       for (const auto& [name, node] : Reader::in_order(*features)) out_.features.push_back(name);
+    if (const toml::table* packages = top.table("packages")) {
+      Reader list(*packages, file_, "packages", diagnostics_);
+      for (const auto& [name, node] : Reader::in_order(*packages))
+        out_.packages.push_back({out_.pool.add(name), out_.pool.add(list.string(name.c_str()))});
+      out_.table.packages = out_.packages;
+    }
     for (const toml::table* t : top.tables("cpu")) cpu(*t);
     for (const toml::table* t : top.tables("cuda")) cuda(*t);
     for (const toml::table* t : top.tables("hip")) hip(*t);

@@ -44,6 +44,7 @@ struct ArchFile {
   std::vector<arch::ArchRow> rows;
   std::vector<Device> devices;
   std::vector<arch::RetiredRow> retired;
+  std::vector<arch::PackageRow> packages;
   std::vector<std::vector<std::string>> cpu_bits; // by row: names of SPF_CPU_* bits
   arch::ArchTable table;
 

@@ -32,14 +32,14 @@ std::vector<Target> every_row(const arch::ArchTable& table) {
 
 // Kernels yield to each other op by op; check_manifests() saw to it that all ops of a kernel come to the same answer.
 std::vector<arch::Resolution> resolve_by_kernel(const ArchFile& arch, const std::vector<const Kernel*>& kernels,
-                                                const std::vector<Target>& targets, arch::Version toolkit) {
+                                                const std::vector<Target>& targets, const arch::Toolchain& toolchain) {
   std::vector<arch::NamedKernel> named;
   std::vector<size_t> first;
   for (const Kernel* k : kernels) {
     first.push_back(named.size());
     for (const std::string& op : k->ops) named.push_back({op, k->name, k->facts});
   }
-  const auto all = arch::resolve_all(arch.table, named, targets, toolkit);
+  const auto all = arch::resolve_all(arch.table, named, targets, toolchain);
   std::vector<arch::Resolution> out;
   for (size_t i : first) out.push_back(all[i]);
   return out;
@@ -226,6 +226,7 @@ class Layout {
     std::vector<std::string> flags;
     if (kernel.kind == Kind::kCuda) {
       for (const Target& t : code) name += "_" + code_label(t);
+      for (const std::string& p : kernel.packages) name += "_" + p;
       flags = arch::gencode(code);
     } else {
       const arch::ArchRow* row = arch::find_row(arch_.table, code.front());
@@ -237,6 +238,7 @@ class Layout {
     lib.name = name;
     lib.cuda = kernel.kind == Kind::kCuda;
     lib.code = code;
+    lib.packages = kernel.packages;
     lib.flags = flags;
     return lib;
   }
@@ -299,7 +301,10 @@ Build make_build(const ArchFile& arch, const Manifests& manifests, const Request
   std::vector<const Kernel*> kernels;
   for (const Kernel& k : manifests.kernels)
     if (!k.ops.empty() && (request.family.empty() || k.family == request.family)) kernels.push_back(&k);
-  const auto now = resolve_by_kernel(arch, kernels, with_cpu_rows(arch.table, request.targets), request.toolkit);
+  arch::Toolchain toolchain = request.toolkit;
+  toolchain.missing = request.missing;
+  toolchain.share_code = request.share_code;
+  const auto now = resolve_by_kernel(arch, kernels, with_cpu_rows(arch.table, request.targets), toolchain);
   const auto ever = resolve_by_kernel(arch, kernels, every_row(arch.table), arch.table.newest_toolkit);
   Layout layout(arch, build.request);
   for (size_t i = 0; i < kernels.size(); ++i) {

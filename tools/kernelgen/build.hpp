@@ -14,9 +14,11 @@ namespace spf::kernelgen {
 struct Request {
   std::vector<arch::Target> targets; // CUDA and HIP; the CPU rows are always asked for
   arch::Version toolkit;
-  std::string family;       // "" for all
-  int most_instances = 0;   // of a CUDA kernel, spread over its axes; 0: all
-  double unit_seconds = 20; // aim of one generated translation unit on one core
+  std::vector<arch::PackageRow> missing; // packages that are not there
+  bool share_code = false;               // arch::Toolchain
+  std::string family;                    // "" for all
+  int most_instances = 0;                // of a CUDA kernel, spread over its axes; 0: all
+  double unit_seconds = 20;              // aim of one generated translation unit on one core
 };
 
 // What became of an instance.
@@ -59,6 +61,7 @@ struct Library {
   std::string name; // "spf_cuda_90a", "spf_cpu_avx2"
   bool cuda = false;
   std::vector<arch::Target> code;
+  std::vector<std::string> packages; // headers of others
   std::vector<std::string> flags;
   std::vector<Unit> units;
 };

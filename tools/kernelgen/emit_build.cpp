@@ -33,6 +33,10 @@ std::string emit_cmake(const Build& build) {
       out += "\n  FLAGS";
       for (const std::string& f : lib.flags) out += " \"" + f + "\"";
     }
+    if (!lib.packages.empty()) {
+      out += "\n  PACKAGES";
+      for (const std::string& p : lib.packages) out += " " + p;
+    }
     out += "\n  SOURCES\n";
     for (const Unit& u : lib.units) out += "    \"" + cmake_path(u) + "\"\n";
     out += ")\n";

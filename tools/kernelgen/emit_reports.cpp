@@ -114,6 +114,7 @@ void explain_kernel(std::string& out, const Build& build, const KernelBuild& b) 
   out += "\n" + k.family + "/" + k.name + "  (" + joined(k.ops) + ")\n  from " + k.manifest + ":" +
          std::to_string(k.line) + ", file " + k.file + "\n";
   if (!k.facts.needs.empty()) out += "  needs " + joined(k.facts.needs) + "\n";
+  if (!k.packages.empty()) out += "  compiled with " + joined(k.packages) + "\n";
   if (!k.facts.targets.empty()) {
     out += "  lists";
     for (const Target& t : k.facts.targets) out += " " + code_name(build, t);
@@ -263,6 +264,7 @@ std::string emit_kernels_markdown(const Build& build) {
     }
     std::string needs = joined(k.facts.needs);
     for (const Target& t : k.facts.targets) needs += (needs.empty() ? "" : " ") + code_name(build, t);
+    for (const std::string& p : k.packages) needs += (needs.empty() ? "" : "; ") + p;
     if (k.facts.cuda_min.known())
       needs += (needs.empty() ? "" : "; ") + std::string("toolkit ") + arch::to_string(k.facts.cuda_min);
     std::string serves;

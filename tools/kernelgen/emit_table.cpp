@@ -197,7 +197,8 @@ std::string kernel_row(Constants& constants, const Build& build, const KernelBui
           : k.kind == Kind::kCpu ? "kCpu"
                                  : "kHip") +
          ", " + needs + ", " + targets(constants, k.facts.targets) + ", " + version(k.facts.cuda_min) + ", " +
-         (k.facts.ptx ? "true" : "false") + ", " + constants.strings(k.facts.unless) +
+         (k.facts.ptx ? "true" : "false") + ", " + constants.strings(k.facts.unless) + ", " +
+         constants.strings(k.facts.packages) + ", " + targets(constants, k.facts.apart) +
          "},\n     .cpu_features = " + std::to_string(cpu_features) + "u},\n";
 }
 
@@ -279,6 +280,11 @@ std::string emit_table(const Build& build) {
   for (const arch::ArchRow& r : table.rows) rows += arch_row(constants, r);
   for (const arch::RetiredRow& r : table.retired)
     retired += "    {" + target(r.target) + ", " + quoted(r.note) + "},\n";
+  const auto package_rows = [](std::span<const arch::PackageRow> list) {
+    std::string body;
+    for (const arch::PackageRow& p : list) body += "    {" + quoted(p.name) + ", " + quoted(p.note) + "},\n";
+    return body;
+  };
   for (const Device& d : build.arch->devices) {
     const arch::ArchRow* row = arch::find_row(table, d.target);
     devices += "    {" + quoted(d.name) + ", " + target(d.target) + ", " + std::to_string(d.sm_count) + ", " +
@@ -300,11 +306,15 @@ std::string emit_table(const Build& build) {
       "[[maybe_unused]] constexpr double kInfinity = std::numeric_limits<double>::infinity();\n\n" +
       constants.text + array("OpSchema", "kOps", ops) + array("KernelRow", "kKernels", kernels) +
       array("arch::ArchRow", "kArchRows", rows) + array("arch::RetiredRow", "kRetired", retired) +
+      array("arch::PackageRow", "kPackages", package_rows(table.packages)) +
+      array("arch::PackageRow", "kMissing", package_rows(build.request.missing)) +
       array("DeviceRow", "kDevices", devices) +
       "\n}  // namespace\n\nconstinit const ManifestTable kManifest = {.ops = kOps, .kernels = kKernels, .devices = "
       "kDevices,\n    .targets = " +
       quoted(emit_targets(build)) + ", .toolkit = " + quoted(arch::to_string(build.request.toolkit)) +
-      ", .arch = {kArchRows, kRetired, " + version(table.newest_toolkit) + "}};\n\n}  // namespace spf\n";
+      ", .arch = {kArchRows, kRetired, " + version(table.newest_toolkit) +
+      ", kPackages}, .missing = kMissing, .share_code = " + (build.request.share_code ? "true" : "false") +
+      "};\n\n}  // namespace spf\n";
   return out;
 }
 

@@ -22,11 +22,13 @@ namespace {
 constexpr const char* kHelp =
     R"(kernelgen: writes everything that follows from kernels/*/kernels.toml and arch/arch.toml.
 
-usage: kernelgen [--archs LIST] [--toolkit VER] [--family F] [--out DIR] [--explain] [--json]
+usage: kernelgen [--archs LIST] [--toolkit VER] [--packages LIST] [--share] [--family F] [--out DIR] [--explain] [--json]
 
   --archs LIST      targets, separated by ';', ',' or blanks, in any spelling: 9.0a, 90a, sm_90a, 12.0f, 8.0+PTX, 90-real,
                     90-virtual, hopper, native, all, all-major. Default: none, which leaves the CPU
   --toolkit VER     CUDA toolkit that will compile, e.g. 13.0. Needed with CUDA targets
+  --packages LIST   headers of others that kernels may be compiled with and that are there, e.g. cutlass. Default: all
+  --share           one machine code for the capabilities of a major whose features do not differ: 8.0's serves 8.6
   --family F        this family alone
   --out DIR         folder to write: table.cpp, units/, targets.cmake, coverage.json, coverage.txt, kernels.md, tests.txt,
                     devices.inc, archs. Unchanged files keep their time stamps, stale ones are removed. Default: write nothing
@@ -49,10 +51,11 @@ exit status: 0 good, 1 the manifests or the request are wrong (each complaint na
 
 struct Options {
   std::string archs, toolkit, family, out, root = ".", arch_file;
+  std::optional<std::string> packages;
   std::vector<std::string> extra;
   double unit_seconds = 20;
   int instances = 0;
-  bool explain = false, json = false, help = false;
+  bool explain = false, json = false, help = false, share = false;
 };
 
 struct UsageError : std::runtime_error {
@@ -60,9 +63,10 @@ struct UsageError : std::runtime_error {
 };
 
 Options parse_options(int argc, char** argv) {
-  static const std::vector<std::string> kWithValue = {
-      "--archs", "--toolkit", "--family", "--out", "--root", "--arch-file", "--extra", "--unit-seconds", "--instances"};
-  static const std::vector<std::string> kFlags = {"--explain", "--json", "--help"};
+  static const std::vector<std::string> kWithValue = {"--archs",        "--toolkit",  "--packages",  "--family",
+                                                      "--out",          "--root",     "--arch-file", "--extra",
+                                                      "--unit-seconds", "--instances"};
+  static const std::vector<std::string> kFlags = {"--explain", "--json", "--help", "--share"};
   Options o;
   for (int i = 1; i < argc; ++i) {
     std::string flag = argv[i];
@@ -74,7 +78,7 @@ Options parse_options(int argc, char** argv) {
     if (flag == "-h") flag = "--help";
     if (std::ranges::find(kFlags, flag) != kFlags.end()) {
       if (value) throw UsageError(flag + " takes no value");
-      (flag == "--explain" ? o.explain : flag == "--json" ? o.json : o.help) = true;
+      (flag == "--explain" ? o.explain : flag == "--json" ? o.json : flag == "--share" ? o.share : o.help) = true;
       continue;
     }
     if (std::ranges::find(kWithValue, flag) == kWithValue.end()) {
@@ -87,6 +91,7 @@ Options parse_options(int argc, char** argv) {
     if (!value) value = argv[++i];
     if (flag == "--archs") o.archs = *value;
     if (flag == "--toolkit") o.toolkit = *value;
+    if (flag == "--packages") o.packages = *value;
     if (flag == "--family") o.family = *value;
     if (flag == "--out") o.out = *value;
     if (flag == "--root") o.root = *value;
@@ -145,11 +150,28 @@ void load_all(const Options& o, ArchFile& arch, Manifests& manifests, Diagnostic
   check_manifests(manifests, diagnostics);
 }
 
+// Packages of the table that a list of those which are there leaves out.
+std::vector<arch::PackageRow> missing_packages(const std::string& list, const ArchFile& arch,
+                                               Diagnostics& diagnostics) {
+  std::vector<arch::PackageRow> out = arch.packages;
+  for (size_t begin = 0, end; begin < list.size(); begin = end + 1) {
+    end = std::min(list.find_first_of(";, ", begin), list.size());
+    const std::string word = list.substr(begin, end - begin);
+    if (word.empty() || std::erase_if(out, [&](const arch::PackageRow& p) { return word == p.name; }) > 0) continue;
+    std::vector<std::string> known;
+    for (const arch::PackageRow& p : arch.packages) known.push_back(p.name);
+    diagnostics.add("--packages: " + unknown_name("package", word, known));
+  }
+  return out;
+}
+
 Request make_request(const Options& o, const ArchFile& arch, const Manifests& manifests, Diagnostics& diagnostics) {
   Request request;
   request.family = o.family;
   request.unit_seconds = o.unit_seconds;
   request.most_instances = o.instances;
+  request.share_code = o.share;
+  if (o.packages) request.missing = missing_packages(*o.packages, arch, diagnostics);
   if (!o.toolkit.empty()) {
     if (const auto v = arch::parse_version(o.toolkit))
       request.toolkit = *v;

@@ -308,10 +308,10 @@ class Loader {
     out.line = reader.line();
     out.name = name_of(reader);
     reader.relabel("kernel \"" + out.name + "\"");
-    reader.allow({"op",       "ops",     "name",       "file",     "device",      "needs",           "targets",
-                  "cuda_min", "layouts", "ptx",        "required", "determinism", "activation",      "weights",
-                  "policy",   "launch",  "tested",     "tuned",    "unless",      "compile_seconds", "axes",
-                  "skip",     "stack",   "target_axes"});
+    reader.allow({"op",       "ops",     "name",        "file",     "device",      "needs",           "targets",
+                  "cuda_min", "layouts", "ptx",         "required", "determinism", "activation",      "weights",
+                  "policy",   "launch",  "tested",      "tuned",    "unless",      "compile_seconds", "axes",
+                  "skip",     "stack",   "target_axes", "packages"});
     out.is_reference = out.name == "reference";
     if (!out.is_reference && !out.name.empty() && out.name.find('_') == std::string::npos)
       reader.complain_at("name", "a kernel is called <target-or-isa>_<method>, or reference");
@@ -391,6 +391,15 @@ class Loader {
         reader.complain_at("cuda_min", "\"cuda_min\" must be a toolkit version such as \"12.8\"");
       if (out.kind != Kind::kCuda) reader.complain_at("cuda_min", "\"cuda_min\" is for CUDA kernels");
     }
+    out.packages = reader.strings("packages");
+    for (const std::string& p : out.packages) {
+      std::vector<std::string> known;
+      for (const arch::PackageRow& row : arch_.packages) known.push_back(row.name);
+      if (std::ranges::find(known, p) == known.end()) reader.complain_at("packages", unknown_name("package", p, known));
+    }
+    if (!out.packages.empty() && out.kind != Kind::kCuda)
+      reader.complain_at("packages", "\"packages\" is for CUDA kernels");
+    out.facts.packages = arch_.pool.add(out.packages);
     out.facts.ptx = one_of(reader, "ptx", "no", {"no", "yes"}) == "yes";
     out.facts.unless = arch_.pool.add(reader.strings("unless"));
   }
@@ -473,6 +482,14 @@ class Loader {
         rule.complain_at("bytes", "\"bytes\" must be a multiple of 4 above 0");
       out.stacks.push_back(std::move(stack));
     }
+    std::vector<arch::Target> apart;
+    const auto set_apart = [&](const Selector& where) {
+      apart.insert(apart.end(), where.targets.begin(), where.targets.end());
+      apart.insert(apart.end(), where.except.begin(), where.except.end());
+    };
+    for (const TargetAxes& t : out.target_axes) set_apart(t.where);
+    for (const SkipRule& s : out.skips) set_apart(s.where);
+    out.facts.apart = out_.target_lists.emplace_back(std::move(apart));
     if (count_combinations(out) > kMaxCombinations)
       reader.complain("the axes multiply into more than " + std::to_string(kMaxCombinations) + " combinations");
   }

@@ -111,7 +111,7 @@ struct Kernel {
   bool in_tree = true;
   arch::Target::Kind kind = arch::Target::Kind::kNone;
   arch::KernelFacts facts; // spans into the pools of the ArchFile and the Manifests
-  std::vector<std::string> layouts, tested, tuned;
+  std::vector<std::string> layouts, packages, tested, tuned;
   std::string determinism, activation, weights, policy, launch;
   bool required = false, is_reference = false;
   double compile_seconds = 1; // of one instance for one target
