@@ -2,10 +2,27 @@
 // its epilogue cannot write after it.
 #pragma once
 
+#include "kernels/linear/blocks.hpp"
 #include "kernels/linear/mma_launch.cuh"
 #include "kernels/linear/policy_cutlass.hpp"
 
 namespace spf::linear {
+
+// Parts of the workspace, one behind the other.
+class CutlassSpace {
+ public:
+  explicit CutlassSpace(void* workspace) : free_(static_cast<char*>(workspace)) {}
+  // nullptr for none.
+  template <class T>
+  T* take(int64_t bytes) {
+    char* const at = bytes > 0 ? free_ : nullptr;
+    free_ += bytes;
+    return reinterpret_cast<T*>(at);
+  }
+
+ private:
+  char* free_;
+};
 
 // A product as cutlass_gemm() takes it: rows of x and of the weight in bytes, out in the type of its end, or sums.
 struct CutlassGemm {
@@ -15,6 +32,16 @@ struct CutlassGemm {
   const float *tokens, *channels, *bias; // not for sums; bias may be nullptr
   int32_t m, n, k;
   bool one_token_scale; // tokens is one number
+};
+
+// The same of block-scaled operands: rows of codes, and scales in tiles of 128 rows x 4 blocks. Pitches and k count
+// values.
+struct CutlassBlockGemm {
+  const void *x, *x_scales, *weights, *scales;
+  void* out;
+  int64_t x_pitch, weights_pitch, out_pitch;
+  const float *alpha, *global, *bias; // each may be nullptr
+  int32_t m, n, k;
 };
 
 // Scales of tokens and of channels and the bias, each in f32 one after another; nullptr: not wanted.
@@ -63,16 +90,16 @@ inline spf_status epilogue_vectors(const Call& call, const LaunchContext& ctx, C
   return cuda::launch("scaled_linear", ctx, cutlass_vectors, stream_ceil(v.m > v.n ? v.m : v.n, 256), 256, 0, v);
 }
 
-// Sums [m][pitch], each thread eight of a row, through the end that the other kernels of scaled_linear have.
-template <class Total>
+// Sums [m][pitch], each thread eight of a row, through the end that the other kernels of the op have.
+template <class Total, class End>
 struct CutlassSums {
   const Total* sums;
-  ScaledEnd end;
+  End end;
   int64_t pitch;
 };
 
-template <class Total>
-__global__ void __launch_bounds__(256) cutlass_end(const __grid_constant__ CutlassSums<Total> a) {
+template <class Total, class End>
+__global__ void __launch_bounds__(256) cutlass_end(const __grid_constant__ CutlassSums<Total, End> a) {
   spf::cuda::wait_for_primary();
   const int64_t piece = static_cast<int64_t>(blockIdx.x) * 256 + threadIdx.x, pieces = a.pitch / 8;
   const int64_t row = piece / pieces, first = (piece - row * pieces) * 8;
@@ -84,15 +111,20 @@ __global__ void __launch_bounds__(256) cutlass_end(const __grid_constant__ Cutla
   a.end.write(static_cast<int>(row), static_cast<int>(first), sum);
 }
 
-template <class Total>
-spf_status end_sums(const Call& call, const LaunchContext& ctx, const Total* sums, int64_t pitch) {
+template <class Total, class End>
+spf_status end_sums(const char* op, const LaunchContext& ctx, const Total* sums, const End& end, int64_t pitch) {
+  LaunchContext next = ctx; // what is before it tells no dependents to begin
+  next.flags &= ~uint32_t{SPF_LAUNCH_PDL};
+  const CutlassSums<Total, End> a = {sums, end, pitch};
+  return cuda::launch(op, next, cutlass_end<Total, End>, stream_ceil(end.m * (pitch / 8), 256), 256, 0, a);
+}
+
+// What becomes of the sums of a call of scaled_linear.
+inline ScaledEnd scaled_end(const Call& call) {
   const Problem& p = call.problem;
   const auto pointer = [&](const char* name) { return call.operand(name) ? call.operand(name)->data : nullptr; };
   const spf_tensor& x_scale = *call.operand("x_scale");
-  CutlassSums<Total> a = {};
-  a.sums = sums;
-  a.pitch = pitch;
-  ScaledEnd& e = a.end;
+  ScaledEnd e = {};
   e.out = mma_out(call);
   e.m = static_cast<int32_t>(p.extent("*"));
   e.scales =
@@ -106,9 +138,7 @@ spf_status end_sums(const Call& call, const LaunchContext& ctx, const Total* sum
   }
   e.channel_scale = static_cast<const float*>(pointer("channel_scale"));
   e.out_factor = static_cast<const float*>(pointer("out_factor"));
-  LaunchContext next = ctx; // what is before it tells no dependents to begin
-  next.flags &= ~uint32_t{SPF_LAUNCH_PDL};
-  return cuda::launch("scaled_linear", next, cutlass_end<Total>, stream_ceil(e.m * (pitch / 8), 256), 256, 0, a);
+  return e;
 }
 
 } // namespace spf::linear

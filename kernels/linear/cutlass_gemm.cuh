@@ -22,8 +22,7 @@ struct CutlassConfig {
   static constexpr bool kSums = kEnd == SPF_F32;
   using Element = cute::conditional_t<X == SPF_S8, int8_t, cutlass::float_e4m3_t>;
   using Total = cute::conditional_t<X == SPF_S8, int32_t, float>;
-  using Out =
-      cute::conditional_t<kSums, Total, cute::conditional_t<kEnd == SPF_F16, cutlass::half_t, cutlass::bfloat16_t>>;
+  using Out = cute::conditional_t<kSums, Total, cutlass::bfloat16_t>;
   static constexpr bool kPair = kTile == 256; // two multiprocessors share a tile
   using Tile = cute::conditional_t<kPair, cute::Shape<cute::_256, cute::_128, cute::_128>,
                                    cute::Shape<cute::_64, cute::_64, cute::_128>>;
@@ -59,11 +58,11 @@ struct CutlassConfig {
 
 // Launches a CUTLASS kernel whose arguments are complete; it needs no workspace of its own.
 template <class Kernel>
-spf_status run_cutlass(const LaunchContext& ctx, typename Kernel::Arguments args) {
+spf_status run_cutlass(const char* op, const LaunchContext& ctx, typename Kernel::Arguments args) {
   using Gemm = cutlass::gemm::device::GemmUniversalAdapter<Kernel>;
   const auto failed = [&](const char* what, cutlass::Status status) {
     cudaGetLastError(); // a failed launch must not be found by the caller's next check
-    return fail(SPF_DEVICE_ERROR, "scaled_linear", "launch", what, cutlass::cutlassGetStatusString(status), "success");
+    return fail(SPF_DEVICE_ERROR, op, "launch", what, cutlass::cutlassGetStatusString(status), "success");
   };
   args.hw_info.sm_count = ctx.facts->sm_count;
   if (const auto s = Gemm::can_implement(args); s != cutlass::Status::kSuccess) return failed("can_implement", s);
@@ -99,7 +98,7 @@ spf_status cutlass_gemm(const LaunchContext& ctx, const CutlassGemm& g) {
                             {g.bias, 0.0f, {}},
                             {}};
   }
-  return run_cutlass<Kernel>(ctx, args);
+  return run_cutlass<Kernel>("scaled_linear", ctx, args);
 }
 
 } // namespace spf::linear

@@ -3,7 +3,7 @@
 //
 //   cutlass_vectors   scales and a bias that the epilogue cannot read where they lie, into the workspace
 //   CUTLASS           the product, with scales and bias, into out; or sums, into the workspace
-//   cutlass_end       sums to out: zero points, results in f32 and e4m3, rows that do not start on 16 bytes
+//   cutlass_end       sums to out: zero points, results but bf16, rows that do not start on 16 bytes
 //
 // Weights are rows of bytes, the layout "reference". Built only: there was no such device to run the product on.
 #pragma once
@@ -23,17 +23,12 @@ spf_status cutlass_scaled(const Call& call, const LaunchContext& ctx) {
   const int64_t m = p.extent("*");
   if (m == 0 || w.n == 0) return SPF_OK;
   const CutlassRoom room = cutlass_room(p);
-  auto* free = static_cast<char*>(ctx.workspace);
-  const auto take = [&](int64_t bytes) {
-    char* const at = bytes > 0 ? free : nullptr;
-    free += bytes;
-    return at;
-  };
+  CutlassSpace space(ctx.workspace);
   CutlassVectors v = {};
-  v.tokens = reinterpret_cast<float*>(take(room.tokens_bytes));
-  v.channels = reinterpret_cast<float*>(take(room.channels_bytes));
-  v.bias = reinterpret_cast<float*>(take(room.bias_bytes));
-  char* const gathered = take(room.x_bytes);
+  v.tokens = space.take<float>(room.tokens_bytes);
+  v.channels = space.take<float>(room.channels_bytes);
+  v.bias = space.take<float>(room.bias_bytes);
+  auto* const gathered = space.take<uint8_t>(room.x_bytes);
 
   CutlassGemm g = {};
   g.weights = w.data;
@@ -45,19 +40,18 @@ spf_status cutlass_scaled(const Call& call, const LaunchContext& ctx) {
   g.x = x.data;
   g.x_pitch = rows.dims == 0 ? w.k : rows.stride[0][0];
   if (needs_gathering(p, rows.dims, g.x_pitch)) {
-    const Gather<uint8_t> copy = {
-        static_cast<const uint8_t*>(x.data), reinterpret_cast<uint8_t*>(gathered), rows, nullptr, g.k, g.k};
+    const Gather<uint8_t> copy = {static_cast<const uint8_t*>(x.data), gathered, rows, nullptr, g.k, g.k};
     if (const spf_status s = cuda::launch("scaled_linear", ctx, gather<uint8_t>, m, 256, 0, copy); s != SPF_OK)
       return s;
     g.x = gathered;
     g.x_pitch = w.k;
   }
   if constexpr (kEnd == SPF_F32) {
-    g.out = take(room.sums_bytes);
+    g.out = space.take<char>(room.sums_bytes);
     g.out_pitch = room.sums_pitch;
     if (const spf_status s = cutlass_gemm<X, kEnd, kTile>(ctx, g); s != SPF_OK) return s;
     using Total = std::conditional_t<X == SPF_S8, int32_t, float>;
-    return end_sums(call, ctx, static_cast<const Total*>(g.out), g.out_pitch);
+    return end_sums("scaled_linear", ctx, static_cast<const Total*>(g.out), scaled_end(call), g.out_pitch);
   } else {
     if (const spf_status s = epilogue_vectors(call, ctx, v, &g); s != SPF_OK) return s;
     g.out = call.operand("out")->data;
