@@ -13,9 +13,11 @@
 // of an A fragment belong to lanes, so a lane is free to stand for other channels, and 32 lanes then read 32 different
 // banks.
 //
-// K may be split over the blocks of a cluster (args.split). They then exchange sums through shared memory, and each
-// adds its part of the tokens in rank order: no workspace, no flags, and the same bits at every run. Or the blocks of a
-// cluster work on neighbouring channels of the same tokens (kShare) and fetch x once for all.
+// K may be split over the blocks of a cluster (args.split). They then send each other sums, and each adds those of its
+// part of the tile in rank order: no workspace, no flags, and the same bits at every run. Or the blocks of a
+// cluster work on neighbouring channels of the same tokens (kShare) and fetch x once for all. Two of them may have some
+// 64-channel tiles of a last wave in common (kDivide): each multiplies every other stage of those, or half of K where
+// they have nothing else, and they exchange halves of the sums in the same way.
 #pragma once
 
 #include <initializer_list>
@@ -32,128 +34,9 @@
 #include "kernels/common/rows.hpp"
 #include "kernels/linear/gather.cuh"
 #include "kernels/linear/policy_cuda.hpp"
+#include "kernels/linear/wgmma_copy.cuh"
 
 namespace spf::linear {
-
-struct WgmmaArgs {
-  CUtensorMap x, codes, scales, zeros;
-  RowSpace<1> rows; // of out
-  void* out;
-  const void* column_scales; // one a channel, or nullptr
-  float column_factor;       // what they have to be multiplied by
-  const float* global_scale; // or nullptr
-  float unit;                // what every sum has to be multiplied by
-  const void* bias;          // [n] or nullptr
-  int32_t m, n;
-  int32_t channel_tiles, token_tiles, token_run; // tiles; consecutive tiles walk token_run token tiles first
-  int32_t k_blocks, split, clusters;             // k_blocks: stages of K
-  int32_t group;                                 // values of K that share a scale
-  spf_scalar_type bias_type, column_scale_type;
-  bool vector_out; // rows of out start on 16 bytes
-  bool f16_scales; // with bf16 activations: rounded to bf16
-};
-
-// kFold: k16 rows between scales (8: 128 values or more), 0 for one scale a channel. kT: 64-channel tiles of a
-// consumer.
-template <spf_scalar_type T, spf_scalar_type kCode, int kFoldRows, int kTokens, int kTiles, int kGroups,
-          int kShareBlocks, int kTurns = 1, bool kWideOut = false>
-struct WgmmaConfig {
-  using Tile = WgmmaTile<kCode, kFoldRows, kTokens, kTiles, kGroups, kTurns>;
-  static constexpr spf_scalar_type kType = T, kWeight = kCode;
-  static constexpr int kN = kTokens, kT = kTiles, kShare = kShareBlocks;
-  static constexpr int kChannelGroups = kGroups, kParts = kTurns, kConsumers = kGroups * kTurns;
-  static constexpr bool kWide = kWideOut;                                 // out in f32
-  static constexpr bool kAside = Tile::kAside && !kWide;                  // a warp of its own writes results
-  static constexpr bool kHasGroups = kFoldRows != 0, kDense = T == kCode; // dense: 16-bit weights, row-major
-  static constexpr auto kElement = T == SPF_F16 ? CU_TENSOR_MAP_DATA_TYPE_FLOAT16 : CU_TENSOR_MAP_DATA_TYPE_BFLOAT16;
-  static constexpr bool kFew = !kDense && (kTokens <= 16 || kTurns > 1); // mma.sync in wgmma's place
-  // Descriptors in uniform registers: a shuffle more, and no move before every product. Pays where a stage has many.
-  static constexpr bool kUniform = kDense || kTokens >= 256 || (kTokens == 64 && kTiles * kGroups == 4);
-  static constexpr int kScaleRows = Tile::kScaleRows;
-  static constexpr int kThreads = 128 * (kConsumers + 1);
-  static constexpr int kConsumerThreads = 128 * kGroups; // that hold sums of the block's tile
-  static constexpr int kCopiers = kHasGroups ? 3 : 2;
-  static constexpr int kCopierRegisters = kConsumers == 2 ? 40 : 24, kConsumerRegisters = kConsumers == 2 ? 232 : 112;
-  static_assert(kConsumers == 2 || kConsumers == 4);
-  static_assert(kParts == 1 || kFew);
-  using Fragment = cuda::WeightFragment<T, kCode, kHasGroups, kFoldRows == 1>;
-  static_assert(Fragment::kScaleBytes == wgmma_scale_bytes(kCode) && Fragment::kZeros == wgmma_zeros(kCode));
-};
-
-// A tile of the output.
-struct WgmmaPlace {
-  int channel, token;
-};
-
-template <class C>
-__device__ __forceinline__ WgmmaPlace locate(const WgmmaArgs& a, int tile, int rank) {
-  const int channel_units = (a.channel_tiles + C::kShare - 1) / C::kShare;
-  const int per_run = a.token_run * channel_units, run = tile / per_run, in = tile - run * per_run;
-  const int size = min(a.token_run, a.token_tiles - run * a.token_run), channel = in / size;
-  return {(C::kShare > 1 ? channel * C::kShare + rank : channel) * C::Tile::kChannels,
-          (run * a.token_run + in - channel * size) * C::kN};
-}
-
-// What of the work is this block's.
-struct WgmmaShare {
-  int first, step, tiles; // tiles first, first + step, ...
-  int kb_begin, kb_end;   // stages of K
-  int rank;               // in the cluster
-};
-
-// One copying thread: codes (0), x (1) or scales (2) of every stage, in the order in which they are consumed.
-template <class C>
-__device__ __forceinline__ void copy_stages(const WgmmaArgs& a, const WgmmaShare& share, int copier, uint32_t memory,
-                                            uint32_t full, uint32_t empty) {
-  using namespace spf::cuda;
-  using Tile = typename C::Tile;
-  if (copier == 1) wait_for_primary(); // weights do not depend on the kernel before
-  int stage = 0, filled = 0;
-  uint32_t phase = 1;
-  for (int tile = share.first; tile < share.tiles; tile += share.step) {
-    const WgmmaPlace place = locate<C>(a, tile, share.rank);
-    for (int kb = share.kb_begin; kb < share.kb_end; ++kb) {
-      if (filled >= Tile::kStages)
-        barrier_wait(empty + 8 * stage, phase);
-      else
-        ++filled;
-      const uint32_t to = memory + stage * Tile::kStageBytes, arrived = full + 8 * stage;
-      if (copier == 0 && C::kDense) {
-        barrier_expect(arrived, Tile::kCodeBytes);
-        copy_tile(to + Tile::kCodesAt, a.codes, kb * Tile::kStageK, place.channel, arrived);
-      } else if (copier == 0) {
-        barrier_expect(arrived, Tile::kCodeBytes);
-#pragma unroll
-        for (int b = 0; b < Tile::kBoxes; ++b)
-          copy_tile(to + Tile::kCodesAt + b * Tile::kBoxTiles * Tile::kRows * Tile::kTileBytes, a.codes,
-                    place.channel / 64 * (16 * Tile::kBits) + b * Tile::kBoxWidth, kb * Tile::kRows, arrived);
-      } else if (copier == 1) {
-        barrier_expect(arrived, Tile::kXBytes);
-#pragma unroll
-        for (int part = 0; part < Tile::kStageK / 64; ++part) {
-          const int column = kb * Tile::kStageK + part * 64;
-          if constexpr (C::kShare > 1) {
-            constexpr int kTokens = C::kN / C::kShare;
-            copy_tile_to_all(to + part * Tile::kXPartBytes + share.rank * kTokens * 128, a.x, column,
-                             place.token + share.rank * kTokens, arrived, (1 << C::kShare) - 1);
-          } else {
-            copy_tile(to + part * Tile::kXPartBytes, a.x, column, place.token, arrived);
-          }
-        }
-      } else if constexpr (C::kHasGroups) {
-        const int group = kb * Tile::kStageK / a.group;
-        barrier_expect(arrived, Tile::kScaleBytes + Tile::kZeroBytes);
-        copy_tile(to + Tile::kScalesAt, a.scales, place.channel, group, arrived);
-        if constexpr (C::Fragment::kZeros)
-          copy_tile(to + Tile::kZerosAt, a.zeros, place.channel * Tile::kBits / 32, group, arrived);
-      }
-      if (++stage == Tile::kStages) {
-        stage = 0;
-        phase ^= 1;
-      }
-    }
-  }
-}
 
 // Results of kTokens tokens and 64 channels, staged as WgmmaConsumer::stage_results() does it, to out: by kThreads
 // threads, 16 bytes each where rows allow that. kAnyRows: else out has rows on 16 bytes, one distance apart.
@@ -192,10 +75,10 @@ __device__ __forceinline__ void write_out(const WgmmaArgs& a, const uint8_t* sta
   }
 }
 
-// Whether a warp writes results while the next tile is multiplied, but those of the block's last tile.
+// Whether a warp writes results while the next tile is multiplied: not those of the last, or of one that is divided.
 template <class C>
-__device__ __forceinline__ bool writes_aside(const WgmmaArgs& a, const WgmmaShare& share, int tile) {
-  return tile + share.step < share.tiles && a.vector_out && a.rows.dims <= 1;
+__device__ __forceinline__ bool writes_aside(const WgmmaArgs& a, const WgmmaShare& share, int unit) {
+  return unit + share.step < a.units && (!C::kDivide || unit < a.whole) && a.vector_out && a.rows.dims <= 1;
 }
 
 // The writing warp.
@@ -204,8 +87,8 @@ __device__ __forceinline__ void write_tiles(const WgmmaArgs& a, const WgmmaShare
                                             uint32_t written, uint32_t drained) {
   using Tile = typename C::Tile;
   uint32_t phase = 0;
-  for (int tile = share.first; writes_aside<C>(a, share, tile); tile += share.step) {
-    const WgmmaPlace place = locate<C>(a, tile, share.rank);
+  for (int unit = share.first; writes_aside<C>(a, share, unit); unit += share.step) {
+    const WgmmaPlace place = locate<C>(a, unit, share.rank);
 #pragma unroll 1
     for (int i = 0; i < Tile::kChannels / 64; ++i) {
       const int group = i / C::kT;
@@ -230,6 +113,7 @@ struct WgmmaConsumer {
   using Fragments = uint32_t[kHalf][kT][4];
   using Fragment = typename C::Fragment;
   static constexpr int kScaleElement = Fragment::kScaleBytes;
+  static constexpr int kSumPieces = Tile::kSumPieces, kPieceBytes = Tile::kPieceBytes;
 
   const WgmmaArgs& a;
   const WgmmaShare& share;
@@ -245,6 +129,7 @@ struct WgmmaConsumer {
   int next, end = 0; // stages of all tiles so far: this part's next, and where the tile's end
   uint32_t words[kRows][kT][Fragment::kWords];
   cuda::RowFacts facts[C::kHasGroups ? C::kScaleRows : 1][kT];
+  Fragment decoders[kT]; // for the rows decoded last
   float acc[kT][kN / 2];
 
   __device__ __forceinline__ WgmmaConsumer(const WgmmaArgs& args, const WgmmaShare& s, uint8_t* mem, uint32_t full_at,
@@ -257,6 +142,7 @@ struct WgmmaConsumer {
     lane = threadIdx.x % 32;
     word = C::kDense ? warp : (warp + lane / 8) % 4;
     x_at = (lane / 16 * 8 + lane % 8) * 128 + ((lane / 8 ^ lane) % 2 + lane % 8 / 2 * 2) * 16;
+    cuda::keep_in_register(base); // as `full` is
     release_at = C::kShare > 1 ? cuda::in_block(empty_at, lane % C::kShare) : empty_at;
     const int tile = consumer * kT, box = tile / Tile::kBoxTiles, in = tile % Tile::kBoxTiles;
     code_at = base + Tile::kCodesAt + (box * kRows * Tile::kBoxTiles + in) * Tile::kTileBytes +
@@ -314,25 +200,28 @@ struct WgmmaConsumer {
     if constexpr (Fragment::kZeros) f.zero = f.zero >> (4 * word) & 0x000f000fu;
     return f;
   }
+  // The first half of a stage before the second, whose scales may be the same.
   template <int kFrom>
-  __device__ __forceinline__ void decode(Fragments& fragments) const {
-    Fragment decoder;
-    if constexpr (!C::kHasGroups) decoder.prepare({}, false);
+  __device__ __forceinline__ void decode(Fragments& fragments) {
 #pragma unroll
     for (int i = 0; i < kT; ++i)
 #pragma unroll
       for (int kk = 0; kk < kHalf; ++kk) {
         if constexpr (C::kHasGroups) {
           constexpr int kEach = kRows / C::kScaleRows;
-          if (kk == 0 || (kFrom + kk) % kEach == 0) decoder.prepare(own(facts[(kFrom + kk) / kEach][i]), a.f16_scales);
+          if ((kFrom + kk) % kEach == 0) decoders[i].prepare(own(facts[(kFrom + kk) / kEach][i]), a.f16_scales);
+        } else if (kk == 0) {
+          decoders[i].prepare({}, false); // constants
         }
-        decoder.decode(fragments[kk][i], words[kFrom + kk][i]);
+        decoders[i].decode(fragments[kk][i], words[kFrom + kk][i]);
       }
   }
+  __device__ __forceinline__ uint32_t tokens_of(int at) const {
+    const uint32_t tokens = cuda::wgmma_operand(base + at * Tile::kStageBytes);
+    return C::kUniform ? cuda::uniform(tokens) : tokens;
+  }
   template <int kFrom>
-  __device__ __forceinline__ void multiply(const Fragments& fragments, int from) {
-    uint32_t tokens = cuda::wgmma_operand(base + from * Tile::kStageBytes);
-    if constexpr (C::kUniform) tokens = cuda::uniform(tokens);
+  __device__ __forceinline__ void multiply(const Fragments& fragments, uint32_t tokens) {
     cuda::wgmma_fence();
 #pragma unroll
     for (int kk = 0; kk < kHalf; ++kk)
@@ -344,7 +233,7 @@ struct WgmmaConsumer {
   }
   // Half of a stage with mma.sync: its A fragment is a warp's part of wgmma's, its sums lie in the same registers.
   template <int kFrom>
-  __device__ __forceinline__ void multiply_few(Fragment (&decoders)[kT], int at) {
+  __device__ __forceinline__ void multiply_few(int at) {
 #pragma unroll
     for (int row = kFrom; row < kFrom + kHalf; ++row) {
       constexpr int kPart = 4; // k16 rows of a part of x
@@ -389,22 +278,34 @@ struct WgmmaConsumer {
     }
   }
 
+  // Whether this warpgroup's 64-channel tile is one of those that the other block has too.
+  __device__ __forceinline__ bool is_common(int common) const {
+    if constexpr (!C::kDivide) return false;
+    return share.rank == 0 ? consumer >= C::kChannelGroups - common : consumer < common;
+  }
+
   // acc = the sums of a tile, over this block's part of K.
-  __device__ __forceinline__ void sum() {
+  __device__ __forceinline__ void sum(int common) {
 #pragma unroll
     for (int i = 0; i < kT; ++i)
 #pragma unroll
       for (int e = 0; e < kN / 2; ++e) acc[i][e] = 0.0f;
-    end += share.kb_end - share.kb_begin;
-    const int count = (end - next + C::kParts - 1) / C::kParts;
-    next += count * C::kParts;
+    const WgmmaStages stages = stages_of<C>(a, share, common);
+    int count = stages.end - stages.begin;
+    if constexpr (C::kParts > 1) {
+      end += count;
+      count = (end - next + C::kParts - 1) / C::kParts;
+      next += count * C::kParts;
+    }
     if (count == 0) return;
+    if constexpr (C::kDivide) // its stages are this block's own, but for common tiles beside others
+      release_at = cuda::in_block(full + 8 * Tile::kStages, divides_all<C>(common) ? share.rank : lane % C::kShare);
     if constexpr (C::kDense)
       sum_shared(count);
     else if constexpr (C::kFew)
       sum_few(count);
     else
-      sum_decoded(count);
+      sum_decoded(count, is_common(common) && !divides_all<C>(common) ? 1 : 0);
   }
   static __device__ __forceinline__ int before(int s) { return s == 0 ? Tile::kStages - 1 : s - 1; }
 
@@ -424,68 +325,91 @@ struct WgmmaConsumer {
 
   // One half of a stage after the other; what a warp waits for, the others of its scheduler hide.
   __device__ __forceinline__ void sum_few(int count) {
-    Fragment decoders[kT];
 #pragma unroll
     for (int i = 0; !C::kHasGroups && i < kT; ++i) decoders[i].prepare({}, false);
     for (int i = 0; i < count; ++i) {
       const int at = stage * Tile::kStageBytes;
       cuda::barrier_wait(full + 8 * stage, phase);
       load<0, kHalf>(at);
-      multiply_few<0>(decoders, at);
+      multiply_few<0>(at);
       load<kHalf, kHalf>(at);
-      multiply_few<kHalf>(decoders, at);
+      multiply_few<kHalf>(at);
       __syncwarp(); // every lane has read
       release(stage);
       advance();
     }
   }
 
-  // The sums of all parts into the first one's, in their order.
+  // The sums of all parts into the first one's, in their order, some tokens at a time.
   __device__ __forceinline__ void combine() {
     const int barrier = 8 + consumer, threads = C::kParts * 128;
-    constexpr int kPieces = kT * kN / 8;
+    constexpr int kGroups = Tile::kSumTokens / 8, kPieces = kT * kGroups; // of 8 tokens
     auto* sums = reinterpret_cast<float4*>(memory + Tile::kStages * Tile::kStageBytes + Tile::kSumsAt) +
                  consumer * kPieces * 128 + threadIdx.x % 128;
     const auto of = [&](int p, int e) -> float4& { return sums[((p - 1) * C::kChannelGroups * kPieces + e) * 128]; };
-    cuda::sync_threads(barrier, threads); // the tile before has been read
 #pragma unroll
-    for (int e = 0; e < kPieces; ++e) {
-      const float* mine = &acc[e / (kN / 8)][e % (kN / 8) * 4];
-      if (part > 0) of(part, e) = make_float4(mine[0], mine[1], mine[2], mine[3]);
-    }
-    cuda::sync_threads(barrier, threads);
-    if (part > 0) return;
-#pragma unroll
-    for (int p = 1; p < C::kParts; ++p)
+    for (int from = 0; from < kN / 8; from += kGroups) {
+      cuda::sync_threads(barrier, threads); // those before have been read
 #pragma unroll
       for (int e = 0; e < kPieces; ++e) {
-        const float4 v = of(p, e);
-        float* mine = &acc[e / (kN / 8)][e % (kN / 8) * 4];
-        mine[0] += v.x;
-        mine[1] += v.y;
-        mine[2] += v.z;
-        mine[3] += v.w;
+        const float* mine = &acc[e / kGroups][(from + e % kGroups) * 4];
+        if (part > 0) of(part, e) = make_float4(mine[0], mine[1], mine[2], mine[3]);
       }
+      cuda::sync_threads(barrier, threads);
+      if (part > 0) continue;
+#pragma unroll
+      for (int p = 1; p < C::kParts; ++p)
+#pragma unroll
+        for (int e = 0; e < kPieces; ++e) {
+          const float4 v = of(p, e);
+          float* mine = &acc[e / kGroups][(from + e % kGroups) * 4];
+          mine[0] += v.x;
+          mine[1] += v.y;
+          mine[2] += v.z;
+          mine[3] += v.w;
+        }
+    }
   }
 
-  __device__ __forceinline__ void sum_decoded(int count) {
+  // A stage that is the other block's to multiply.
+  __device__ __forceinline__ void pass() {
+    cuda::barrier_wait(full + 8 * stage, phase); // an earlier arrival would count for the stage's last use
+    release(stage);
+    advance();
+  }
+
+  // by_turns: 1 if the other block's warpgroup takes every other stage.
+  __device__ __forceinline__ void sum_decoded(int count, uint32_t by_turns) {
+    cuda::keep_in_register(by_turns); // not found anew in the loop
     Fragments first, second;
-    int used = stage;
+    int own = count;
+    if constexpr (C::kDivide) {
+      if (by_turns != 0) own = (count + 1 - share.rank) / 2;
+      if (by_turns != 0 && share.rank > 0) pass();
+      if (own == 0) return;
+    }
+    int previous = 0, used = stage;
     fetch();
     decode<0>(first);
-    for (int i = 0; i < count; ++i) {
-      multiply<0>(first, used);
+    for (int i = 0; i < own; ++i) {
+      const uint32_t tokens = tokens_of(used);
+      multiply<0>(first, tokens);
       cuda::wgmma_wait<1>(); // the stage before is done with, and so is `second`
-      if (i > 0) release(before(used));
+      if (i > 0) release(previous);
+      previous = used;
       decode<kHalf>(second);
-      if (i + 1 < count) fetch();
-      multiply<kHalf>(second, used);
-      used = used + 1 == Tile::kStages ? 0 : used + 1;
+      multiply<kHalf>(second, tokens);
+      if (i + 1 < own) {
+        if (C::kDivide && by_turns != 0) pass();
+        used = stage;
+        fetch();
+      }
       cuda::wgmma_wait<1>();
-      if (i + 1 < count) decode<0>(first);
+      if (i + 1 < own) decode<0>(first);
     }
     cuda::wgmma_wait<0>();
-    release(before(used));
+    release(previous);
+    if (C::kDivide && by_turns != 0 && 2 * own + share.rank == count) pass(); // the last
   }
 
   // Factor and bias of the two channels of a lane in a 64-channel tile.
@@ -508,22 +432,6 @@ struct WgmmaConsumer {
     return f;
   }
 
-  // Channels n .. n+7 of a token's row, those that exist.
-  __device__ __forceinline__ void write(int m, int n, const uint4& chunk) const {
-    if (m >= a.m || n >= a.n) return;
-    int64_t row[1];
-    a.rows.offsets(m, row);
-    auto* to = static_cast<Element*>(a.out) + row[0] + n;
-    if (a.vector_out && n + 8 <= a.n) {
-      *reinterpret_cast<uint4*>(to) = chunk;
-      return;
-    }
-    const uint32_t parts[4] = {chunk.x, chunk.y, chunk.z, chunk.w};
-#pragma unroll
-    for (int i = 0; i < 8; ++i)
-      if (n + i < a.n) reinterpret_cast<uint16_t*>(to)[i] = static_cast<uint16_t>(parts[i / 2] >> (16 * (i % 2)));
-  }
-
   // A lane's two channels of one token, to an out in f32: eight lanes write 32 bytes.
   __device__ __forceinline__ void write_wide(int m, int channel, const Finish& f, float low, float high) const {
     if (m >= a.m) return;
@@ -535,29 +443,26 @@ struct WgmmaConsumer {
     if (n + 8 < a.n) to[8] = high * f.factor[1] + f.bias[1];
   }
 
-  __device__ __forceinline__ void store_wide(const WgmmaPlace& place) const {
+  // Tokens from .. from + kCount - 1 of the i-th 64 channels, to out's rows from `token` on.
+  template <int kCount>
+  __device__ __forceinline__ void store_wide(int token, int channel, const Finish& f, int i, int from) const {
 #pragma unroll
-    for (int i = 0; i < kT; ++i) {
-      const int channel = place.channel + (consumer * kT + i) * 64;
-      const Finish f = finish(channel);
-#pragma unroll
-      for (int e = 0; e < kN / 4; ++e) {
-        const int token = e / 2 * 8 + lane % 4 * 2 + e % 2, at = e / 2 * 4 + e % 2;
-        write_wide(place.token + token, channel, f, acc[i][at], acc[i][at + 2]);
-      }
+    for (int e = 0; e < kCount / 4; ++e) {
+      const int at = from / 2 + e / 2 * 4 + e % 2;
+      write_wide(token + e / 2 * 8 + lane % 4 * 2 + e % 2, channel, f, acc[i][at], acc[i][at + 2]);
     }
   }
 
-  // Results of tokens kFrom .. kFrom + kStoreTokens - 1 and the i-th 64 channels into shared memory: a token's row is
+  // Results of tokens from .. from + kCount - 1 and the i-th 64 channels into shared memory: a token's row is
   // eight pieces of 16 bytes, one per warp and half, whose channel pairs come from four sub-tiles.
-  template <int kFrom>
-  __device__ __forceinline__ void stage_results(int i, uint32_t to, const Finish& f) const {
+  template <int kCount>
+  __device__ __forceinline__ void stage_results(int i, int from, uint32_t to, const Finish& f) const {
 #pragma unroll
-    for (int b = 0; b < Tile::kStoreTokens / 8; b += 2) {
+    for (int b = 0; b < kCount / 8; b += 2) {
       uint32_t r[4];
 #pragma unroll
       for (int q = 0; q < 4; ++q) {
-        const int e = (kFrom / 8 + b + q / 2) * 4 + q % 2 * 2;
+        const int e = (from / 8 + b + q / 2) * 4 + q % 2 * 2;
         r[q] = S::narrow2(acc[i][e] * f.factor[q % 2] + f.bias[q % 2], acc[i][e + 1] * f.factor[q % 2] + f.bias[q % 2]);
       }
       const int token = (b + lane / 16) * 8 + lane % 8, piece = (warp * 2 + lane / 8 % 2) ^ (lane % 8);
@@ -567,23 +472,24 @@ struct WgmmaConsumer {
   // Sums to out, through shared memory so that rows are written in 16-byte pieces.
   __device__ __forceinline__ void store(const WgmmaPlace& place) const {
     if constexpr (C::kWide) {
-      store_wide(place);
+#pragma unroll
+      for (int i = 0; i < kT; ++i) {
+        const int channel = place.channel + (consumer * kT + i) * 64;
+        store_wide<kN>(place.token, channel, finish(channel), i, 0);
+      }
     } else {
       uint8_t* staged = memory + Tile::kStages * Tile::kStageBytes + consumer * Tile::kStoreTokens * 128;
 #pragma unroll
       for (int i = 0; i < kT; ++i) {
         const int channel = place.channel + (consumer * kT + i) * 64;
         const Finish f = finish(channel);
-        const auto some = [&](auto from) {
+#pragma unroll
+        for (int from = 0; from < kN; from += Tile::kStoreTokens) {
           cuda::sync_threads(1 + consumer, 128);
-          stage_results<from.value>(i, cuda::shared_address(staged), f);
+          stage_results<Tile::kStoreTokens>(i, from, cuda::shared_address(staged), f);
           cuda::sync_threads(1 + consumer, 128);
-          write_out<C, Tile::kStoreTokens, 128, true>(a, staged, channel, place.token + from.value, threadIdx.x % 128);
-        };
-        some(std::integral_constant<int, 0>());
-        if constexpr (kN > 64) some(std::integral_constant<int, 64>());
-        if constexpr (kN > 128) some(std::integral_constant<int, 128>());
-        if constexpr (kN > 128) some(std::integral_constant<int, 192>());
+          write_out<C, Tile::kStoreTokens, 128, true>(a, staged, channel, place.token + from, threadIdx.x % 128);
+        }
       }
     }
   }
@@ -595,8 +501,8 @@ struct WgmmaConsumer {
     if (!aside) cuda::sync_threads(1 + consumer, 128); // the warpgroup has written the tile before
 #pragma unroll
     for (int i = 0; i < kT; ++i)
-      stage_results<0>(i, cuda::shared_address(staged) + i * kN * 128,
-                       finish(place.channel + (consumer * kT + i) * 64));
+      stage_results<kN>(i, 0, cuda::shared_address(staged) + i * kN * 128,
+                        finish(place.channel + (consumer * kT + i) * 64));
     if (aside) {
       __syncwarp(); // every lane has written
       if (lane == 0) cuda::barrier_arrive(written + 8 * consumer);
@@ -609,60 +515,85 @@ struct WgmmaConsumer {
                                   threadIdx.x % 128);
   }
 
-  // Sums of all blocks of the cluster, in rank order, to out: each block takes some of the tokens, eight at a time.
-  __device__ __forceinline__ void reduce_and_store(const WgmmaPlace& place) const {
-    const int thread = threadIdx.x - 128;
-    cuda::sync_threads(7, C::kConsumerThreads); // every stage is free
-    float4* mine = reinterpret_cast<float4*>(memory) + thread;
-#pragma unroll
-    for (int i = 0; i < kT; ++i)
-#pragma unroll
-      for (int b = 0; b < kN / 8; ++b)
-        mine[(i * (kN / 8) + b) * C::kConsumerThreads] =
-            make_float4(acc[i][4 * b], acc[i][4 * b + 1], acc[i][4 * b + 2], acc[i][4 * b + 3]);
-    cuda::cluster_arrive();
+  // Waits until the rings of all `ranks` blocks are free. sends: this warpgroup exchanges its sums. meet: a barrier per
+  // warpgroup for "the sums of the others are there".
+  __device__ __forceinline__ void meet_blocks(int ranks, bool sends, cuda::Barrier* meet) const {
+    cuda::sync_threads(7, C::kConsumerThreads);
+    if (sends && threadIdx.x % 128 == 0) {
+      const int own = kSumPieces * (share.rank + 1) / ranks - kSumPieces * share.rank / ranks;
+      meet[consumer].arrive_expect((ranks - 1) * own * kPieceBytes);
+    }
+    cuda::cluster_arrive_relaxed();
     cuda::cluster_wait();
-    constexpr int kPitch = Tile::kChannels + 8;
-    auto* staged = reinterpret_cast<Element*>(memory + kT * kN * 2 * C::kConsumerThreads);
-    const int begin = kN / 8 * share.rank / a.split, end = kN / 8 * (share.rank + 1) / a.split;
-    const uint32_t at = cuda::shared_address(mine);
+  }
+
+  // A tile of which each of `ranks` blocks has sums over a part of K, to out: a block takes some of the pieces of 16
+  // tokens and 64 channels and sends the others to those that take them, all in the place of the rings. there: which
+  // warpgroup of the others has this one's channels.
+  __device__ __forceinline__ void exchange_and_store(const WgmmaPlace& place, int ranks, int there,
+                                                     cuda::Barrier* meet) {
+    constexpr int kEach = kN / 16;
+    const int thread = threadIdx.x % 128;
+    const auto first_of = [&](int rank) { return kSumPieces * rank / ranks; };
+    const int begin = first_of(share.rank), end = first_of(share.rank + 1);
+    const int sent = kSumPieces - kSumPieces / ranks, most = (kSumPieces + ranks - 1) / ranks; // room for pieces
+    const int room = (sent + (ranks - 1) * most) * kPieceBytes;
+    uint8_t* mine = memory + consumer * room;
+    uint8_t* others = mine + sent * kPieceBytes;
+    const auto place_of = [&](int piece) {
+      return mine + (piece < begin ? piece : piece - (end - begin)) * kPieceBytes;
+    };
 #pragma unroll
-    for (int i = 0; i < kT; ++i) {
-      const Finish f = finish(place.channel + (consumer * kT + i) * 64);
-      for (int b = begin; b < end; ++b) {
-        float4 v = make_float4(0.0f, 0.0f, 0.0f, 0.0f);
-        for (int r = 0; r < a.split; ++r) {
-          const float4 p =
-              cuda::load_from_cluster(cuda::in_block(at + (i * (kN / 8) + b) * 16 * C::kConsumerThreads, r));
-          v.x += p.x;
-          v.y += p.y;
-          v.z += p.z;
-          v.w += p.w;
-        }
-        if constexpr (C::kWide) {
-          const int token = place.token + b * 8 + lane % 4 * 2, channel = place.channel + (consumer * kT + i) * 64;
-          write_wide(token, channel, f, v.x, v.z);
-          write_wide(token + 1, channel, f, v.y, v.w);
-          continue;
-        }
-        Element* to =
-            staged + ((b - begin) * 8 + lane % 4 * 2) * kPitch + (consumer * kT + i) * 64 + word * 16 + lane / 4;
-        to[0] = S::narrow(v.x * f.factor[0] + f.bias[0]);
-        to[kPitch] = S::narrow(v.y * f.factor[0] + f.bias[0]);
-        to[8] = S::narrow(v.z * f.factor[1] + f.bias[1]);
-        to[kPitch + 8] = S::narrow(v.w * f.factor[1] + f.bias[1]);
+    for (int p = 0; p < 2 * kSumPieces; ++p) {
+      const float* sums = &acc[p / 2 / kEach][p % (2 * kEach) * 4];
+      if (p / 2 < begin || p / 2 >= end)
+        reinterpret_cast<float4*>(place_of(p / 2))[p % 2 * 128 + thread] =
+            make_float4(sums[0], sums[1], sums[2], sums[3]);
+    }
+    cuda::fence_before_copies();
+    cuda::sync_threads(1 + consumer, 128);
+    const int to = thread;
+    if (to < ranks && to != share.rank && first_of(to) < first_of(to + 1)) {
+      const int slot = share.rank < to ? share.rank : share.rank - 1;
+      const uint32_t at = cuda::shared_address(memory + there * room + (sent + slot * most) * kPieceBytes),
+                     counted = cuda::shared_address(&meet[there].word);
+      cuda::send_bulk(cuda::in_block(at, to), place_of(first_of(to)), (first_of(to + 1) - first_of(to)) * kPieceBytes,
+                      cuda::in_block(counted, to));
+    }
+    meet[consumer].wait(0);
+#pragma unroll
+    for (int p = 0; p < 2 * kSumPieces; ++p) {
+      float* sums = &acc[p / 2 / kEach][p % (2 * kEach) * 4];
+      if (p / 2 < begin || p / 2 >= end) continue;
+      for (int slot = 0; slot < ranks - 1; ++slot) {
+        const float4 v =
+            reinterpret_cast<const float4*>(others + (slot * most + p / 2 - begin) * kPieceBytes)[p % 2 * 128 + thread];
+        sums[0] += v.x;
+        sums[1] += v.y;
+        sums[2] += v.z;
+        sums[3] += v.w;
       }
     }
-    cuda::cluster_arrive_relaxed(); // nobody reads this block's sums any more
-    cuda::sync_threads(7, C::kConsumerThreads);
-    constexpr int kPieces = Tile::kChannels / 8;
-    const int pieces = C::kWide ? 0 : (end - begin) * 8 * kPieces;
-    for (int e = thread; e < pieces; e += C::kConsumerThreads) {
-      const int token = e / kPieces, q = e % kPieces;
-      write(place.token + begin * 8 + token, place.channel + q * 8,
-            *reinterpret_cast<const uint4*>(staged + token * kPitch + q * 8));
+    cuda::sync_threads(1 + consumer, 128); // every sum has been read
+#pragma unroll
+    for (int i = 0; i < kT; ++i) {
+      const int channel = place.channel + (consumer * kT + i) * 64;
+      if (end <= i * kEach || begin >= (i + 1) * kEach) continue;
+      const Finish f = finish(channel);
+#pragma unroll
+      for (int p = 0; p < kEach; ++p) {
+        if (i * kEach + p < begin || i * kEach + p >= end) continue;
+        if constexpr (C::kWide)
+          store_wide<16>(place.token + p * 16, channel, f, i, p * 16);
+        else
+          stage_results<16>(i, p * 16, cuda::shared_address(others) + (i * kEach + p - begin) * 2048, f);
+      }
     }
-    cuda::cluster_wait();
+    if constexpr (C::kWide) return;
+    cuda::sync_threads(1 + consumer, 128);
+    for (int p = begin; p < end; ++p)
+      write_out<C, 16, 128, true>(a, others + (p - begin) * 2048, place.channel + (consumer * kT + p / kEach) * 64,
+                                  place.token + p % kEach * 16, thread);
   }
 };
 
@@ -672,6 +603,7 @@ __global__ void __launch_bounds__(C::kThreads, 1) wgmma_linear(const __grid_cons
   using Tile = typename C::Tile;
   SPF_DYNAMIC_SHARED(uint8_t, raw, 16);
   __shared__ uint64_t barriers[2 * Tile::kStages + (C::kAside ? 2 * C::kChannelGroups : 0)];
+  __shared__ Barrier meet[C::kChannelGroups];                         // where blocks exchange sums
   uint8_t* memory = raw + (1024 - shared_address(raw) % 1024) % 1024; // the swizzle repeats every 1024 bytes
   // Opaque, so that the loops hold the address instead of finding it anew from the block's place in the cluster.
   uint32_t full = shared_address(barriers);
@@ -680,8 +612,7 @@ __global__ void __launch_bounds__(C::kThreads, 1) wgmma_linear(const __grid_cons
                  drained = written + 8 * C::kChannelGroups; // results for the writing warp
   const int width = C::kShare > 1 ? C::kShare : a.split;    // blocks of a cluster
 
-  WgmmaShare share = {static_cast<int>(blockIdx.x), a.clusters, 0, 0, a.k_blocks, 0};
-  share.tiles = (a.channel_tiles + C::kShare - 1) / C::kShare * a.token_tiles;
+  WgmmaShare share = {static_cast<int>(blockIdx.x), a.clusters, 0, a.k_blocks, 0};
   if (width > 1) {
     share.rank = static_cast<int>(cluster_rank());
     share.first = blockIdx.x / width;
@@ -692,6 +623,11 @@ __global__ void __launch_bounds__(C::kThreads, 1) wgmma_linear(const __grid_cons
   }
 
   launch_dependents();
+  if (threadIdx.x == 32) {
+    prefetch_map(a.codes);
+    prefetch_map(a.x);
+    if constexpr (C::kHasGroups) prefetch_map(a.scales);
+  }
   if (threadIdx.x == 0) {
     for (int s = 0; s < Tile::kStages; ++s) {
       barrier_init(full + 8 * s, C::kCopiers);
@@ -701,6 +637,7 @@ __global__ void __launch_bounds__(C::kThreads, 1) wgmma_linear(const __grid_cons
       barrier_init(written + 8 * g, 4);
       barrier_init(drained + 8 * g, 1);
     }
+    for (Barrier& barrier : meet) barrier.init(1);
     fence_barrier_init();
   }
   __syncthreads();
@@ -725,17 +662,32 @@ __global__ void __launch_bounds__(C::kThreads, 1) wgmma_linear(const __grid_cons
     wait_for_primary();
     WgmmaConsumer<C> consumer(a, share, memory, full, empty);
     int count = 0; // of tiles that the writing warp has been given
-    for (int tile = share.first; tile < share.tiles; tile += share.step) {
-      consumer.sum();
+    for (int unit = share.first; unit < a.units; unit += share.step) {
+      consumer.sum(C::kDivide && unit >= a.whole ? 2 * C::kChannelGroups - a.piece : 0);
       if constexpr (C::kParts > 1) {
         consumer.combine();
         if (consumer.part > 0) continue;
       }
-      const WgmmaPlace place = locate<C>(a, tile, share.rank);
-      if (C::kShare == 1 && a.split > 1)
-        consumer.reduce_and_store(place);
-      else if constexpr (C::kAside) {
-        const bool aside = writes_aside<C>(a, share, tile);
+      const WgmmaPlace place = locate<C>(a, unit, share.rank);
+      if (C::kDivide ? place.common > 0 : C::kShare == 1 && a.split > 1) {
+        const bool sends = !C::kDivide || consumer.is_common(place.common);
+        const int ranks = C::kDivide ? 2 : a.split;
+        consumer.meet_blocks(ranks, sends, meet);
+        if (sends) {
+          const int alone = C::kChannelGroups - place.common;
+          consumer.exchange_and_store(place, ranks,
+                                      !C::kDivide       ? consumer.consumer
+                                      : share.rank == 0 ? consumer.consumer - alone
+                                                        : consumer.consumer + alone,
+                                      meet);
+          if constexpr (C::kShare > 1) continue; // and none leaves before all have
+          cluster_arrive_relaxed();
+          cluster_wait(); // what this block has sent is there
+          continue;
+        }
+      }
+      if constexpr (C::kAside) {
+        const bool aside = writes_aside<C>(a, share, unit);
         consumer.store_whole(place, aside, count, written, drained);
         if (aside) ++count;
       } else
@@ -819,6 +771,10 @@ spf_status launch_wgmma(const LaunchContext& ctx, const WgmmaTokens& x, int64_t 
   a->token_run = plan.token_run;
   a->split = plan.split;
   a->clusters = plan.clusters;
+  a->units = plan.units;
+  a->whole = plan.whole;
+  a->whole_channels = plan.whole_channels;
+  a->piece = plan.piece;
   const cuda::Matrix tokens = {x.data, C::kElement, k, a->m, x.pitch * 2, 64, C::kN / C::kShare, true};
   spf_status status = cuda::encode("linear", tokens, &a->x);
   CUtensorMap* maps[] = {&a->codes, &a->scales, &a->zeros};

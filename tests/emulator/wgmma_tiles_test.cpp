@@ -84,12 +84,12 @@ void expect_dense(const Case& c) {
 }
 
 // Four-bit integers in groups of 128.
-template <int kTokens, int kTiles, int kShare>
+template <int kTokens, int kTiles, int kShare, int kGroups = 2, int kParts = 1>
 void expect_int4(const Case& c) {
-  using C = WgmmaConfig<SPF_BF16, SPF_U4B8, 8, kTokens, kTiles, 2, kShare>;
+  using C = WgmmaConfig<SPF_BF16, SPF_U4B8, 8, kTokens, kTiles, kGroups, kShare, kParts>;
   using Tile = typename C::Tile;
-  static_assert(C::kAside);
-  const int64_t padded = (c.n + 63) / 64 * 64, groups = c.k / 128, row = padded / 2;
+  static_assert(C::kAside == (kTokens > 64));
+  const int64_t padded = (c.n + 63) / 64 * 64, groups = (c.k + 127) / 128, row = padded / 2;
   std::vector<uint32_t> words(static_cast<size_t>(padded * c.k / 8));
   std::mt19937 random(9);
   for (uint32_t& word : words) word = random();
@@ -123,6 +123,31 @@ TEST(WgmmaTiles, RowsOfTwoDimensions) { expect_dense<128, 1>({1, 300, 136, 64, 1
 TEST(WgmmaTiles, Int4) { expect_int4<256, 1, 1>({2, 700, 320, 256, 320}); }
 TEST(WgmmaTiles, Int4SharedTokens) { expect_int4<256, 1, 2>({2, 800, 200, 128, 200}); }
 TEST(WgmmaTiles, Int4OfTwoTilesAWarpgroup) { expect_int4<128, 2, 1>({1, 300, 320, 128, 328}); }
+
+// Two blocks that divide tiles: a last wave of one or two 64-channel tiles in halves of K, of three by turns at the
+// stages; odd numbers of stages, ends of N and M inside of a tile, several such tiles one after the other.
+TEST(WgmmaTiles, DividedInHalves) { expect_int4<256, 1, 2>({2, 256, 320, 320, 320}); }
+TEST(WgmmaTiles, DividedInHalvesTwice) { expect_int4<256, 1, 2>({2, 300, 375, 320, 376}); }
+TEST(WgmmaTiles, DividedInHalvesOfOneStage) { expect_int4<256, 1, 2>({2, 200, 128, 64, 131}); }
+TEST(WgmmaTiles, DividedByTurns) { expect_int4<256, 1, 2>({2, 250, 430, 320, 432}); }
+TEST(WgmmaTiles, DividedByTurnsEven) { expect_int4<256, 1, 2>({4, 130, 384, 384, 384}); }
+TEST(WgmmaTiles, DividedByTurnsOfOneStage) { expect_int4<256, 1, 2>({2, 256, 192, 64, 192}); }
+TEST(WgmmaTiles, DividedOfFewTokens) { expect_int4<64, 1, 2, 4>({2, 64, 448, 640, 448}); }
+TEST(WgmmaTiles, DividedOfFewTokensByFive) { expect_int4<64, 1, 2, 4>({2, 50, 800, 384, 800}); }
+TEST(WgmmaTiles, DividedOfFewTokensByFour) { expect_int4<64, 1, 2, 4>({4, 33, 512, 512, 512}); }
+TEST(WgmmaTiles, PartsOfFewTokens) { expect_int4<64, 1, 1, 2, 2>({2, 64, 256, 896, 256}); }
+TEST(WgmmaTiles, PartsOfFewTokensSplit) { expect_int4<64, 1, 1, 2, 2>({8, 60, 128, 1920, 128}); }
+
+// K split over clusters of two to eight blocks.
+TEST(WgmmaTiles, Split) { expect_int4<64, 1, 1>({8, 60, 128, 1920, 128}); }
+TEST(WgmmaTiles, SplitOfMany) { expect_int4<256, 1, 1>({16, 250, 256, 1280, 256}); }
+TEST(WgmmaTiles, SplitOfTwoTilesAWarpgroup) { expect_int4<128, 2, 1>({12, 128, 256, 1536, 259}); }
+TEST(WgmmaTiles, SplitOfFew) { expect_int4<16, 4, 1, 1, 4>({40, 13, 256, 4096, 256}); }
+TEST(WgmmaTiles, Tokens192) { expect_int4<192, 1, 2>({2, 300, 320, 320, 320}); }
+TEST(WgmmaTiles, Tokens160Split) { expect_int4<160, 1, 1>({12, 155, 256, 1536, 256}); }
+TEST(WgmmaTiles, DividedFour) { expect_int4<128, 1, 2, 4>({2, 100, 384, 320, 384}); }
+TEST(WgmmaTiles, DividedFourAfterWhole) { expect_int4<128, 1, 2, 4>({2, 120, 850, 384, 856}); }
+TEST(WgmmaTiles, SplitDense) { expect_dense<16, 1>({24, 11, 128, 1024, 128}); }
 
 } // namespace
 } // namespace spf::emulated_tests

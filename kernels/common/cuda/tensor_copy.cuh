@@ -205,4 +205,22 @@ __device__ __forceinline__ void copy_bulk(uint32_t to, const void* from, uint32_
 #endif
 }
 
+// Makes what this thread has written to shared memory visible to copies that start after a barrier.
+__device__ __forceinline__ void fence_before_copies() {
+#ifndef SPF_EMULATED
+  asm volatile("fence.proxy.async.shared::cta;" ::: "memory");
+#endif
+}
+// bytes % 16 == 0, both addresses on 16 bytes: from this block's shared memory to another block's, a barrier of which
+// counts them; `to` and `barrier` are the cluster's addresses (in_block()). This block stays until they are there.
+__device__ __forceinline__ void send_bulk(uint32_t to, const void* from, uint32_t bytes, uint32_t barrier) {
+#ifdef SPF_EMULATED
+  emulated::copy_bulk(to, from, bytes, barrier);
+#else
+  asm volatile("cp.async.bulk.shared::cluster.shared::cta.mbarrier::complete_tx::bytes [%0], [%1], %2, [%3];" ::"r"(to),
+               "r"(shared_address(from)), "r"(bytes), "r"(barrier)
+               : "memory");
+#endif
+}
+
 } // namespace spf::cuda
