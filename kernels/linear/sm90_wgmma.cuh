@@ -13,11 +13,11 @@
 // of an A fragment belong to lanes, so a lane is free to stand for other channels, and 32 lanes then read 32 different
 // banks.
 //
-// K may be split over the blocks of a cluster (args.split). They then send each other sums, and each adds those of its
-// part of the tile in rank order: no workspace, no flags, and the same bits at every run. Or the blocks of a
+// K may be split over the blocks of a cluster (args.split). They then exchange sums through shared memory, and each
+// adds its part of the tokens in rank order: no workspace, no flags, and the same bits at every run. Or the blocks of a
 // cluster work on neighbouring channels of the same tokens (kShare) and fetch x once for all. Two of them may have some
 // 64-channel tiles of a last wave in common (kDivide): each multiplies every other stage of those, or half of K where
-// they have nothing else, and they exchange halves of the sums in the same way.
+// they have nothing else, and they send each other halves of the sums.
 #pragma once
 
 #include <initializer_list>
@@ -113,7 +113,6 @@ struct WgmmaConsumer {
   using Fragments = uint32_t[kHalf][kT][4];
   using Fragment = typename C::Fragment;
   static constexpr int kScaleElement = Fragment::kScaleBytes;
-  static constexpr int kSumPieces = Tile::kSumPieces, kPieceBytes = Tile::kPieceBytes;
 
   const WgmmaArgs& a;
   const WgmmaShare& share;
@@ -432,6 +431,22 @@ struct WgmmaConsumer {
     return f;
   }
 
+  // Channels n .. n+7 of a token's row, those that exist.
+  __device__ __forceinline__ void write(int m, int n, const uint4& chunk) const {
+    if (m >= a.m || n >= a.n) return;
+    int64_t row[1];
+    a.rows.offsets(m, row);
+    auto* to = static_cast<Element*>(a.out) + row[0] + n;
+    if (a.vector_out && n + 8 <= a.n) {
+      *reinterpret_cast<uint4*>(to) = chunk;
+      return;
+    }
+    const uint32_t parts[4] = {chunk.x, chunk.y, chunk.z, chunk.w};
+#pragma unroll
+    for (int i = 0; i < 8; ++i)
+      if (n + i < a.n) reinterpret_cast<uint16_t*>(to)[i] = static_cast<uint16_t>(parts[i / 2] >> (16 * (i % 2)));
+  }
+
   // A lane's two channels of one token, to an out in f32: eight lanes write 32 bytes.
   __device__ __forceinline__ void write_wide(int m, int channel, const Finish& f, float low, float high) const {
     if (m >= a.m) return;
@@ -515,85 +530,104 @@ struct WgmmaConsumer {
                                   threadIdx.x % 128);
   }
 
-  // Waits until the rings of all `ranks` blocks are free. sends: this warpgroup exchanges its sums. meet: a barrier per
-  // warpgroup for "the sums of the others are there".
-  __device__ __forceinline__ void meet_blocks(int ranks, bool sends, cuda::Barrier* meet) const {
-    cuda::sync_threads(7, C::kConsumerThreads);
-    if (sends && threadIdx.x % 128 == 0) {
-      const int own = kSumPieces * (share.rank + 1) / ranks - kSumPieces * share.rank / ranks;
-      meet[consumer].arrive_expect((ranks - 1) * own * kPieceBytes);
+  // Sums of all blocks of the cluster, in rank order, to out: each block takes some of the tokens, eight at a time.
+  __device__ __forceinline__ void reduce_and_store(const WgmmaPlace& place) const {
+    const int thread = threadIdx.x - 128;
+    cuda::sync_threads(7, C::kConsumerThreads); // every stage is free
+    float4* mine = reinterpret_cast<float4*>(memory) + thread;
+#pragma unroll
+    for (int i = 0; i < kT; ++i)
+#pragma unroll
+      for (int b = 0; b < kN / 8; ++b)
+        mine[(i * (kN / 8) + b) * C::kConsumerThreads] =
+            make_float4(acc[i][4 * b], acc[i][4 * b + 1], acc[i][4 * b + 2], acc[i][4 * b + 3]);
+    cuda::cluster_arrive();
+    cuda::cluster_wait();
+    constexpr int kPitch = Tile::kChannels + 8;
+    auto* staged = reinterpret_cast<Element*>(memory + kT * kN * 2 * C::kConsumerThreads);
+    const int begin = kN / 8 * share.rank / a.split, end = kN / 8 * (share.rank + 1) / a.split;
+    const uint32_t at = cuda::shared_address(mine);
+#pragma unroll
+    for (int i = 0; i < kT; ++i) {
+      const Finish f = finish(place.channel + (consumer * kT + i) * 64);
+      for (int b = begin; b < end; ++b) {
+        float4 v = make_float4(0.0f, 0.0f, 0.0f, 0.0f);
+        for (int r = 0; r < a.split; ++r) {
+          const float4 p =
+              cuda::load_from_cluster(cuda::in_block(at + (i * (kN / 8) + b) * 16 * C::kConsumerThreads, r));
+          v.x += p.x;
+          v.y += p.y;
+          v.z += p.z;
+          v.w += p.w;
+        }
+        if constexpr (C::kWide) {
+          const int token = place.token + b * 8 + lane % 4 * 2, channel = place.channel + (consumer * kT + i) * 64;
+          write_wide(token, channel, f, v.x, v.z);
+          write_wide(token + 1, channel, f, v.y, v.w);
+          continue;
+        }
+        Element* to =
+            staged + ((b - begin) * 8 + lane % 4 * 2) * kPitch + (consumer * kT + i) * 64 + word * 16 + lane / 4;
+        to[0] = S::narrow(v.x * f.factor[0] + f.bias[0]);
+        to[kPitch] = S::narrow(v.y * f.factor[0] + f.bias[0]);
+        to[8] = S::narrow(v.z * f.factor[1] + f.bias[1]);
+        to[kPitch + 8] = S::narrow(v.w * f.factor[1] + f.bias[1]);
+      }
     }
-    cuda::cluster_arrive_relaxed();
+    cuda::cluster_arrive_relaxed(); // nobody reads this block's sums any more
+    cuda::sync_threads(7, C::kConsumerThreads);
+    constexpr int kPieces = Tile::kChannels / 8;
+    const int pieces = C::kWide ? 0 : (end - begin) * 8 * kPieces;
+    for (int e = thread; e < pieces; e += C::kConsumerThreads) {
+      const int token = e / kPieces, q = e % kPieces;
+      write(place.token + begin * 8 + token, place.channel + q * 8,
+            *reinterpret_cast<const uint4*>(staged + token * kPitch + q * 8));
+    }
     cuda::cluster_wait();
   }
 
-  // A tile of which each of `ranks` blocks has sums over a part of K, to out: a block takes some of the pieces of 16
-  // tokens and 64 channels and sends the others to those that take them, all in the place of the rings. there: which
-  // warpgroup of the others has this one's channels.
-  __device__ __forceinline__ void exchange_and_store(const WgmmaPlace& place, int ranks, int there,
-                                                     cuda::Barrier* meet) {
-    constexpr int kEach = kN / 16;
+  // A unit some of whose tiles two blocks have in common: waits until the rings of both are free. common: this
+  // warpgroup has such a tile. meet: a barrier per warpgroup for "the other's sums are there".
+  __device__ __forceinline__ void meet_block(bool common, cuda::Barrier* meet) const {
+    cuda::sync_threads(7, C::kConsumerThreads);
+    if (common && threadIdx.x % 128 == 0) meet[consumer].arrive_expect(kN * 128);
+    cuda::cluster_arrive_relaxed();
+    cuda::cluster_wait();
+  }
+  // Then, of a tile of both: a block takes half of the tokens and sends the sums of the others, in the place of the
+  // rings. there: which warpgroup of the other block has this one's channels.
+  template <int kRank>
+  __device__ __forceinline__ void exchange_and_store(const WgmmaPlace& place, int there, cuda::Barrier* meet) {
+    constexpr int kPieces = kN / 16, kBytes = kN * 128; // of half a tile
     const int thread = threadIdx.x % 128;
-    const auto first_of = [&](int rank) { return kSumPieces * rank / ranks; };
-    const int begin = first_of(share.rank), end = first_of(share.rank + 1);
-    const int sent = kSumPieces - kSumPieces / ranks, most = (kSumPieces + ranks - 1) / ranks; // room for pieces
-    const int room = (sent + (ranks - 1) * most) * kPieceBytes;
-    uint8_t* mine = memory + consumer * room;
-    uint8_t* others = mine + sent * kPieceBytes;
-    const auto place_of = [&](int piece) {
-      return mine + (piece < begin ? piece : piece - (end - begin)) * kPieceBytes;
-    };
+    uint8_t* mine = memory + consumer * 2 * kBytes; // what goes, and behind it what comes
+    auto* sent = reinterpret_cast<float4*>(mine) + thread;
+    const auto* come = reinterpret_cast<const float4*>(mine + kBytes) + thread;
 #pragma unroll
-    for (int p = 0; p < 2 * kSumPieces; ++p) {
-      const float* sums = &acc[p / 2 / kEach][p % (2 * kEach) * 4];
-      if (p / 2 < begin || p / 2 >= end)
-        reinterpret_cast<float4*>(place_of(p / 2))[p % 2 * 128 + thread] =
-            make_float4(sums[0], sums[1], sums[2], sums[3]);
+    for (int e = 0; e < kPieces; ++e) {
+      const float* sums = &acc[0][((1 - kRank) * kPieces + e) * 4];
+      sent[e * 128] = make_float4(sums[0], sums[1], sums[2], sums[3]);
     }
     cuda::fence_before_copies();
     cuda::sync_threads(1 + consumer, 128);
-    const int to = thread;
-    if (to < ranks && to != share.rank && first_of(to) < first_of(to + 1)) {
-      const int slot = share.rank < to ? share.rank : share.rank - 1;
-      const uint32_t at = cuda::shared_address(memory + there * room + (sent + slot * most) * kPieceBytes),
-                     counted = cuda::shared_address(&meet[there].word);
-      cuda::send_bulk(cuda::in_block(at, to), place_of(first_of(to)), (first_of(to + 1) - first_of(to)) * kPieceBytes,
-                      cuda::in_block(counted, to));
-    }
+    if (thread == 0)
+      cuda::send_bulk(cuda::in_block(cuda::shared_address(memory + there * 2 * kBytes + kBytes), 1 - kRank), mine,
+                      kBytes, cuda::in_block(cuda::shared_address(&meet[there].word), 1 - kRank));
     meet[consumer].wait(0);
 #pragma unroll
-    for (int p = 0; p < 2 * kSumPieces; ++p) {
-      float* sums = &acc[p / 2 / kEach][p % (2 * kEach) * 4];
-      if (p / 2 < begin || p / 2 >= end) continue;
-      for (int slot = 0; slot < ranks - 1; ++slot) {
-        const float4 v =
-            reinterpret_cast<const float4*>(others + (slot * most + p / 2 - begin) * kPieceBytes)[p % 2 * 128 + thread];
-        sums[0] += v.x;
-        sums[1] += v.y;
-        sums[2] += v.z;
-        sums[3] += v.w;
-      }
+    for (int e = 0; e < kPieces; ++e) {
+      const float4 v = come[e * 128];
+      float* sums = &acc[0][(kRank * kPieces + e) * 4];
+      sums[0] += v.x;
+      sums[1] += v.y;
+      sums[2] += v.z;
+      sums[3] += v.w;
     }
     cuda::sync_threads(1 + consumer, 128); // every sum has been read
-#pragma unroll
-    for (int i = 0; i < kT; ++i) {
-      const int channel = place.channel + (consumer * kT + i) * 64;
-      if (end <= i * kEach || begin >= (i + 1) * kEach) continue;
-      const Finish f = finish(channel);
-#pragma unroll
-      for (int p = 0; p < kEach; ++p) {
-        if (i * kEach + p < begin || i * kEach + p >= end) continue;
-        if constexpr (C::kWide)
-          store_wide<16>(place.token + p * 16, channel, f, i, p * 16);
-        else
-          stage_results<16>(i, p * 16, cuda::shared_address(others) + (i * kEach + p - begin) * 2048, f);
-      }
-    }
-    if constexpr (C::kWide) return;
+    const int channel = place.channel + consumer * 64;
+    stage_results<kN / 2>(0, kRank * kN / 2, cuda::shared_address(mine + kBytes), finish(channel));
     cuda::sync_threads(1 + consumer, 128);
-    for (int p = begin; p < end; ++p)
-      write_out<C, 16, 128, true>(a, others + (p - begin) * 2048, place.channel + (consumer * kT + p / kEach) * 64,
-                                  place.token + p % kEach * 16, thread);
+    write_out<C, kN / 2, 128, true>(a, mine + kBytes, channel, place.token + kRank * kN / 2, thread);
   }
 };
 
@@ -603,7 +637,7 @@ __global__ void __launch_bounds__(C::kThreads, 1) wgmma_linear(const __grid_cons
   using Tile = typename C::Tile;
   SPF_DYNAMIC_SHARED(uint8_t, raw, 16);
   __shared__ uint64_t barriers[2 * Tile::kStages + (C::kAside ? 2 * C::kChannelGroups : 0)];
-  __shared__ Barrier meet[C::kChannelGroups];                         // where blocks exchange sums
+  __shared__ Barrier meet[C::kDivide ? C::kChannelGroups : 1];        // where blocks exchange sums
   uint8_t* memory = raw + (1024 - shared_address(raw) % 1024) % 1024; // the swizzle repeats every 1024 bytes
   // Opaque, so that the loops hold the address instead of finding it anew from the block's place in the cluster.
   uint32_t full = shared_address(barriers);
@@ -669,24 +703,20 @@ __global__ void __launch_bounds__(C::kThreads, 1) wgmma_linear(const __grid_cons
         if (consumer.part > 0) continue;
       }
       const WgmmaPlace place = locate<C>(a, unit, share.rank);
-      if (C::kDivide ? place.common > 0 : C::kShare == 1 && a.split > 1) {
-        const bool sends = !C::kDivide || consumer.is_common(place.common);
-        const int ranks = C::kDivide ? 2 : a.split;
-        consumer.meet_blocks(ranks, sends, meet);
-        if (sends) {
+      if constexpr (C::kDivide)
+        if (place.common > 0) {
+          const bool common = consumer.is_common(place.common);
+          consumer.meet_block(common, meet);
           const int alone = C::kChannelGroups - place.common;
-          consumer.exchange_and_store(place, ranks,
-                                      !C::kDivide       ? consumer.consumer
-                                      : share.rank == 0 ? consumer.consumer - alone
-                                                        : consumer.consumer + alone,
-                                      meet);
-          if constexpr (C::kShare > 1) continue; // and none leaves before all have
-          cluster_arrive_relaxed();
-          cluster_wait(); // what this block has sent is there
-          continue;
+          if (common && share.rank == 0)
+            consumer.template exchange_and_store<0>(place, consumer.consumer - alone, meet);
+          else if (common)
+            consumer.template exchange_and_store<1>(place, consumer.consumer + alone, meet);
+          if (common) continue; // and no block leaves before the other has what it sent
         }
-      }
-      if constexpr (C::kAside) {
+      if (C::kShare == 1 && a.split > 1) {
+        consumer.reduce_and_store(place);
+      } else if constexpr (C::kAside) {
         const bool aside = writes_aside<C>(a, share, unit);
         consumer.store_whole(place, aside, count, written, drained);
         if (aside) ++count;

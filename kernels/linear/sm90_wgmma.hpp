@@ -20,9 +20,6 @@ constexpr int wgmma_stage_k(int bits, int tokens, int tiles, int warpgroups) {
   return bits == 16 || tokens * tiles > (warpgroups > 2 ? 64 : 128) ? 64 : 128;
 }
 
-// Blocks that K may be split over: as many as have room to exchange sums.
-constexpr int wgmma_most_split(int tokens, int tiles) { return tokens * tiles > 256 ? 4 : 8; }
-
 constexpr int wgmma_scale_bytes(spf_scalar_type weight) { return weight == SPF_E2M1 ? 1 : weight == SPF_E4M3 ? 4 : 2; }
 // What the instructions of a stage take beside those of u4b8, measured at 16 tokens: words of e2m1 and their scales.
 constexpr double wgmma_decode(spf_scalar_type weight, bool nvfp4) {
@@ -56,10 +53,10 @@ struct WgmmaTile {
   // multiplied. Otherwise the epilogue stages so many tokens of 64 channels at a time.
   static constexpr int kRoom = 226 * 1024 - 1024;
   static constexpr bool kAside = kTokens >= 128 && kParts == 1 && kRoom - kChannels * kTokens * 2 >= 4 * kStageBytes;
-  static constexpr int kStoreTokens = kAside                                  ? kTokens
-                                      : kTokens == 64 && kGroups * kParts > 2 ? 16
-                                      : kTokens < 64 || kTokens % 64 == 0     ? (kTokens < 64 ? kTokens : 64)
-                                                                              : 32;
+  static constexpr int kStoreTokens = kAside ? kTokens
+                                      : (kTokens == 64 && kGroups * kParts > 2) || kTokens % 64 != 0
+                                          ? (kTokens < 32 ? kTokens : 32)
+                                          : 64;
   static constexpr int kStoreTiles = kAside ? kTiles : 1;
   static constexpr int kSumTokens = kTokens < 64 ? kTokens : 16;             // whose sums parts add at a time
   static constexpr int kSumBytes = kTiles * kSumTokens * 256;                // of a warpgroup
@@ -71,15 +68,6 @@ struct WgmmaTile {
   static constexpr int kStages = (kMost > 16 ? 16 : kMost) / kParts * kParts;
   static constexpr int kSharedBytes = kStages * kStageBytes + kStoreBytes + 1024;
   static_assert(kStages >= 2);
-  // Blocks that divide K send each other sums in pieces of 16 tokens and 64 channels.
-  static constexpr int kSumPieces = kTiles * kTokens / 16, kPieceBytes = 4096;
-  static constexpr int exchange_bytes(int ranks) {
-    return kGroups * kPieceBytes * (kSumPieces - kSumPieces / ranks + (ranks - 1) * ((kSumPieces + ranks - 1) / ranks));
-  }
-  static constexpr bool exchange_fits(int ranks) {
-    return ranks < 2 || (exchange_bytes(ranks) < kSharedBytes - 1024 && exchange_fits(ranks - 1));
-  }
-  static_assert(exchange_fits(wgmma_most_split(kTokens, kTiles * kGroups)));
 };
 
 // What a policy chooses among.
@@ -119,9 +107,9 @@ constexpr int64_t clusters_at_once(int size, int64_t multiprocessors) {
 // tokens, of so many blocks of K each.
 template <class Cost>
 constexpr WgmmaPlan best_split(int64_t units, int64_t blocks, int share, const spf_device_facts& facts,
-                               const Cost& cost, int most = 8) {
+                               const Cost& cost) {
   WgmmaPlan best;
-  for (int split = 1; split <= (share > 1 ? 1 : most) && split <= blocks; ++split) {
+  for (int split = 1; split <= (share > 1 ? 1 : 8) && split <= blocks; ++split) {
     const int64_t at_once = clusters_at_once(share > 1 ? share : split, facts.sm_count);
     if (split > 1 && units > at_once) break; // blocks of a split work on one tile each
     const double us = cost(split, static_cast<double>((units + at_once - 1) / at_once));
@@ -142,6 +130,7 @@ constexpr double wgmma_cut(int64_t tiles, int64_t token_tiles, int groups, int64
   const int each = 2 * groups;
   const int64_t all = (tiles + each - 1) / each, waves = (all * token_tiles + at_once - 1) / at_once;
   for (int piece = groups; piece <= each; ++piece) {
+    if (groups < 4 && piece > groups && piece < each) continue; // by turns two warpgroups lose more than that
     int64_t whole = piece < each ? (waves - 1) * at_once / token_tiles : all;
     if (whole * each > tiles && piece < each) whole = tiles / each;
     const int64_t left = tiles - whole * each, rest = left > 0 ? (left + piece - 1) / piece : 0;
@@ -156,50 +145,80 @@ constexpr double wgmma_cut(int64_t tiles, int64_t token_tiles, int groups, int64
   return 1.0;
 }
 
-// The best split of K for a choice. Fitted to H200 (README.md): cycles of a stage at 1.75 GHz, where a warpgroup's own
-// instructions overlap with about half of the multiplications; 3 us to start; what a split's exchange takes.
+// What a stage and the end of a tile take: cycles at 1.75 GHz, microseconds.
+struct WgmmaCost {
+  double stage, end;
+};
+
+// Fitted to H200 (README.md).
+constexpr WgmmaCost wgmma_cost(const WgmmaShape& s, const WgmmaChoice& c, int stage_k) {
+  const auto larger = [](double a, double b) { return a > b ? a : b; };
+  const double width = c.tiles * c.groups, outputs = c.channels() * c.tokens; // width: in 64 channels
+  // The last-level cache brings a multiprocessor about 50 bytes a cycle while all of them ask.
+  const double bring = stage_k * (c.channels() * s.bits / 8.0 + c.tokens * 2.0 / c.share) / 50;
+  if (s.bits == 16) { // nothing to decode: the operand that comes from shared memory takes 16 cycles at least
+    // Two tiles of 128 tokens read a fifth more from shared memory than one of 256.
+    const double multiply = stage_k / 16.0 * width * (c.tokens < 32 ? 16 : c.tokens * 0.5) * (c.tiles > 1 ? 1.08 : 1.0);
+    const double pace = c.share > 1 ? 1.06 : 1.1; // two blocks that share x need less power
+    return {larger(larger(multiply * pace, 60.0 + multiply * 0.55), bring), outputs * (c.share > 1 ? 1.5e-4 : 4e-5)};
+  }
+  if (c.tokens <= 32) {
+    const double multiply = stage_k / 16.0 * width * c.tokens * 0.5;
+    const double steps = c.parts > 1 ? (214.0 + width * (97.0 + 4.4 * c.tokens)) * s.decode
+                                     : (300.0 + 320.0 * c.tiles) * s.decode * stage_k / 128 + multiply * 0.55;
+    return {larger(larger(multiply * 1.1, steps), bring), outputs * 4e-5};
+  }
+  const WgmmaCost of_int4 = c.tokens == 64 && c.parts > 1 ? WgmmaCost{819, 1.6}
+                            : c.tokens == 64              ? WgmmaCost{1431, 2.3}
+                            : c.tokens == 128             ? WgmmaCost{1197, 1.0}
+                            : c.tokens == 192             ? WgmmaCost{851, 1.6}
+                                                          : WgmmaCost{1112, 2.3};
+  const double slower = 1 + (s.decode - 1) * (c.tokens > 128 ? 0.15 : 0.35);
+  // The copy engine takes long for rows of x that do not exist.
+  const double rows = static_cast<double>((s.m + c.tokens - 1) / c.tokens * c.tokens),
+               none = rows - static_cast<double>(s.m);
+  const double filled = larger(none - c.tokens / 4.0, 0.0) * 0.007 * c.tokens / rows;
+  // Two blocks that share x: less power for many tokens, one that waits for the other.
+  const bool shares = c.share > 1 && c.tokens > 64;
+  const double pace = !shares ? 1.0 : c.tokens < 256 ? 1.015 : s.m < 3072 ? 0.995 : 0.97;
+  return {larger(of_int4.stage * slower, bring) * pace * (1 + filled), of_int4.end + (shares ? 0.3 : 0.0)};
+}
+
+// How a choice divides a problem best.
 constexpr WgmmaPlan wgmma_plan(const WgmmaShape& s, const spf_device_facts& facts, const WgmmaChoice& c) {
   const auto ceil = [](int64_t a, int64_t b) { return (a + b - 1) / b; };
   const auto larger = [](double a, double b) { return a > b ? a : b; };
   const int stage_k = wgmma_stage_k(s.bits, c.tokens, c.tiles, c.groups * c.parts);
   const int64_t channel_tiles = ceil(s.n, c.channels()), token_tiles = ceil(s.m, c.tokens), blocks = ceil(s.k, stage_k);
   const int64_t units = ceil(channel_tiles, c.share) * token_tiles;
-  // Nothing to decode: the operand that comes from shared memory takes 16 cycles at least.
-  const bool dense = s.bits == 16;
-  // Two tiles of 128 tokens read a fifth more from shared memory than one of 256.
-  const double multiply = stage_k / 16.0 * c.tiles * c.groups * (dense && c.tokens < 32 ? 16 : c.tokens * 0.5) *
-                          (dense && c.tiles > 1 ? 1.08 : 1.0);
-  const double width = c.tiles * c.groups; // in 64 channels
-  const double steps = dense             ? 60.0
-                       : c.parts > 1     ? (214.0 + width * (97.0 + 4.4 * c.tokens)) * s.decode
-                       : c.groups > 2    ? 910.0 * s.decode * stage_k / 128
-                       : c.tokens >= 128 ? (300.0 + 440.0 * c.tiles) * stage_k / 128
-                                         : (300.0 + 320.0 * c.tiles) * s.decode * stage_k / 128;
-  // The last-level cache brings a multiprocessor about 50 bytes a cycle while all of them ask.
-  const double bring = stage_k * (c.channels() * s.bits / 8.0 + c.tokens * 2.0 / c.share) / 50;
-  // Two blocks that share x need less power, and so run at a higher clock.
-  const bool many = !dense && c.tokens >= 128;
-  const double pace = many && c.tokens < 256 ? 1.27 : many ? (c.share > 1 ? 1.1 : 1.18) : c.share > 1 ? 1.06 : 1.1;
-  const double block_us = larger(larger(multiply * pace, c.parts > 1 ? steps : steps + multiply * 0.55), bring) / 1750;
+  WgmmaPlan cut;
+  cut.units = cut.whole = static_cast<int>(units);
+  cut.whole_channels = static_cast<int>(ceil(channel_tiles, c.share) * c.share * c.channels());
+  cut.piece = 2 * c.groups;
+  const bool halves =
+      wgmma_divides(s.bits, c.tiles, c.share) &&
+      wgmma_cut(ceil(s.n, 64), token_tiles, c.groups, clusters_at_once(c.share, facts.sm_count), &cut) < 0.6;
+  const WgmmaCost cost = wgmma_cost(s, c, stage_k);
+  const bool measured = s.bits < 16 && c.tokens > 32; // since version 13
   const double outputs = c.channels() * c.tokens;
   const double stream_us = static_cast<double>(s.n) * static_cast<double>(s.k) * s.bits / 8 / 4.2e6;
-  WgmmaPlan best = best_split(
-      units, blocks, c.share, facts,
-      [&](int split, double waves) {
-        const double exchange = split > 1 ? 2.5 + outputs * 8e-5 + 0.15 * split : 0.0;
-        const double store = many ? 3e-5 : c.share > 1 ? 1.5e-4 : 4e-5; // of a result
-        const double loop_us = waves * (static_cast<double>(ceil(blocks, split)) * block_us + outputs * store);
-        return 3.0 + larger(loop_us, stream_us) + exchange;
-      },
-      wgmma_most_split(c.tokens, c.tiles * c.groups));
+  WgmmaPlan best = best_split(units, blocks, c.share, facts, [&](int split, double waves) {
+    const double exchange = halves       ? 0.5 + outputs * 1.4e-4
+                            : split == 1 ? 0.0
+                            : measured   ? 0.5 + outputs * 1.9e-4 + 0.1 * split
+                                         : 2.5 + outputs * 8e-5 + 0.15 * split;
+    const double each = static_cast<double>(ceil(blocks, split)) * cost.stage / 1750 + cost.end;
+    return (measured ? 2.4 : 3.0) + larger((halves ? waves - 0.5 : waves) * each, stream_us) + exchange;
+  });
   best.channel_tiles = static_cast<int>(channel_tiles);
   best.token_tiles = static_cast<int>(token_tiles);
-  best.units = best.whole = static_cast<int>(units);
-  best.whole_channels = static_cast<int>(ceil(channel_tiles, c.share) * c.share * c.channels());
-  best.piece = 2 * c.groups;
-  if (wgmma_divides(s.bits, c.tiles, c.share))
-    wgmma_cut(ceil(s.n, 64), token_tiles, c.groups, clusters_at_once(c.share, facts.sm_count), &best);
-  best.token_run = static_cast<int>(ceil(token_tiles, ceil(token_tiles, 12))); // 12 at most, and all alike
+  best.units = cut.units;
+  best.whole = cut.whole;
+  best.whole_channels = cut.whole_channels;
+  best.piece = cut.piece;
+  if (cut.clusters > 0) best.clusters = cut.clusters;
+  // Token tiles of 1024 tokens at most, and all runs alike.
+  best.token_run = static_cast<int>(ceil(token_tiles, ceil(token_tiles, c.tokens < 128 ? 12 : 1024 / c.tokens)));
   return best;
 }
 

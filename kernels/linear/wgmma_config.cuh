@@ -54,7 +54,7 @@ struct WgmmaConfig {
   static constexpr int kCopierRegisters = kConsumers == 2 ? 40 : 32, kConsumerRegisters = kConsumers == 2 ? 232 : 112;
   static_assert(kConsumers == 2 || kConsumers == 4);
   static_assert(kParts == 1 || kFew || kTokens * kTiles <= 128);
-  static_assert(!kDivide || (Tile::exchange_bytes(2) <= Tile::kStages * Tile::kStageBytes && Tile::kStages > 2));
+  static_assert(!kDivide || (2 * kConsumers * kTokens * 128 <= Tile::kStages * Tile::kStageBytes && Tile::kStages > 2));
   using Fragment = cuda::WeightFragment<T, kCode, kHasGroups, kFoldRows == 1>;
   static_assert(Fragment::kScaleBytes == wgmma_scale_bytes(kCode) && Fragment::kZeros == wgmma_zeros(kCode));
 };

@@ -83,13 +83,14 @@ void expect_dense(const Case& c) {
                     [&](int64_t n, int64_t k) { return decode(SPF_BF16, w[static_cast<size_t>(n * c.k + k)]); });
 }
 
-// Four-bit integers in groups of 128.
-template <int kTokens, int kTiles, int kShare, int kGroups = 2, int kParts = 1>
+// Four-bit integers in groups of 128, or of 16 kFold; 0: without scales.
+template <int kTokens, int kTiles, int kShare, int kGroups = 2, int kParts = 1, int kFold = 8>
 void expect_int4(const Case& c) {
-  using C = WgmmaConfig<SPF_BF16, SPF_U4B8, 8, kTokens, kTiles, kGroups, kShare, kParts>;
+  using C = WgmmaConfig<SPF_BF16, SPF_U4B8, kFold, kTokens, kTiles, kGroups, kShare, kParts>;
   using Tile = typename C::Tile;
   static_assert(C::kAside == (kTokens > 64));
-  const int64_t padded = (c.n + 63) / 64 * 64, groups = (c.k + 127) / 128, row = padded / 2;
+  constexpr int kGroup = kFold == 0 ? 128 : 16 * kFold;
+  const int64_t padded = (c.n + 63) / 64 * 64, groups = (c.k + kGroup - 1) / kGroup, row = padded / 2;
   std::vector<uint32_t> words(static_cast<size_t>(padded * c.k / 8));
   std::mt19937 random(9);
   for (uint32_t& word : words) word = random();
@@ -108,12 +109,17 @@ void expect_int4(const Case& c) {
   const cuda::Matrix factors = {
       device_scales.data(), CU_TENSOR_MAP_DATA_TYPE_UINT16, padded, groups, padded * 2, Tile::kChannels,
       Tile::kScaleRows};
-  expect_product<C>(c, {codes, factors}, 128, C::Fragment::kUnit, [&](int64_t n, int64_t k) {
+  const auto w = [&](int64_t n, int64_t k) -> double {
     const pack::marlin::Slot at = pack::marlin::slot<4, false>(k, n, padded);
     const int code = static_cast<int>(words[static_cast<size_t>(at.word)] >> at.shift & 15) - 8;
-    const int64_t place = k / 128 * padded + n / 64 * 64 + n % 8 * 8 + n % 64 / 8;
+    if (kFold == 0) return code;
+    const int64_t place = k / kGroup * padded + n / 64 * 64 + n % 8 * 8 + n % 64 / 8;
     return decode(SPF_BF16, encode(SPF_BF16, code * decode(SPF_BF16, scales[static_cast<size_t>(place)])));
-  });
+  };
+  if constexpr (kFold == 0)
+    expect_product<C>(c, {codes}, 1, C::Fragment::kUnit, w);
+  else
+    expect_product<C>(c, {codes, factors}, kGroup, C::Fragment::kUnit, w);
 }
 
 TEST(WgmmaTiles, Dense) { expect_dense<128, 1>({1, 300, 250, 192, 256}); }
@@ -124,17 +130,16 @@ TEST(WgmmaTiles, Int4) { expect_int4<256, 1, 1>({2, 700, 320, 256, 320}); }
 TEST(WgmmaTiles, Int4SharedTokens) { expect_int4<256, 1, 2>({2, 800, 200, 128, 200}); }
 TEST(WgmmaTiles, Int4OfTwoTilesAWarpgroup) { expect_int4<128, 2, 1>({1, 300, 320, 128, 328}); }
 
-// Two blocks that divide tiles: a last wave of one or two 64-channel tiles in halves of K, of three by turns at the
-// stages; odd numbers of stages, ends of N and M inside of a tile, several such tiles one after the other.
+// Two blocks that divide tiles: a last wave of one or two 64-channel tiles in halves of K; of five or seven by turns at
+// the stages; odd numbers of stages, ends of N and M inside of a tile.
 TEST(WgmmaTiles, DividedInHalves) { expect_int4<256, 1, 2>({2, 256, 320, 320, 320}); }
 TEST(WgmmaTiles, DividedInHalvesTwice) { expect_int4<256, 1, 2>({2, 300, 375, 320, 376}); }
 TEST(WgmmaTiles, DividedInHalvesOfOneStage) { expect_int4<256, 1, 2>({2, 200, 128, 64, 131}); }
-TEST(WgmmaTiles, DividedByTurns) { expect_int4<256, 1, 2>({2, 250, 430, 320, 432}); }
-TEST(WgmmaTiles, DividedByTurnsEven) { expect_int4<256, 1, 2>({4, 130, 384, 384, 384}); }
-TEST(WgmmaTiles, DividedByTurnsOfOneStage) { expect_int4<256, 1, 2>({2, 256, 192, 64, 192}); }
 TEST(WgmmaTiles, DividedOfFewTokens) { expect_int4<64, 1, 2, 4>({2, 64, 448, 640, 448}); }
 TEST(WgmmaTiles, DividedOfFewTokensByFive) { expect_int4<64, 1, 2, 4>({2, 50, 800, 384, 800}); }
 TEST(WgmmaTiles, DividedOfFewTokensByFour) { expect_int4<64, 1, 2, 4>({4, 33, 512, 512, 512}); }
+TEST(WgmmaTiles, DividedOfFewTokensByTurns) { expect_int4<64, 1, 2, 4>({2, 60, 430, 192, 432}); }
+TEST(WgmmaTiles, DividedOfOneStage) { expect_int4<64, 1, 2, 4>({2, 64, 448, 128, 448}); }
 TEST(WgmmaTiles, PartsOfFewTokens) { expect_int4<64, 1, 1, 2, 2>({2, 64, 256, 896, 256}); }
 TEST(WgmmaTiles, PartsOfFewTokensSplit) { expect_int4<64, 1, 1, 2, 2>({8, 60, 128, 1920, 128}); }
 
@@ -144,9 +149,12 @@ TEST(WgmmaTiles, SplitOfMany) { expect_int4<256, 1, 1>({16, 250, 256, 1280, 256}
 TEST(WgmmaTiles, SplitOfTwoTilesAWarpgroup) { expect_int4<128, 2, 1>({12, 128, 256, 1536, 259}); }
 TEST(WgmmaTiles, SplitOfFew) { expect_int4<16, 4, 1, 1, 4>({40, 13, 256, 4096, 256}); }
 TEST(WgmmaTiles, Tokens192) { expect_int4<192, 1, 2>({2, 300, 320, 320, 320}); }
-TEST(WgmmaTiles, Tokens160Split) { expect_int4<160, 1, 1>({12, 155, 256, 1536, 256}); }
-TEST(WgmmaTiles, DividedFour) { expect_int4<128, 1, 2, 4>({2, 100, 384, 320, 384}); }
-TEST(WgmmaTiles, DividedFourAfterWhole) { expect_int4<128, 1, 2, 4>({2, 120, 850, 384, 856}); }
+// Scales of two groups a stage, of one for two stages, and none.
+TEST(WgmmaTiles, GroupsOf32) { expect_int4<64, 1, 1, 2, 2, 2>({2, 60, 128, 384, 128}); }
+TEST(WgmmaTiles, GroupsOf64) { expect_int4<64, 1, 2, 4, 1, 4>({2, 60, 448, 320, 448}); }
+TEST(WgmmaTiles, GroupsOf32ManyTokens) { expect_int4<192, 1, 1, 2, 1, 2>({1, 200, 128, 192, 128}); }
+TEST(WgmmaTiles, WithoutGroups) { expect_int4<64, 1, 1, 2, 2, 0>({2, 60, 128, 384, 128}); }
+TEST(WgmmaTiles, WithoutGroupsManyTokens) { expect_int4<192, 1, 2, 2, 1, 0>({2, 150, 256, 320, 256}); }
 TEST(WgmmaTiles, SplitDense) { expect_dense<16, 1>({24, 11, 128, 1024, 128}); }
 
 } // namespace
