@@ -2,7 +2,8 @@
 // 4, 8, 16 or 32 bits, f32 scales, zero points or minima, act order, groups of any size.
 //
 //   block    8 warps, each kRows rows of W x kTokens tokens
-//   lane     8 consecutive k at a time: chunk i of a row belongs to lane i % 32
+//   lane     8 consecutive k at a time: chunk i of a row belongs to lane i % 32; where chunks are whole and lie on the
+//            bytes of a load, those of several are requested before the first is used
 //
 // A lane decodes its eight values of each row to f32 once for all tokens of the tile, and multiplies in f32. Its sums
 // run over its chunks in order, then over the lanes in a fixed tree: neither the tile nor the other rows change a bit.
@@ -27,10 +28,18 @@ struct PlainArgs {
   int64_t n, k, row_bytes, groups;
   int64_t tiles, token_tiles; // tiles of rows of W x tokens; tokens vary first
   int32_t group_k;            // values of K that share a scale; 0: all
+  int32_t group_shift;        // 2^group_shift of them, 31: all; -1: group_k is no power of two
   spf_scalar_type weight, bias_type, out_type;
   spf_zero_point_kind zero;
   bool vector_codes, vector_x; // every row starts on 16 bytes; of codes: on the bytes of a chunk
   bool whole_groups;           // a chunk has one scale
+  bool ahead;                  // all loads of whole chunks are vectors
+
+  // The group of column k, without act order.
+  __device__ __forceinline__ int64_t group(int64_t column) const {
+    if (group_k <= 0) return 0;
+    return group_shift >= 0 ? column >> group_shift : column / group_k;
+  }
 };
 
 constexpr int kPlainChunk = 8; // values of K
@@ -39,10 +48,33 @@ template <spf_scalar_type T, int kCodeBits, int kTokenCount>
 struct PlainConfig {
   static constexpr spf_scalar_type kType = T;
   static constexpr int kBits = kCodeBits, kTokens = kTokenCount;
-  static constexpr int kRows = 2; // of W, a warp's
-  static constexpr int kWarps = 8, kThreads = 32 * kWarps;
-  static constexpr int kWords = kBits / 4; // of a chunk of codes
+  static constexpr int kRows = kTokens > 1 ? 4 : 2; // of W, a warp's
+  static constexpr int kWarps = kTokens > 1 ? 4 : 8, kThreads = 32 * kWarps;
+  static constexpr int kWords = kBits / 4;                         // of a chunk of codes
+  static constexpr int kAhead = kTokens > 1 || kBits > 16 ? 1 : 2; // chunks requested at a time
+  static constexpr int kMinBlocks = kTokens > 1 ? 3 : 4;           // of a multiprocessor
 };
+
+// Eight codes.
+template <class C>
+__device__ __forceinline__ void load_whole(const uint8_t* from, uint32_t (&words)[C::kWords]) {
+  if constexpr (C::kWords == 1) {
+    words[0] = *reinterpret_cast<const uint32_t*>(from);
+  } else if constexpr (C::kWords == 2) {
+    const uint2 v = *reinterpret_cast<const uint2*>(from);
+    words[0] = v.x;
+    words[1] = v.y;
+  } else {
+#pragma unroll
+    for (int i = 0; i < C::kWords; i += 4) {
+      const uint4 v = *reinterpret_cast<const uint4*>(from + 4 * i);
+      words[i] = v.x;
+      words[i + 1] = v.y;
+      words[i + 2] = v.z;
+      words[i + 3] = v.w;
+    }
+  }
+}
 
 // Eight codes of a row; beyond its end, zeros.
 template <class C>
@@ -50,22 +82,7 @@ __device__ __forceinline__ void load_codes(const PlainArgs& a, const uint8_t* ro
                                            uint32_t (&words)[C::kWords]) {
   const uint8_t* from = row + k * C::kBits / 8;
   if (a.vector_codes && k + kPlainChunk <= a.k) {
-    if constexpr (C::kWords == 1) {
-      words[0] = *reinterpret_cast<const uint32_t*>(from);
-    } else if constexpr (C::kWords == 2) {
-      const uint2 v = *reinterpret_cast<const uint2*>(from);
-      words[0] = v.x;
-      words[1] = v.y;
-    } else {
-#pragma unroll
-      for (int i = 0; i < C::kWords; i += 4) {
-        const uint4 v = *reinterpret_cast<const uint4*>(from + 4 * i);
-        words[i] = v.x;
-        words[i + 1] = v.y;
-        words[i + 2] = v.z;
-        words[i + 3] = v.w;
-      }
-    }
+    load_whole<C>(from, words);
     return;
   }
 #pragma unroll
@@ -74,6 +91,12 @@ __device__ __forceinline__ void load_codes(const PlainArgs& a, const uint8_t* ro
     for (int b = 0; b < 4; ++b)
       if (k * C::kBits / 8 + 4 * i + b < a.row_bytes) words[i] |= static_cast<uint32_t>(from[4 * i + b]) << (8 * b);
   }
+}
+
+// Byte i of a word, less `middle`. As an f32 of 2^23 and more an integer is its own bits: no conversion, of which a
+// multiprocessor does few.
+__device__ __forceinline__ float byte_number(uint32_t word, int i, float middle) {
+  return __uint_as_float(__byte_perm(word, 0x4b000000u, 0x7650u + static_cast<uint32_t>(i))) - (0x1p23f + middle);
 }
 
 // The numbers that eight codes stand for.
@@ -101,10 +124,10 @@ __device__ __forceinline__ void decode_codes(spf_scalar_type type, const uint32_
         w[2 * i + 1] = v.y;
       }
     } else {
-      const int flip = type == SPF_S8 ? 0x80 : 0, middle = type == SPF_S8 || type == SPF_U8B128 ? 128 : 0;
+      const uint32_t flip = type == SPF_S8 ? 0x80808080u : 0;
+      const float middle = type == SPF_S8 || type == SPF_U8B128 ? 128.0f : 0.0f;
 #pragma unroll
-      for (int i = 0; i < kPlainChunk; ++i)
-        w[i] = static_cast<float>(static_cast<int>((words[i / 4] >> (8 * (i % 4)) & 0xffu) ^ flip) - middle);
+      for (int i = 0; i < kPlainChunk; ++i) w[i] = byte_number(words[i / 4] ^ flip, i % 4, middle);
     }
   } else if (type == SPF_E2M1) {
     // Sign and magnitude moved into f16, where the exponent is then off by 14.
@@ -115,10 +138,11 @@ __device__ __forceinline__ void decode_codes(spf_scalar_type type, const uint32_
       w[i] = __half2float(__ushort_as_half(bits)) * 16384.0f;
     }
   } else {
-    const int flip = type == SPF_S4 ? 8 : 0, middle = type == SPF_S4 || type == SPF_U4B8 ? 8 : 0;
+    const float middle = type == SPF_S4 || type == SPF_U4B8 ? 8.0f : 0.0f;
+    const uint32_t word = words[0] ^ (type == SPF_S4 ? 0x88888888u : 0);
+    const uint32_t halves[2] = {word & 0x0f0f0f0fu, word >> 4 & 0x0f0f0f0fu};
 #pragma unroll
-    for (int i = 0; i < kPlainChunk; ++i)
-      w[i] = static_cast<float>(static_cast<int>((words[0] >> (4 * i) & 15u) ^ flip) - middle);
+    for (int i = 0; i < kPlainChunk; ++i) w[i] = byte_number(halves[i % 2], i / 2, middle);
   }
 }
 
@@ -139,7 +163,7 @@ __device__ __forceinline__ void weight_chunk(const PlainArgs& a, int64_t n, int6
   if constexpr (C::kBits <= 8) {
     const auto at = [&](int64_t column) {
       if (a.g_idx != nullptr) return n * a.groups + a.g_idx[column];
-      return n * a.groups + (a.group_k > 0 ? column / a.group_k : 0);
+      return n * a.groups + a.group(column);
     };
     if (a.whole_groups) {
       const int64_t group = at(k);
@@ -174,6 +198,96 @@ __device__ __forceinline__ void x_chunk(const PlainArgs& a, const cuda::scalar_t
   }
 }
 
+// Where a warp's rows begin, for chunks that are whole and lie on the bytes of a load.
+template <class C>
+struct PlainRows {
+  const uint8_t* codes[C::kRows];
+  const float *scales[C::kRows], *zeros[C::kRows];
+
+  __device__ __forceinline__ PlainRows(const PlainArgs& a, int64_t n) {
+#pragma unroll
+    for (int r = 0; r < C::kRows; ++r) {
+      const int64_t row = min(n + r, a.n - 1);
+      codes[r] = a.codes + row * a.row_bytes;
+      scales[r] = a.scales + row * a.groups;
+      zeros[r] = a.zeros != nullptr ? a.zeros + row * a.groups : scales[r];
+    }
+  }
+
+  // The products of kCount chunks, 32 chunks apart.
+  template <int kCount>
+  __device__ __forceinline__ void multiply(const PlainArgs& a, int k, float global,
+                                           const cuda::scalar_t<C::kType>* const (&x)[C::kTokens],
+                                           float (&sum)[C::kRows][C::kTokens]) const {
+    constexpr bool kScaled = C::kBits <= 8, kEarlyX = C::kTokens == 1;
+    constexpr int kElements = cuda::kChunkElements<C::kType>, kPieces = kPlainChunk / kElements;
+    uint32_t words[kCount][C::kRows][C::kWords];
+    float scale[kCount][C::kRows], zero[kCount][C::kRows];
+    uint4 early[kEarlyX ? kCount : 1][kPieces];
+#pragma unroll
+    for (int u = 0; u < kCount; ++u) {
+      const int at = k + u * (32 * kPlainChunk), group = at >> a.group_shift;
+#pragma unroll
+      for (int r = 0; r < C::kRows; ++r) {
+        load_whole<C>(codes[r] + (k / 2 * (C::kBits / 4) + u * (32 * kPlainChunk) * C::kBits / 8), words[u][r]);
+        if constexpr (kScaled) {
+          scale[u][r] = scales[r][group];
+          zero[u][r] = zeros[r][group];
+        }
+      }
+      if constexpr (kEarlyX) {
+#pragma unroll
+        for (int p = 0; p < kPieces; ++p) early[u][p] = cuda::load16(x[0] + at + p * kElements);
+      }
+    }
+#pragma unroll
+    for (int u = 0; u < kCount; ++u) {
+      float w[C::kRows][kPlainChunk];
+#pragma unroll
+      for (int r = 0; r < C::kRows; ++r) decode_codes<C>(a.weight, words[u][r], w[r]);
+      if constexpr (kScaled) {
+        scale_chunks<SPF_ZERO_NONE>(a, w, scale[u], zero[u]);
+        scale_chunks<SPF_ZERO_INTEGER>(a, w, scale[u], zero[u]);
+        scale_chunks<SPF_ZERO_MINIMUM>(a, w, scale[u], zero[u]);
+        if (a.global != nullptr) {
+#pragma unroll
+          for (int r = 0; r < C::kRows; ++r)
+#pragma unroll
+            for (int i = 0; i < kPlainChunk; ++i) w[r][i] = __fmul_rn(w[r][i], global);
+        }
+      }
+#pragma unroll
+      for (int t = 0; t < C::kTokens; ++t) {
+        float v[kPlainChunk];
+#pragma unroll
+        for (int p = 0; p < kPieces; ++p) {
+          float part[kElements];
+          cuda::unpack<C::kType>(
+              kEarlyX ? early[u][p] : cuda::load16(x[t] + k + (u * (32 * kPlainChunk) + p * kElements)), part);
+#pragma unroll
+          for (int e = 0; e < kElements; ++e) v[p * kElements + e] = part[e];
+        }
+#pragma unroll
+        for (int r = 0; r < C::kRows; ++r)
+#pragma unroll
+          for (int i = 0; i < kPlainChunk; ++i) sum[r][t] = __fmaf_rn(v[i], w[r][i], sum[r][t]);
+      }
+    }
+  }
+
+ private:
+  // One kind of zero point at a time: a branch, not a selection for every value.
+  template <spf_zero_point_kind kZero>
+  static __device__ __forceinline__ void scale_chunks(const PlainArgs& a, float (&w)[C::kRows][kPlainChunk],
+                                                      const float (&scale)[C::kRows], const float (&zero)[C::kRows]) {
+    if (a.zero != kZero) return;
+#pragma unroll
+    for (int r = 0; r < C::kRows; ++r)
+#pragma unroll
+      for (int i = 0; i < kPlainChunk; ++i) w[r][i] = dequantize(kZero, w[r][i], scale[r], zero[r]);
+  }
+};
+
 __device__ __forceinline__ void store_any(void* to, int64_t i, spf_scalar_type type, float value) {
   using namespace spf::cuda;
   if (type == SPF_F32)
@@ -185,7 +299,7 @@ __device__ __forceinline__ void store_any(void* to, int64_t i, spf_scalar_type t
 }
 
 template <class C>
-__global__ void __launch_bounds__(C::kThreads) plain_linear(const __grid_constant__ PlainArgs a) {
+__global__ void __launch_bounds__(C::kThreads, C::kMinBlocks) plain_linear(const __grid_constant__ PlainArgs a) {
   using namespace spf::cuda;
   using Element = scalar_t<C::kType>;
   launch_dependents();
@@ -207,8 +321,21 @@ __global__ void __launch_bounds__(C::kThreads) plain_linear(const __grid_constan
       out[t] = offsets[1];
     }
     float sum[C::kRows][C::kTokens] = {};
+    int64_t k = lane * kPlainChunk;
+    if (a.ahead) {
+      constexpr int kStep = 32 * kPlainChunk;
+      const PlainRows<C> rows(a, n);
+      const int end = static_cast<int>(a.k) - kPlainChunk;
+      int at = static_cast<int>(k);
 #pragma unroll 1
-    for (int64_t k = lane * kPlainChunk; k < a.k; k += 32 * kPlainChunk) {
+      for (; at + (C::kAhead - 1) * kStep <= end; at += C::kAhead * kStep)
+        rows.template multiply<C::kAhead>(a, at, global, x, sum);
+#pragma unroll 1
+      for (; at <= end; at += kStep) rows.template multiply<1>(a, at, global, x, sum);
+      k = at;
+    }
+#pragma unroll 1
+    for (; k < a.k; k += 32 * kPlainChunk) {
       float w[C::kRows][kPlainChunk];
 #pragma unroll
       for (int r = 0; r < C::kRows; ++r) weight_chunk<C>(a, min(n + r, a.n - 1), k, global, w[r]);
@@ -263,6 +390,11 @@ spf_status plain(const Call& call, const LaunchContext& ctx) {
   a.whole_groups = a.g_idx == nullptr && a.group_k % kPlainChunk == 0;
   a.vector_codes = a.row_bytes % (kBits >= 16 ? 16 : kBits) == 0;
   a.vector_x = call.problem.is_aligned16("x");
+  a.group_shift = a.group_k > 0 ? -1 : 31;
+  if (a.group_k > 0 && (a.group_k & (a.group_k - 1)) == 0)
+    for (a.group_shift = 0; (int64_t{1} << a.group_shift) < a.group_k;) ++a.group_shift;
+  a.ahead = a.vector_codes && a.vector_x && a.k < (1 << 30) &&
+            (kBits > 8 || (a.whole_groups && a.group_shift >= 0 && a.scales != nullptr));
   a.x = x.data;
   a.out = out.data;
   a.out_type = out.type;
