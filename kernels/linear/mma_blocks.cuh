@@ -60,14 +60,15 @@ struct BlockWeights {
       x_scales = a.x_scales + static_cast<int64_t>(token / 128) * a.tiles * 512 + (kXRows < 32 ? token % 32 * 16 : 0);
     }
     __device__ __forceinline__ void advance(const Args&) { from += kPiecesARow * 16; }
-    __device__ __forceinline__ void request(const Args& a, typename C::Copies& copies, uint8_t* to, int stage,
+    __device__ __forceinline__ void request(const Args& a, typename C::Copies& copies, uint8_t* to, int stage, int end,
                                             int thread) const {
+      const int left = stage < end ? rows : 0;
 #pragma unroll
       for (int i = 0; i < kCodes; ++i)
         copies.copy(C::kXPieces + i, to + place(thread / kPiecesARow + i * kRows, thread % kPiecesARow),
-                    from + i * kRows * a.row_bytes, i * kRows < rows);
+                    from + i * kRows * a.row_bytes, i * kRows < left);
       constexpr int kRun = kTiles * 32, kAll = C::kScaleBytes / 16; // pieces of 128 rows, of all
-      const int tiles = a.tiles - stage * kTiles, row_tiles = (a.n + 127) / 128;
+      const int tiles = stage < end ? a.tiles - stage * kTiles : 0, row_tiles = (a.n + 127) / 128;
 #pragma unroll
       for (int i = 0; i < ceil(C::kScaleBytes, C::kTeam); ++i) {
         const int piece = thread + i * C::kTeam, down = row_tile + piece / kRun, in = piece % kRun;
@@ -78,14 +79,14 @@ struct BlockWeights {
       }
     }
     __device__ __forceinline__ void request_x_scales(const Args& a, typename C::Copies& copies, uint8_t* to, int stage,
-                                                     int thread) const {
+                                                     int end, int thread) const {
       constexpr int kAll = kTiles * kXRows, kFirst = C::kXPieces + kCodes + ceil(C::kScaleBytes, C::kTeam);
 #pragma unroll
       for (int i = 0; i < ceil(C::kXScaleBytes, C::kTeam); ++i) {
         const int piece = thread + i * C::kTeam, along = stage * kTiles + piece / kXRows;
         if (kAll % C::kTeam != 0 && piece >= kAll) continue;
         copies.copy(kFirst + i, to + piece * 16, x_scales + static_cast<int64_t>(along) * 512 + piece % kXRows * 16,
-                    along < a.tiles);
+                    stage < end && along < a.tiles);
       }
     }
   };
@@ -99,6 +100,7 @@ struct BlockWeights {
     const Args& a;
     int w_place, x_place; // bytes, of the lane's scales in those of a stage
     int warp_m;
+    const uint8_t* at; // what a stage holds of the weight, of the step to come
     uint32_t w_scales[2], x_scales[2];
 
     __device__ __forceinline__ Lane(const Args& args, int warp_n, int m) : Rows(warp_n), a(args), warp_m(m) {
@@ -115,18 +117,22 @@ struct BlockWeights {
       const int lane = threadIdx.x % 32;
       x_place = (lane % 4 % kXColumns * 8 + lane / 4) * 16 + (place.token + warp_m * C::kWarpTokens) % 128 / 32 * 4;
     }
-    __device__ __forceinline__ void begin_stage(const uint8_t*, int) {}
+    __device__ __forceinline__ void begin_step(const uint8_t* memory, int, int) { at = memory; }
     __device__ __forceinline__ void end_stage(MmaSums<C>&) {}
 
     // Four words of a load are those of a fragment, or where they are opened, of two steps.
+    __device__ __forceinline__ void load_fragment(int j) {
+      cuda::load_matrices(this->words[j], this->from + j * 16 * (kPiecesARow * 16));
+    }
     __device__ __forceinline__ void load(const uint8_t* memory, int step) {
-      if constexpr (!kOpened) {
-        Rows::load(memory, step);
-      } else if (step % 2 == 0) {
-        const uint32_t from = cuda::shared_address(memory) + this->row + (this->piece ^ (step * 16));
+      if (kOpened && step % 2 != 0) return;
+      this->from = cuda::shared_address(memory) + this->row + (this->piece ^ (step * (kOpened ? 16 : 32)));
 #pragma unroll
-        for (int j = 0; j < C::kSub; ++j) cuda::load_matrices(this->words[j], from + j * 16 * 64);
-      }
+      for (int j = 0; j < C::kSub - 2; ++j) load_fragment(j);
+    }
+    __device__ __forceinline__ void complete() {
+#pragma unroll
+      for (int j = C::kSub - 2; j < C::kSub; ++j) load_fragment(j);
     }
     __device__ __forceinline__ void load_scales(const uint8_t* memory, int stage, int tile) {
       const auto w = *reinterpret_cast<const uint2*>(memory + C::kCodeBytes + tile * 512 + w_place);
@@ -141,12 +147,14 @@ struct BlockWeights {
         x_scales[0] = *reinterpret_cast<const uint32_t*>(x) & keep;
       }
     }
-    __device__ __forceinline__ void multiply(const uint8_t* memory, int stage, int step, const XFragments<C>& x,
-                                             MmaSums<C>& sums) {
-      if (step % kStepsATile == 0) load_scales(memory, stage, step / kStepsATile);
+    template <class Between>
+    __device__ __forceinline__ void multiply(int stage, int step, const XFragments<C>& x, MmaSums<C>& sums,
+                                             const Between& between) {
+      if (step % kStepsATile == 0) load_scales(at, stage, step / kStepsATile);
       const auto byte = static_cast<uint16_t>(step % kStepsATile * (4 / kStepsATile));
 #pragma unroll
       for (int j = 0; j < C::kSub; ++j) {
+        if (j + 2 == C::kSub) between();
         uint32_t w[4];
 #pragma unroll
         for (int i = 0; i < 4; ++i) {
@@ -162,6 +170,7 @@ struct BlockWeights {
           cuda::mma_block_scaled<W, X, S>(sums.part[j][q], w, x(step, q, 0), x(step, q, 1),
                                           {w_scales[j / 2], byte, static_cast<uint16_t>(j % 2)},
                                           {x_scales[q / 4], byte, static_cast<uint16_t>(q % 4)});
+        if (j + 2 >= C::kSub && (!kOpened || step % 2 != 0)) load_fragment(j);
       }
     }
   };

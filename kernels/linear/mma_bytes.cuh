@@ -36,7 +36,7 @@ struct ByteWeights : WholeRows {
       for (int i = 0; i < static_cast<int>(sizeof valid); ++i) valid[i] = channel + i * 128 < a.padded_n;
     }
     __device__ __forceinline__ void advance(const Args&) { from += 16384; }
-    __device__ __forceinline__ void request(const Args& a, typename C::Copies& copies, uint8_t* to, int,
+    __device__ __forceinline__ void request(const Args& a, typename C::Copies& copies, uint8_t* to, int stage, int end,
                                             int thread) const {
       constexpr int kPieces = C::kCodeBytes / 16;
       static_assert(kPieces % C::kTeam == 0 && 1024 % C::kTeam == 0);
@@ -44,7 +44,7 @@ struct ByteWeights : WholeRows {
       for (int i = 0; i < kPieces / C::kTeam; ++i) {
         const int block = i * C::kTeam / 1024, in = i * C::kTeam % 1024;
         copies.copy(C::kXPieces + i, to + (thread + i * C::kTeam) * 16,
-                    from + static_cast<int64_t>(block) * a.blocks * 16384 + in * 16, valid[block]);
+                    from + static_cast<int64_t>(block) * a.blocks * 16384 + in * 16, valid[block] && stage < end);
       }
     }
   };
@@ -79,8 +79,9 @@ struct ByteWeights : WholeRows {
         load_channels();
       }
     }
-    __device__ __forceinline__ void begin_stage(const uint8_t*, int) {
+    __device__ __forceinline__ void begin_step(const uint8_t*, int, int step) {
       if constexpr (kFold) {
+        if (step != C::kSteps - 1) return; // they are for the end of the stage
         if (left == 0) {
           left = a.group_blocks;
           channel_at += a.padded_n;

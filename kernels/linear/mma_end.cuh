@@ -20,6 +20,13 @@ struct MmaOut {
   spf_scalar_type type, bias_type;
   bool vector; // rows start on 16 bytes
 
+  // Whether channels n .. n+7 exist and lie on 16 bytes in rows one stride apart: store_whole() for two-byte results.
+  __device__ __forceinline__ bool whole(int first) const { return vector && n - first >= 8 && rows.dims <= 1; }
+  template <spf_scalar_type T>
+  __device__ __forceinline__ void store_whole(int m, int first, const float (&v)[8]) const {
+    cuda::store16(static_cast<uint16_t*>(data) + m * rows.stride[0][0] + first, cuda::pack<T>(v));
+  }
+
   // Channels n .. n+7 of a row.
   __device__ __forceinline__ void store(int m, int first, const float (&v)[8]) const {
     using namespace spf::cuda;
@@ -61,21 +68,30 @@ struct LinearEnd {
   int32_t m;
   spf_scalar_type column_type;
 
-  // Sums of channels n .. n+7 of token `token`, as out; those that exist.
-  __device__ __forceinline__ void write(int token, int n, const float (&sum)[8]) const {
-    if (token >= m || n >= out.n) return;
+  // What a thread knows of channels n .. n+7, for all of its tokens.
+  struct Columns {
+    int n;
+    float factor[8], bias[8];
+  };
+  __device__ __forceinline__ Columns columns(int n) const {
     float all = global != nullptr ? unit * *global : unit;
     if (alpha != nullptr) all *= *alpha;
-    float v[8] = {};
+    Columns c = {n, {}, {}};
 #pragma unroll
     for (int i = 0; i < 8; ++i) {
-      if (n + i >= out.n) break;
-      float factor = all;
-      if (column_scales != nullptr)
-        factor *= cuda::load_any(column_scales, cuda::column_scale_place(n + i), column_type);
-      v[i] = sum[i] * factor + (out.bias != nullptr ? cuda::load_any(out.bias, n + i, out.bias_type) : 0.0f);
+      const bool exists = n + i < out.n;
+      c.factor[i] = all;
+      if (column_scales != nullptr && exists)
+        c.factor[i] *= cuda::load_any(column_scales, cuda::column_scale_place(n + i), column_type);
+      if (out.bias != nullptr && exists) c.bias[i] = cuda::load_any(out.bias, n + i, out.bias_type);
     }
-    out.store(token, n, v);
+    return c;
+  }
+
+  // Results of token `token`.
+  __device__ __forceinline__ void finish(const Columns& c, int, const float (&sum)[8], float (&v)[8]) const {
+#pragma unroll
+    for (int i = 0; i < 8; ++i) v[i] = sum[i] * c.factor[i] + c.bias[i];
   }
 };
 
@@ -88,10 +104,28 @@ struct ScaledEnd {
   const float *channel_scale, *out_factor; // or nullptr
   int32_t m;
 
-  // Sums of channels n .. n+7 of token `token`, as out; those that exist.
+  // What a thread knows of channels n .. n+7, for all of its tokens.
+  struct Columns {
+    int n;
+    float out_factor, scale[8], second[8], bias[8];
+    uint32_t zero[8];
+  };
+  __device__ __forceinline__ Columns columns(int n) const {
+    Columns c = {n, out_factor != nullptr ? *out_factor : 1.0f, {}, {}, {}, {}};
+#pragma unroll
+    for (int i = 0; i < 8; ++i) {
+      const bool exists = n + i < out.n;
+      c.scale[i] = scales != nullptr && exists ? scales[n + i] : 1.0f;
+      c.second[i] = channel_scale != nullptr && exists ? channel_scale[n + i] : 1.0f;
+      if (out.bias != nullptr && exists) c.bias[i] = cuda::load_any(out.bias, n + i, out.bias_type);
+      if (azp_adj != nullptr && exists) c.zero[i] = static_cast<uint32_t>(azp_adj[n + i]);
+    }
+    return c;
+  }
+
+  // Results of token `token`.
   template <class Total>
-  __device__ __forceinline__ void write(int token, int n, const Total (&sum)[8]) const {
-    if (token >= m || n >= out.n) return;
+  __device__ __forceinline__ void finish(const Columns& c, int token, const Total (&sum)[8], float (&v)[8]) const {
     float of_token = 1.0f;
     uint32_t zero = 1;
     int64_t row[1];
@@ -103,23 +137,13 @@ struct ScaledEnd {
       azp_rows.offsets(token, row);
       zero = static_cast<uint32_t>(azp[row[0]]);
     }
-    const float factor = out_factor != nullptr ? *out_factor : 1.0f;
-    float v[8] = {};
 #pragma unroll
     for (int i = 0; i < 8; ++i) {
-      const int c = n + i;
-      if (c >= out.n) break;
       Total left = sum[i];
       if constexpr (!std::is_same_v<Total, float>)
-        if (azp_adj != nullptr)
-          left = static_cast<int32_t>(static_cast<uint32_t>(left) - zero * static_cast<uint32_t>(azp_adj[c]));
-      float value = static_cast<float>(left) * of_token;
-      if (scales != nullptr) value *= scales[c];
-      if (channel_scale != nullptr) value *= channel_scale[c];
-      if (out.bias != nullptr) value += cuda::load_any(out.bias, c, out.bias_type);
-      v[i] = value * factor;
+        left = static_cast<int32_t>(static_cast<uint32_t>(left) - zero * c.zero[i]);
+      v[i] = (static_cast<float>(left) * of_token * c.scale[i] * c.second[i] + c.bias[i]) * c.out_factor;
     }
-    out.store(token, n, v);
   }
 };
 

@@ -8,8 +8,10 @@
 //              channels ->   w0 w1  team 0, ring 0: the first stages of K
 //                            w2 w3  team 1, ring 1: the next
 //
-//   loop     a team's threads fill its ring ahead of time; the steps of a stage are one run of instructions without
-//            branches, in which the compiler moves loads and decoding between the multiplications
+//   loop     a team's threads fill its ring ahead of time; the steps of a stage are one run of instructions with next
+//   to
+//            no branches, in which loads, decoding, copies and the wait for the next stage stand between
+//            multiplications
 //   end      teams leave their sums in the place of the rings, where they are added in the order of the teams
 //
 // Tiles go round the blocks; those that do not fill a round are cut, with all their stages in one row, into equal runs
@@ -22,7 +24,8 @@
 //   Copies    how 16 bytes get into shared memory: asynchronously, or by way of registers (7.5)
 //
 // The loop issues little besides multiplications: where a thread copies from is a pointer that moves on by a constant,
-// and nothing in it divides.
+// and nothing in it divides. On 9.0 an instruction of three register operands for each multiplication costs a quarter
+// of the tensor cores' rate, whenever it is issued (README.md).
 #pragma once
 
 #include <type_traits>
@@ -217,7 +220,7 @@ struct MmaLoader {
   __device__ __forceinline__ void request_x() {
     uint8_t* const to = ring + slot * C::kStageBytes;
     constexpr int kRows = C::kTeam / kRowPieces; // copied at a time
-    const bool exists = now.stage * kRowPieces + thread % kRowPieces < a.x_pieces;
+    const bool exists = now.stage < end && now.stage * kRowPieces + thread % kRowPieces < a.x_pieces;
 #pragma unroll
     for (int i = 0; i < C::kXPieces; ++i) {
       const int row = thread / kRowPieces + i * kRows;
@@ -226,19 +229,20 @@ struct MmaLoader {
                   exists && i * kRows < tokens);
     }
     if constexpr (C::kXScaleBytes > 0)
-      now.weights.request_x_scales(a.weights, copies, to + C::kStageBytes - C::kXScaleBytes, now.stage, thread);
+      now.weights.request_x_scales(a.weights, copies, to + C::kStageBytes - C::kXScaleBytes, now.stage, end, thread);
   }
   __device__ __forceinline__ void request_weights() {
-    now.weights.request(a.weights, copies, ring + slot * C::kStageBytes + C::kXBytes, now.stage, thread);
+    now.weights.request(a.weights, copies, ring + slot * C::kStageBytes + C::kXBytes, now.stage, end, thread);
   }
-  // The next stage, if there is one.
-  __device__ __forceinline__ void request() {
-    if (now.stage < end) {
+  // Half `h` of the next stage; where there is none, zeros, without a branch in the loop.
+  __device__ __forceinline__ void request(int h) {
+    if (h == 0) {
       request_weights();
+    } else {
       request_x();
       advance();
+      copies.commit();
     }
-    copies.commit();
   }
   // The first of the stages `stage` .. `last` - 1 of a tile: weights before the kernel in front of this one has ended,
   // x afterwards.
@@ -265,6 +269,8 @@ struct MmaLoader {
       if (now.stage < end) {
         request_x();
         advance();
+      } else {
+        next_slot(); // where nothing is written to that is still read
       }
       copies.commit();
       copies.land();
@@ -292,8 +298,8 @@ template <class C>
 struct XFragments {
   static constexpr bool kPair = C::kTokens == 8; // one load brings two steps
   static constexpr int kLoads = kPair ? 1 : C::kTokenTiles / 2;
-  uint32_t word[kLoads][4];
-  uint32_t row, piece; // bytes; of the lane in a load
+  uint32_t word[2][kLoads][4]; // of two steps (pairs of steps), by turns
+  uint32_t row, piece;         // bytes; of the lane in a load
 
   __device__ __forceinline__ explicit XFragments(int warp_m) {
     const uint32_t lane = threadIdx.x % 32, eight = lane / 8;
@@ -302,16 +308,16 @@ struct XFragments {
   }
   __device__ __forceinline__ void load(uint32_t x, int step) {
     if constexpr (kPair) {
-      if (step % 2 == 0) cuda::load_matrices(word[0], x + row + (piece ^ (step * 32)));
+      if (step % 2 == 0) cuda::load_matrices(word[step / 2 % 2][0], x + row + (piece ^ (step * 32)));
     } else {
 #pragma unroll
       for (int q = 0; q < kLoads; ++q)
-        cuda::load_matrices(word[q], x + row + (piece ^ (step * 32)) + q * 16 * (kRowPieces * 16));
+        cuda::load_matrices(word[step % 2][q], x + row + (piece ^ (step * 32)) + q * 16 * (kRowPieces * 16));
     }
   }
   // Half h of token tile q.
   __device__ __forceinline__ uint32_t operator()(int step, int q, int h) const {
-    return kPair ? word[0][step % 2 * 2 + h] : word[q / 2][q % 2 * 2 + h];
+    return kPair ? word[step / 2 % 2][0][step % 2 * 2 + h] : word[step % 2][q / 2][q % 2 * 2 + h];
   }
 };
 
@@ -332,6 +338,8 @@ __device__ __forceinline__ void end_tile(const MmaArgs<typename C::Weights>& a, 
   constexpr int kExchange = C::kExchange, kPitch = C::kSumPitch, kPieces = C::kChannels / 8;
   constexpr int kTiles = (kExchange < C::kWarpTokens ? kExchange : C::kWarpTokens) / 8; // of a warp, at a time
   const int lane = threadIdx.x % 32;
+  const int channel = threadIdx.x % kPieces * 8;
+  static_assert(C::kThreads % kPieces == 0);
   Sum* const mine = memory + (part * kExchange + lane % 4 * 2) * kPitch + warp_n * 64 + lane / 4;
 #pragma unroll 1
   for (int first = 0; first < C::kTokens; first += kExchange) {
@@ -349,28 +357,52 @@ __device__ __forceinline__ void end_tile(const MmaArgs<typename C::Weights>& a, 
             mine[(token + t * 8 + i % 2) * kPitch + j * 16 + i / 2 * 8] = sums.total()[j][q + t][i];
     }
     __syncthreads();
-#pragma unroll 1
-    for (int i = threadIdx.x; i < kExchange * kPieces; i += C::kThreads) {
-      const int token = i / kPieces, channel = i % kPieces * 8;
-      if (place.token + first + token >= a.m) break;
-      const Sum* from = memory + token * kPitch + channel;
-      alignas(16) Sum v[8];
-      load8(from, v);
+    const int tokens = min(kExchange, a.m - place.token - first);
+    // A thread has the same eight channels of every token that it writes. put(token, sums); several tokens at a time
+    // where that takes little code.
+    const auto each = [&](auto unrolled, const auto& put) {
+      constexpr int kUnroll = decltype(unrolled)::value ? 4 : 1;
+#pragma unroll kUnroll
+      for (int token = threadIdx.x / kPieces; token < tokens; token += C::kThreads / kPieces) {
+        const Sum* from = memory + token * kPitch + channel;
+        alignas(16) Sum v[8];
+        load8(from, v);
 #pragma unroll
-      for (int team = 1; team < C::kParts; ++team) {
-        alignas(16) Sum other[8];
-        load8(from + team * (kExchange * kPitch), other);
+        for (int team = 1; team < C::kParts; ++team) {
+          alignas(16) Sum other[8];
+          load8(from + team * (kExchange * kPitch), other);
 #pragma unroll
-        for (int e = 0; e < 8; ++e) v[e] += other[e];
+          for (int e = 0; e < 8; ++e) v[e] += other[e];
+        }
+        put(first + token, v);
       }
-      if (partial != nullptr) {
-        auto* to = reinterpret_cast<uint4*>(partial + (first + token) * C::kChannels + channel);
+    };
+    if (partial != nullptr) {
+      each(std::true_type(), [&](int token, const Sum(&v)[8]) {
+        auto* to = reinterpret_cast<uint4*>(partial + token * C::kChannels + channel);
         to[0] = reinterpret_cast<const uint4*>(v)[0];
         to[1] = reinterpret_cast<const uint4*>(v)[1];
-      } else {
-        a.end.write(place.token + first + token, place.channel + channel, v);
-      }
+      });
+      continue;
     }
+    const auto columns = a.end.columns(place.channel + channel);
+    const auto results = [&](auto unrolled, const auto& store) {
+      each(unrolled, [&](int token, const Sum(&sum)[8]) {
+        float v[8];
+        a.end.finish(columns, place.token + token, sum, v);
+        store(place.token + token, v);
+      });
+    };
+    if (place.channel + channel >= a.end.out.n) continue;
+    const auto& out = a.end.out;
+    const bool whole = out.whole(columns.n);
+    if (whole && out.type == SPF_BF16)
+      results(std::true_type(),
+              [&](int m, const float(&v)[8]) { out.template store_whole<SPF_BF16>(m, columns.n, v); });
+    else if (whole && out.type == SPF_F16)
+      results(std::true_type(), [&](int m, const float(&v)[8]) { out.template store_whole<SPF_F16>(m, columns.n, v); });
+    else
+      results(std::false_type(), [&](int m, const float(&v)[8]) { out.store(m, columns.n, v); });
   }
   __syncthreads();
 }
@@ -401,24 +433,41 @@ __global__ void __launch_bounds__(C::kThreads, C::kMinBlocks)
       weights.enter(place, begin);
     }
     MmaSums<C> sums = {};
-    int slot = 0;
-#pragma unroll 1
-    for (int stage = begin; stage < end; ++stage) {
+    uint8_t* memory = ring;
+    const auto arrive = [&] { // the next stage is there, and nobody of the team reads the one before it any more
       loader.copies.land();
       loader.copies.template wait<C::kStages - 2>();
-      sync_team<C>(part); // the stage is there, and nobody of the team reads the one before it any more
-      loader.request();
-      uint8_t* const memory = ring + slot * C::kStageBytes;
-      weights.begin_stage(memory + C::kXBytes, stage);
+      sync_team<C>(part);
+    };
+    arrive();
+    const auto load = [&](int stage, int step) {
+      x.load(cuda::shared_address(memory), step);
+      weights.load(memory + C::kXBytes, step);
+      weights.begin_step(memory + C::kXBytes, stage, step);
+    };
+    load(begin, 0);
+    weights.complete();
+#pragma unroll 1
+    for (int stage = begin; stage < end; ++stage) {
 #pragma unroll
       for (int step = 0; step < C::kSteps; ++step) {
-        x.load(cuda::shared_address(memory), step);
-        weights.load(memory + C::kXBytes, step);
-        weights.multiply(memory + C::kXBytes, stage, step, x, sums);
+        // In the middle of a step's multiplications, when its weights have been decoded, those of the next step are
+        // loaded, and copies issued.
+        weights.multiply(stage, step, x, sums, [&] {
+          if (step < 2) loader.request(step);
+          const int next = (step + 1) % C::kSteps;
+          if (next == 0) {
+            arrive();
+            memory = memory == ring + (C::kStages - 1) * C::kStageBytes ? ring : memory + C::kStageBytes;
+          }
+          load(stage + (next == 0 ? 1 : 0), next);
+        });
       }
       weights.end_stage(sums);
-      slot = slot + 1 == C::kStages ? 0 : slot + 1;
     }
+    loader.copies.template wait<0>(); // zeros may be under way to where sums go
+    // Racecheck takes __syncthreads() for a barrier of warps that have met as many barriers before: so teams do.
+    if (end - begin < (span.last - span.first + C::kParts - 1) / C::kParts) sync_team<C>(part);
     uint32_t again = index; // the span is worked out again, for the loop has no registers to spare
     cuda::keep_in_register(again);
     span = MmaSpan::of(a.plan, static_cast<int>(again));
@@ -465,7 +514,10 @@ __global__ void __launch_bounds__(128) mma_add_parts(const __grid_constant__ Mma
 #pragma unroll
       for (int e = 0; e < 8; ++e) v[e] += p[i][e];
   }
-  a.end.write(place.token + token, place.channel + channel, v);
+  if (place.channel + channel >= a.end.out.n) return;
+  float result[8];
+  a.end.finish(a.end.columns(place.channel + channel), place.token + token, v, result);
+  a.end.out.store(place.token + token, place.channel + channel, result);
 }
 
 } // namespace spf::linear

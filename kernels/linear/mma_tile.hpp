@@ -19,7 +19,6 @@ struct MmaFormat {
   int scale_rows;       // at most so many groups in a stage; 0: one a step
   int most_tokens = 64; // of a warp: what its registers hold
   int block_tiles = 0;  // block scales: tiles of 128 rows x 4 blocks along a stage, of the weight and of x
-  double speed = 1;     // of its products, those of CudaRates counting 1
 
   constexpr int x_bytes() const { return 32 / step_k; } // of an element
 };
@@ -46,7 +45,7 @@ constexpr MmaFormat byte_format(bool fold) { return {8, 32, 0, 0, 0, fold ? 32 :
 // Block-scaled operands, K counted in bytes of x: of two e2m1 (half_bytes: of 8-bit numbers that meet e2m1 weights).
 constexpr MmaFormat block_format(int block, int values_a_byte, bool half_bytes) {
   const int stage_values = 128 * values_a_byte;
-  return {half_bytes ? 4 : 8, 32, 0, 0, 0, 64, stage_values / block / 4, static_cast<double>(values_a_byte)};
+  return {half_bytes ? 4 : 8, 32, 0, 0, 0, 64, stage_values / block / 4};
 }
 
 // A block's tile. K is divided over `parts` teams of warps, each with a ring of stages of its own; a warp has 64
@@ -165,20 +164,22 @@ constexpr MmaPlan mma_plan(const MmaShape& s, const spf_device_facts& facts, con
   const int64_t resident = by_memory < t.blocks() ? (by_memory < 1 ? 1 : by_memory) : t.blocks();
   const int64_t slots = multiprocessors * resident;
 
-  const double macs = static_cast<double>(t.tokens) * t.channels * t.stage_k();
+  // A product of 32 bytes of x takes one time, whatever they hold.
+  const double macs = static_cast<double>(t.tokens) * t.channels * MmaTile::kSteps * 16;
   // A warp's stage: 16 fragments of weights, each decoded once; loads; copies and bookkeeping.
-  const double instructions = 16.0 * (10 + t.warp_tokens() / 8.0) + 4.0 * (2 + t.warp_tokens() / 16.0) + 140;
-  const double working = larger(macs / ((t.warp_tokens() < 64 ? 0.54 : 0.64) * rates.macs * t.format.speed),
-                                1.5 * instructions * t.team_warps() / 4 / rates.cycles);
-  const double alone = (250 + instructions * 2.6) / rates.cycles; // a warp that nothing is in the way of
-  const double arriving = 0.8 / (t.stages() - 1);                 // within the latency of a busy memory
-  const auto stage_us = [&](int64_t beside) {                     // with so many blocks on a multiprocessor
+  const double instructions = 16.0 * (10 + t.warp_tokens() / 8.0) + 4.0 * (2 + t.warp_tokens() / 16.0) + 130;
+  const double hurried = t.stages() == 2 ? 1.15 : 1.0; // copies have the time of one stage, and no more
+  const double working = hurried * larger(macs / ((t.warp_tokens() < 64 ? 0.58 : 0.73) * rates.macs),
+                                          1.52 * instructions * t.team_warps() / 4 / rates.cycles);
+  const double alone = (235 + instructions * 1.52) / rates.cycles; // a warp that nothing is in the way of
+  const double arriving = 1.29 / (t.stages() - 1);                 // within the latency of a busy memory
+  const auto stage_us = [&](int64_t beside) {                      // with so many blocks on a multiprocessor
     return larger(working * static_cast<double>(beside), larger(alone, arriving) / t.parts);
   };
   // Every tile of tokens reads the weight anew, all but the first from the cache.
   const double weight_bytes = static_cast<double>(s.n) * static_cast<double>(s.k) * t.format.bits / 8;
   const double stream_us =
-      weight_bytes * (1.0 + 0.3 * (best.token_tiles - 1)) / (0.8 * rates.bytes * static_cast<double>(multiprocessors));
+      weight_bytes * (1.0 + 0.3 * (best.token_tiles - 1)) / (0.95 * rates.bytes * static_cast<double>(multiprocessors));
   const int64_t tiles = static_cast<int64_t>(best.channel_tiles) * best.token_tiles;
   best.tiles = static_cast<int>(tiles);
   // Blocks that take whole tiles only; whole rounds and the rest in equal runs of stages; as many runs of a tile for
@@ -195,13 +196,16 @@ constexpr MmaPlan mma_plan(const MmaShape& s, const spf_device_facts& facts, con
                           : tiles < 4 * slots ? static_cast<double>(ceil(tiles, slots))
                                               : static_cast<double>(tiles) / static_cast<double>(slots);
     const double run = static_cast<double>(divide == 0 ? 0 : ceil(divided, grid));
-    // The second kernel starts and ends; where runs are not parts of one tile, blocks end two tiles.
-    const double exchange = divide == 0 ? 0.0 : divide == 1 ? 5.5 : 3.0;
+    // The second kernel starts and ends, and sums go to memory and back; where runs are not parts of one tile, blocks
+    // end two tiles.
     const double outputs = static_cast<double>(t.tokens) * t.channels;
+    const double exchange =
+        divide == 0 ? 0.0 : (divide == 1 ? 6.3 : 2.9) + 2.3e-6 * outputs * static_cast<double>(grid);
+    const int64_t spread = ceil(tiles, multiprocessors);
+    const int64_t beside = divide == 0 && spread < resident ? spread : resident;
     const double loop =
-        (rounds * best.stages + run) * stage_us(divide == 0 && tiles <= multiprocessors ? 1 : resident) +
-        (rounds + (divide > 0 ? 1 : 0)) * (0.5 + outputs * 2e-4);
-    const double us = 4.5 + larger(loop, stream_us) + exchange;
+        (rounds * best.stages + run) * stage_us(beside) + (rounds + (divide > 0 ? 1 : 0)) * (3.0 + outputs * 1.9e-4);
+    const double us = 1.4 + larger(loop, stream_us) + exchange;
     if (divide > 0 && us >= best.microseconds) continue;
     best.grid = static_cast<int>(grid);
     best.whole = static_cast<int>(whole);

@@ -13,17 +13,14 @@ struct MarlinArgs {
   const uint8_t *scales, *zeros; // [groups][padded_n], permuted
   const int32_t* sorted;         // act order: the group of each k
   int32_t tiles, rows, groups, padded_n;
-  // A group holds stages_a_group whole stages, 2^stage_shift if that is not negative, of which every one that has none
-  // of the bits stage_mask may be the first; or a stage holds scale_rows groups of 2^row_shift steps. So the loop has
-  // no divisions where groups are a power of two.
-  int32_t scale_rows, row_shift, stage_shift, stage_mask, stages_a_group;
+  // A group holds stages_a_group whole stages, or a stage holds scale_rows groups of 2^row_shift steps.
+  int32_t scale_rows, row_shift, stages_a_group;
   bool f16_scales;
   bool column_order; // of the scales: zero points beside one scale a column
 
-  // The first group of a stage.
-  __device__ __forceinline__ int group(int stage) const {
-    return scale_rows > 1 ? stage * scale_rows : stage_shift >= 0 ? stage >> stage_shift : stage / stages_a_group;
-  }
+  // The first group of a stage, and how many stages it still has with this one.
+  __device__ __forceinline__ int group(int stage) const { return stage / stages_a_group * scale_rows; }
+  __device__ __forceinline__ int left(int stage) const { return stages_a_group - stage % stages_a_group; }
 };
 
 template <spf_scalar_type T, spf_scalar_type kWeight, int kGroupKind>
@@ -54,18 +51,14 @@ struct MarlinWeights {
   static void set_groups(Args* a, int64_t group) {
     const int steps = static_cast<int>(group / 16); // a group's
     a->scale_rows = a->stages_a_group = 1;
-    a->stage_shift = a->row_shift = 0;
+    a->row_shift = 0;
     if (steps == 0) { // one group
-      a->stage_mask = a->stages_a_group = INT32_MAX;
-      a->stage_shift = 31;
+      a->stages_a_group = INT32_MAX;
       return;
     }
     if (steps < MmaTile::kSteps) a->scale_rows = MmaTile::kSteps / steps;
     while ((1 << a->row_shift) < steps) ++a->row_shift;
     if (steps >= MmaTile::kSteps) a->stages_a_group = steps / MmaTile::kSteps;
-    a->stage_mask = (a->stages_a_group & -a->stages_a_group) - 1;
-    while ((1 << a->stage_shift) < a->stages_a_group) ++a->stage_shift;
-    if ((1 << a->stage_shift) != a->stages_a_group) a->stage_shift = -1;
   }
 
   // Where a thread copies from.
@@ -78,23 +71,32 @@ struct MarlinWeights {
 
     const uint8_t* codes; // the thread's first piece of the stage
     int channel, tiles;   // of the tile; 64-channel tiles from the thread's piece to the end
-    bool first;           // stage of the tile
+    int group, left;      // the first of the stage; stages until the next begins
+    bool fresh;           // the group begins here, or the tile does
 
     __device__ __forceinline__ void enter(const Args& a, int first_channel, int stage, int thread) {
       const int row = stage * C::kSteps + (kWide ? 0 : thread / kStep), in = kWide ? thread : thread % kStep;
       channel = first_channel;
       codes = a.codes + (static_cast<int64_t>(row) * a.tiles + channel / 64) * kRowBytes + in * 16;
       tiles = a.tiles - channel / 64 - in / (kRowBytes / 16);
-      first = true;
+      group = a.group(stage);
+      left = a.left(stage);
+      fresh = true;
     }
     __device__ __forceinline__ void advance(const Args& a) {
       codes += static_cast<int64_t>(a.tiles) * (C::kSteps * kRowBytes);
-      first = false;
+      if constexpr (kHasGroups && !kOrdered) {
+        fresh = --left == 0;
+        if (fresh) {
+          group += a.scale_rows;
+          left = a.stages_a_group;
+        }
+      }
     }
-    __device__ __forceinline__ void request(const Args& a, typename C::Copies& copies, uint8_t* to, int stage,
+    __device__ __forceinline__ void request(const Args& a, typename C::Copies& copies, uint8_t* to, int stage, int end,
                                             int thread) const {
       uint8_t* const place = to + code_place(thread) * 16;
-      const int rows = a.rows - stage * C::kSteps - (kWide ? 0 : thread / kStep);
+      const int rows = stage < end ? a.rows - stage * C::kSteps - (kWide ? 0 : thread / kStep) : 0;
 #pragma unroll
       for (int i = 0; i < kTurns; ++i) {
         const int row = kWide ? i / (kStep / C::kTeam) : i * (C::kTeam / kStep);
@@ -104,13 +106,12 @@ struct MarlinWeights {
                     codes + static_cast<int64_t>(row) * a.tiles * kRowBytes + in * 16, valid);
       }
       if constexpr (kHasGroups) {
-        if (!kOrdered && !first && (stage & a.stage_mask) != 0) return;
+        if (!kOrdered && !fresh) return;
         int index = C::kXPieces + kTurns;
-        const int group = kOrdered ? 0 : a.group(stage);
-        copy_rows<8 * kScaleBytes>(a, copies, index, to + C::kCodeBytes, a.scales, stage, group, thread);
+        copy_rows<8 * kScaleBytes>(a, copies, index, to + C::kCodeBytes, a.scales, stage, stage < end, thread);
         if constexpr (kZeros)
-          copy_rows<kFormat.zero_bits>(a, copies, index, to + C::kCodeBytes + C::kScaleBytes, a.zeros, stage, group,
-                                       thread);
+          copy_rows<kFormat.zero_bits>(a, copies, index, to + C::kCodeBytes + C::kScaleBytes, a.zeros, stage,
+                                       stage < end, thread);
       }
     }
 
@@ -118,17 +119,18 @@ struct MarlinWeights {
     // A row of scales or zero points for each group (act order: each step) that begins in the stage.
     template <int kBits>
     __device__ __forceinline__ void copy_rows(const Args& a, typename C::Copies& copies, int& index, uint8_t* to,
-                                              const uint8_t* from, int stage, int first_group, int thread) const {
+                                              const uint8_t* from, int stage, bool exists, int thread) const {
       constexpr int kEach = C::kChannels * kBits / 128,
                     kMost = kFormat.scale_rows == 0 ? C::kSteps : kFormat.scale_rows;
-      const int count = kOrdered ? C::kSteps : a.scale_rows;
+      const int count = kOrdered ? C::kSteps : kMost == 1 ? 1 : a.scale_rows;
 #pragma unroll
       for (int i = 0; i < (kMost * kEach + C::kTeam - 1) / C::kTeam; ++i, ++index) {
         const int piece = thread + i * C::kTeam, row = piece / kEach, in = piece % kEach;
         if (row >= count) continue;
-        const int group = kOrdered ? a.sorted[min(stage * C::kSteps + row, a.rows - 1) * 16] : first_group + row;
-        const int64_t at = static_cast<int64_t>(min(group, a.groups - 1)) * a.padded_n + channel;
-        copies.copy(index, to + piece * 16, from + at * kBits / 8 + in * 16, channel + in * 128 / kBits < a.padded_n);
+        const int of_row = kOrdered ? a.sorted[min(stage * C::kSteps + row, a.rows - 1) * 16] : group + row;
+        const int64_t at = static_cast<int64_t>(min(of_row, a.groups - 1)) * a.padded_n + channel;
+        copies.copy(index, to + piece * 16, from + at * kBits / 8 + in * 16,
+                    exists && channel + in * 128 / kBits < a.padded_n);
       }
     }
   };
@@ -138,9 +140,10 @@ struct MarlinWeights {
     const Args& a;
     int lane, tile;   // 64-channel tile of the block
     int channel0 = 0; // of the tile
+    int left;         // stages of the group
     bool first;       // stage of the tile
     Fragment fragment[C::kSub];
-    uint32_t words[C::kSub][Fragment::kWords];
+    uint32_t words[C::kSub][Fragment::kWords], decoded[2][4];
 
     __device__ __forceinline__ Lane(const Args& args, int warp_n, int) : a(args), lane(threadIdx.x % 32), tile(warp_n) {
       if constexpr (!kHasGroups) {
@@ -148,16 +151,31 @@ struct MarlinWeights {
         for (int j = 0; j < C::kSub; ++j) fragment[j].prepare({}, false);
       }
     }
-    __device__ __forceinline__ void enter(const MmaPlace& place, int) {
+    __device__ __forceinline__ void enter(const MmaPlace& place, int stage) {
       channel0 = place.channel;
+      left = a.left(stage);
       first = true;
     }
-    __device__ __forceinline__ void begin_stage(const uint8_t* memory, int stage) {
-      if constexpr (kHasGroups && !kOrdered) {
-        if (first || (stage & a.stage_mask) == 0) prepare(memory, 0);
-        first = false;
+    // The scales of a step, when the fragments of the one before have been decoded.
+    __device__ __forceinline__ void begin_step(const uint8_t* memory, int, int step) {
+      if constexpr (kOrdered) {
+        prepare(memory, step);
+      } else if constexpr (kHasGroups) {
+        if (step == 0) {
+          if (first || left == 0) prepare(memory, 0);
+          if (left == 0) left = a.stages_a_group;
+          --left;
+          first = false;
+        } else if constexpr (kGroupKind == kNvfp4Groups || kGroupKind == kMxfp4Groups) {
+          constexpr int kSteps = kGroupKind / 16; // of a group
+          if (step % kSteps == 0) prepare(memory, step / kSteps);
+        } else if constexpr (kGroupKind == kFineGroups) {
+          if ((step & ((1 << a.row_shift) - 1)) == 0) prepare(memory, step >> a.row_shift);
+        }
       }
     }
+    // What multiply() expects besides load() and begin_step(): the first fragment.
+    __device__ __forceinline__ void complete() { fragment[0].decode(decoded[0], words[0]); }
     __device__ __forceinline__ void end_stage(MmaSums<C>&) {}
 
     // Scales and zero points of the lane's rows of sub-tile s, out of rows of scales and zeros that begin with
@@ -207,28 +225,28 @@ struct MarlinWeights {
       }
     }
 
-    // One step for all tokens of the warp.
-    __device__ __forceinline__ void multiply(const uint8_t* memory, int stage, int step, const XFragments<C>& x,
-                                             MmaSums<C>& sums) {
+    // One step for all tokens of the warp, whose first fragment has been decoded; a fragment is decoded while the one
+    // before it is multiplied. between(): when the words are not needed any more, loads those of the next step.
+    template <class Between>
+    __device__ __forceinline__ void multiply(int stage, int step, const XFragments<C>& x, MmaSums<C>& sums,
+                                             const Between& between) {
       if constexpr (kOrdered) {
         const int row = min(stage * C::kSteps + step, a.rows - 1);
         if (a.sorted[row * 16] != a.sorted[row * 16 + 15]) {
           multiply_mixed(row, step, x, sums);
+          between();
+          complete();
           return;
         }
-        prepare(memory, step);
-      } else if constexpr (kGroupKind == kNvfp4Groups || kGroupKind == kMxfp4Groups) {
-        constexpr int kSteps = kGroupKind / 16; // of a group
-        if (step > 0 && step % kSteps == 0) prepare(memory, step / kSteps);
-      } else if constexpr (kGroupKind == kFineGroups) {
-        if (step > 0 && (step & ((1 << a.row_shift) - 1)) == 0) prepare(memory, step >> a.row_shift);
       }
-      uint32_t w[2][4]; // a fragment is decoded while the one before it is multiplied
-      fragment[0].decode(w[0], words[0]);
 #pragma unroll
       for (int j = 0; j < C::kSub; ++j) {
-        if (j + 1 < C::kSub) fragment[j + 1].decode(w[(j + 1) % 2], words[j + 1]);
-        const auto& now = w[j % 2];
+        if (j + 1 < C::kSub)
+          fragment[j + 1].decode(decoded[(j + 1) % 2], words[j + 1]);
+        else
+          complete();
+        if (j + 2 == C::kSub) between();
+        const auto& now = decoded[j % 2];
 #pragma unroll
         for (int q = 0; q < C::kTokenTiles; ++q)
           cuda::mma_m16n8k16<T>(sums.part[j][q], now[0], now[1], now[2], now[3], x(step, q, 0), x(step, q, 1));
@@ -273,6 +291,7 @@ struct MarlinWeights {
 template <class C, spf_scalar_type T>
 struct RowLane {
   uint32_t row, piece; // bytes; of the lane in a load
+  uint32_t from;       // of the step that is loaded
   uint32_t words[C::kSub][4];
 
   __device__ __forceinline__ explicit RowLane(int warp_n) {
@@ -280,18 +299,29 @@ struct RowLane {
     row = (warp_n * 64 + lane / 8 % 2 * 8 + lane % 8) * (kRowPieces * 16);
     piece = ((lane / 16) ^ (lane % 8)) * 16;
   }
-  __device__ __forceinline__ void load(const uint8_t* memory, int step) {
-    const uint32_t from = cuda::shared_address(memory) + row + (piece ^ (step * 32));
-#pragma unroll
-    for (int j = 0; j < C::kSub; ++j) cuda::load_matrices(words[j], from + j * 16 * (kRowPieces * 16));
+  __device__ __forceinline__ void load_fragment(int j) {
+    cuda::load_matrices(words[j], from + j * 16 * (kRowPieces * 16));
   }
-  __device__ __forceinline__ void multiply(const uint8_t*, int, int step, const XFragments<C>& x,
-                                           MmaSums<C>& sums) const {
+  __device__ __forceinline__ void load(const uint8_t* memory, int step) {
+    from = cuda::shared_address(memory) + row + (piece ^ (step * 32));
 #pragma unroll
-    for (int j = 0; j < C::kSub; ++j)
+    for (int j = 0; j < C::kSub - 2; ++j) load_fragment(j);
+  }
+  __device__ __forceinline__ void complete() {
+#pragma unroll
+    for (int j = C::kSub - 2; j < C::kSub; ++j) load_fragment(j);
+  }
+  template <class Between>
+  __device__ __forceinline__ void multiply(int, int step, const XFragments<C>& x, MmaSums<C>& sums,
+                                           const Between& between) {
+#pragma unroll
+    for (int j = 0; j < C::kSub; ++j) {
+      if (j + 2 == C::kSub) between();
 #pragma unroll
       for (int q = 0; q < C::kTokenTiles; ++q)
         cuda::mma_32_bytes<T>(sums.part[j][q], words[j], x(step, q, 0), x(step, q, 1));
+      if (j + 2 >= C::kSub) load_fragment(j);
+    }
   }
 };
 
@@ -328,9 +358,10 @@ struct DenseWeights : WholeRows {
       rows = a.n - row;
     }
     __device__ __forceinline__ void advance(const Args&) { from += kRowPieces * 16; }
-    __device__ __forceinline__ void request(const Args& a, typename C::Copies& copies, uint8_t* to, int stage,
+    __device__ __forceinline__ void request(const Args& a, typename C::Copies& copies, uint8_t* to, int stage, int end,
                                             int thread) const {
-      const int pieces = static_cast<int>(a.row_bytes / 16) - stage * kRowPieces - thread % kRowPieces;
+      const int pieces =
+          stage < end ? static_cast<int>(a.row_bytes / 16) - stage * kRowPieces - thread % kRowPieces : 0;
       constexpr int kPieces = C::kCodeBytes / 16, kRows = C::kTeam / kRowPieces;
       static_assert(kPieces % C::kTeam == 0);
 #pragma unroll
@@ -344,7 +375,7 @@ struct DenseWeights : WholeRows {
   struct Lane : RowLane<C, T> {
     __device__ __forceinline__ Lane(const Args&, int warp_n, int) : RowLane<C, T>(warp_n) {}
     __device__ __forceinline__ void enter(const MmaPlace&, int) {}
-    __device__ __forceinline__ void begin_stage(const uint8_t*, int) {}
+    __device__ __forceinline__ void begin_step(const uint8_t*, int, int) {}
     __device__ __forceinline__ void end_stage(MmaSums<C>&) {}
   };
 };

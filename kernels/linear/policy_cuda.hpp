@@ -265,8 +265,8 @@ PolicyResult mma_choice(const Problem& p, const spf_device_facts& facts, std::sp
     if (tile.shared_bytes() > facts.shared_memory_per_block) continue;
     if (stream_ceil(shape.n, tile.channels) * stream_ceil(shape.m, tile.tokens) > kMost) continue;
     const MmaPlan plan = mma_plan(shape, facts, tile);
-    // Measured nowhere yet: on 9.0 the kernels of that target, which are, stay ahead.
-    const double cost = plan.microseconds * (facts.compute_capability == 90 ? 2.0 : 1.0);
+    // Estimates are good to 10 % on 9.0: a kernel of that target that is about as fast stays ahead.
+    const double cost = plan.microseconds * (facts.compute_capability == 90 ? 1.25 : 1.0);
     if (best.accepted && cost >= best.cost) continue;
     best = policy::accept(static_cast<int>(i), cost);
     const MmaWorkspace room = mma_workspace(p, plan, tile);
@@ -354,20 +354,28 @@ inline PolicyResult sm80_dense_policy(const Problem& p, const spf_device_facts& 
 
 // --- any format, any GPU --------------------------------------------------------------------------------------------
 
-// f32 arithmetic on decoded weights: 64 multiply-adds a clock at best, a third of that found likely.
+// f32 arithmetic on decoded weights. Measured on H200 (README.md): the memory's speed for 16 bits and one token, 11
+// values decoded and 30 multiplied a cycle and multiprocessor.
 inline PolicyResult sm75_plain_policy(const Problem& p, const spf_device_facts& facts,
                                       std::span<const InstanceRow> instances) {
   const int64_t m = p.extent("*"), tokens = m > 1 ? 8 : 1, bits = scalar_info(p.scheme.weight).bits;
   const double weights = static_cast<double>(p.extent("N")) * static_cast<double>(p.extent("K"));
-  const double stored = static_cast<double>(bits) / 8 + (p.scheme.group_k > 0 ? 4.0 / p.scheme.group_k : 0.0);
+  const double facts_bytes = p.scheme.zero == SPF_ZERO_NONE ? 4.0 : 8.0;
+  const double stored = static_cast<double>(bits) / 8 +
+                        (p.scheme.group_k > 0 ? facts_bytes / static_cast<double>(p.scheme.group_k) : 0.0);
   const double multiprocessors = facts.sm_count > 0 ? facts.sm_count : 1;
-  const double stream = weights * stored / (0.35 * cuda_rates(facts.compute_capability).bytes * multiprocessors);
-  const double multiply = weights * static_cast<double>(m) / (40e3 * multiprocessors);
+  const CudaRates rates = cuda_rates(facts.compute_capability);
+  const double stream = weights * stored / (0.9 * rates.bytes * multiprocessors);
+  const double each = weights / (rates.cycles * multiprocessors);
+  const double decode = bits <= 8 ? each / 11 : 0.0;
+  const double multiply = m > 1 ? each * static_cast<double>(stream_ceil(m, 8) * 8) / 30 : 0.0;
+  const double unknown = facts.compute_capability == 90 ? 1.0 : 1.25; // elsewhere: not measured
+  const double longest = unknown * std::max(stream, std::max(decode, multiply));
   for (size_t i = 0; i < instances.size(); ++i) {
     const InstanceRow& row = instances[i];
     if (policy::axis(row, "T") == p.type("T") && policy::axis(row, "bits") == bits &&
         policy::axis(row, "tokens") == tokens)
-      return policy::accept(static_cast<int>(i), 4.0 + (stream > multiply ? stream : multiply));
+      return policy::accept(static_cast<int>(i), 3.0 + longest);
   }
   return policy::refuse("type", "has no instance for these types");
 }
