@@ -369,13 +369,13 @@ inline PolicyResult sm75_plain_policy(const Problem& p, const spf_device_facts& 
   const double each = weights / (rates.cycles * multiprocessors);
   const double decode = bits <= 8 ? each / 11 : 0.0;
   const double multiply = m > 1 ? each * static_cast<double>(stream_ceil(m, 8) * 8) / 30 : 0.0;
-  const double unknown = facts.compute_capability == 90 ? 1.0 : 1.25; // elsewhere: not measured
-  const double longest = unknown * std::max(stream, std::max(decode, multiply));
+  // A weight that is packed for one token stays so for many, where this kernel is the slowest: it has to be worth that.
+  const double cost = 2 * (3.0 + std::max(stream, std::max(decode, multiply)));
   for (size_t i = 0; i < instances.size(); ++i) {
     const InstanceRow& row = instances[i];
     if (policy::axis(row, "T") == p.type("T") && policy::axis(row, "bits") == bits &&
         policy::axis(row, "tokens") == tokens)
-      return policy::accept(static_cast<int>(i), 3.0 + longest);
+      return policy::accept(static_cast<int>(i), cost);
   }
   return policy::refuse("type", "has no instance for these types");
 }
