@@ -8,6 +8,7 @@
 #include "kernels/common/policy.hpp"
 #include "kernels/linear/blocks.hpp"
 #include "kernels/linear/mma_tile.hpp"
+#include "kernels/linear/sm90_column.hpp"
 #include "kernels/linear/sm90_stream.hpp"
 #include "kernels/linear/sm90_wgmma.hpp"
 
@@ -76,38 +77,81 @@ inline WgmmaFormat stream_format(const spf_quant_scheme& s, int64_t group, spf_s
   return {s.weight, group == 0 ? 0 : group >= 128 ? 8 : group / 16, nullptr};
 }
 
-// Up to 16 tokens. Measured on H200 (README.md): with one tile of tokens the weight at 4.2 TB/s after 2.8 us of start
-// and end; with two, more x to fetch and sums to exchange, and instructions decide.
-inline PolicyResult sm90_stream_policy(const Problem& p, const spf_device_facts& facts,
-                                       std::span<const InstanceRow> instances) {
-  using policy::refuse;
+// What sm90_stream and sm90_column both ask of a problem of up to `tokens` tokens. False and *result, or true and the
+// format's place among the instances.
+inline bool stream_takes(const Problem& p, int64_t tokens, WgmmaFormat* format, PolicyResult* result) {
   const StreamShape shape = stream_shape(p);
   const spf_scalar_type type = p.type("T");
+  *result = policy::accept(0, 0.0);
   if ((type != SPF_F16 && type != SPF_BF16) || p.type("O") != type)
-    return refuse("type", "takes f16 or bf16, the same in and out");
-  if (p.scheme.has_g_idx) return refuse("type", "takes no act order");
-  const WgmmaFormat format = stream_format(p.scheme, shape.group, type);
-  if (format.why != nullptr) return refuse("type", format.why);
-  if (shape.m > 16) return refuse("shape", "takes up to 16 tokens");
-  if (shape.m == 0 || shape.n == 0) return policy::accept(0, 0.0);
-  if (shape.k == 0) return refuse("shape", "takes K of 1 or more");
-  if (shape.n > (int64_t{1} << 30) || shape.k > (int64_t{1} << 20))
-    return refuse("shape", "takes N up to 2^30 and K up to 2^20");
+    *result = policy::refuse("type", "takes f16 or bf16, the same in and out");
+  else if (p.scheme.has_g_idx)
+    *result = policy::refuse("type", "takes no act order");
+  else if (*format = stream_format(p.scheme, shape.group, type); format->why != nullptr)
+    *result = policy::refuse("type", format->why);
+  else if (shape.m > tokens)
+    *result = policy::refuse("shape", tokens == 8 ? "takes up to 8 tokens" : "takes up to 16 tokens");
+  else if (shape.m == 0 || shape.n == 0)
+    return false;
+  else if (shape.k == 0)
+    *result = policy::refuse("shape", "takes K of 1 or more");
+  else if (shape.n > (int64_t{1} << 30) || shape.k > (int64_t{1} << 20))
+    *result = policy::refuse("shape", "takes N up to 2^30 and K up to 2^20");
+  return result->accepted;
+}
+
+// Up to 8 tokens. Measured on H200 (README.md): the weight at 4.2 TB/s after 2.8 us of start and end, and x.
+inline PolicyResult sm90_stream_policy(const Problem& p, const spf_device_facts& facts,
+                                       std::span<const InstanceRow> instances) {
+  WgmmaFormat format;
+  PolicyResult result;
+  if (!stream_takes(p, 8, &format, &result)) return result;
+  const StreamShape shape = stream_shape(p);
   const StreamGeometry g = stream_geometry(shape, facts);
-  if (!g.fits()) return refuse("shape", "half of K of all tokens does not fit into shared memory");
+  if (!g.fits()) return policy::refuse("shape", "half of K of all tokens does not fit into shared memory");
+  for (size_t i = 0; i < instances.size(); ++i) {
+    const InstanceRow& row = instances[i];
+    if (policy::axis(row, "T") != p.type("T") || policy::axis(row, "weight") != format.weight ||
+        policy::axis(row, "fold") != format.fold)
+      continue;
+    const double k = static_cast<double>(shape.k), codes = static_cast<double>(shape.n) * k;
+    const double x_us = static_cast<double>(shape.m - 1) * (0.1 + 1.5e-5 * k + 6e-6 * static_cast<double>(shape.n));
+    return policy::accept(static_cast<int>(i), 2.8 + x_us + codes * wgmma_bits(format.weight) / 8 / 4.2e6);
+  }
+  return policy::refuse("shape", "has no instance for this group size and type");
+}
+
+// Bytes for a copy of x where the copy engine cannot read it as it lies.
+inline int64_t wgmma_room(const Problem& p) {
+  const int64_t k = p.extent("K");
+  if (p.is_aligned16("x") && p.is_contiguous("x") && k % 8 == 0) return 0;
+  return p.extent("*") * stream_ceil(k, 8) * 16;
+}
+
+// Up to 16 tokens. Measured on H200 (README.md): cycles of a scheduler for a unit of 64 columns x 128 k.
+inline PolicyResult sm90_column_policy(const Problem& p, const spf_device_facts& facts,
+                                       std::span<const InstanceRow> instances) {
+  WgmmaFormat format;
+  PolicyResult result;
+  if (!stream_takes(p, 16, &format, &result)) return result;
+  if (wgmma_room(p) != 0)
+    return policy::refuse("shape", "takes contiguous x on 16 bytes and K that is a multiple of 8");
+  const StreamShape shape = stream_shape(p);
+  const ColumnGeometry g = column_geometry(shape, facts);
+  if (!g.fits()) return policy::refuse("shape", "takes up to 1024 columns for every two multiprocessors");
   const int64_t tiles = shape.m > 8 ? 2 : 1;
   for (size_t i = 0; i < instances.size(); ++i) {
     const InstanceRow& row = instances[i];
-    if (policy::axis(row, "T") != type || policy::axis(row, "weight") != format.weight ||
+    if (policy::axis(row, "T") != p.type("T") || policy::axis(row, "weight") != format.weight ||
         policy::axis(row, "fold") != format.fold || policy::axis(row, "tiles") != tiles)
       continue;
+    const double decode = format.weight == SPF_E2M1 ? 350.0 : wgmma_bits(format.weight) == 8 ? -200.0 : 0.0;
+    const double issue_us = g.busiest * ((tiles == 2 ? 1000.0 : 700.0) + decode) / 1750;
     const double codes = static_cast<double>(shape.n) * static_cast<double>(shape.k);
     const double stream_us = codes * wgmma_bits(format.weight) / 8 / 4.2e6;
-    if (tiles == 1) return policy::accept(static_cast<int>(i), 2.8 + stream_us);
-    const double issue_us = codes / (format.weight == SPF_E2M1 ? 4.7e6 : 6.4e6);
-    return policy::accept(static_cast<int>(i), 4.7 + std::max(stream_us, issue_us));
+    return policy::accept(static_cast<int>(i), 3.7 + 0.1 * g.columns + std::max(stream_us, issue_us));
   }
-  return refuse("shape", "has no instance for this group size and type");
+  return policy::refuse("shape", "has no instance for this group size and type");
 }
 
 // The type of the rows that the dense kernels multiply a weight as: its own if it is plain, bf16 for MXFP8, whose
@@ -150,13 +194,6 @@ inline bool wgmma_takes(const Problem& p, PolicyResult* refusal, bool* trivial) 
   else
     return true;
   return false;
-}
-
-// Bytes for a copy of x where the copy engine cannot read it as it lies.
-inline int64_t wgmma_room(const Problem& p) {
-  const int64_t k = p.extent("K");
-  if (p.is_aligned16("x") && p.is_contiguous("x") && k % 8 == 0) return 0;
-  return p.extent("*") * stream_ceil(k, 8) * 16;
 }
 
 // The cheapest of the instances that `fits` and whose tile a plan divides the problem into.

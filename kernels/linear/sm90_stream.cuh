@@ -1,4 +1,4 @@
-// out[m,n] = sum_k x[m,k] * weight[k,n] + bias[n] for up to 16 tokens, reading weights in the Marlin order once, at the
+// out[m,n] = sum_k x[m,k] * weight[k,n] + bias[n] for up to 8 tokens, reading weights in the Marlin order once, at the
 // speed of memory. x, out: f16 or bf16; codes and scales enter exactly, sums in f32.
 //
 //   columns   tile 0   tile 1   tile 2 ...          a tile is 64 columns, a unit 64 columns x 128 k (8 rows of 16 k)
@@ -562,9 +562,9 @@ inline void stream_divide(const StreamShape& shape, const StreamGeometry& g, Str
   a->x_pitch = g.x_pitch;
 }
 
-template <spf_scalar_type T, spf_scalar_type kWeight, int kFold, int kTokenTiles>
+template <spf_scalar_type T, spf_scalar_type kWeight, int kFold>
 spf_status stream(const Call& call, const LaunchContext& ctx) {
-  using C = StreamConfig<T, kWeight, kFold, kTokenTiles>;
+  using C = StreamConfig<T, kWeight, kFold, 1>;
   const StreamShape shape = stream_shape(call.problem);
   if (shape.m == 0 || shape.n == 0) return SPF_OK;
   const StreamGeometry g = stream_geometry(shape, *ctx.facts);

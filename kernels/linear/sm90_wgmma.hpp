@@ -208,7 +208,8 @@ constexpr WgmmaPlan wgmma_plan(const WgmmaShape& s, const spf_device_facts& fact
                             : measured   ? 0.5 + outputs * 1.9e-4 + 0.1 * split
                                          : 2.5 + outputs * 8e-5 + 0.15 * split;
     const double each = static_cast<double>(ceil(blocks, split)) * cost.stage / 1750 + cost.end;
-    return (measured ? 2.4 : 3.0) + larger((halves ? waves - 0.5 : waves) * each, stream_us) + exchange;
+    const double start = c.tokens <= 16 && s.bits < 16 ? 5.5 : measured ? 2.4 : 3.0; // 5.5: four warpgroups' sums meet
+    return start + larger((halves ? waves - 0.5 : waves) * each, stream_us) + exchange;
   });
   best.channel_tiles = static_cast<int>(channel_tiles);
   best.token_tiles = static_cast<int>(token_tiles);
