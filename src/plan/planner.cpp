@@ -121,7 +121,24 @@ Refusal static_refusal(const KernelRow& kernel, const Problem& problem, const sp
   return {};
 }
 
-// The instances that the policy may choose among: those that the caller leaves and this build holds.
+// Whether some of a kernel's instances exist on some of its targets only.
+bool differs_by_target(const KernelRow& kernel) {
+  return std::any_of(kernel.instances.begin(), kernel.instances.end(),
+                     [](const InstanceRow& i) { return !i.only.empty(); });
+}
+
+// The machine code that a driver takes for a device: the nearest; nullptr where it has none.
+const arch::Target* nearest_code(std::span<const TargetCoverage> coverage, arch::Target device) {
+  const arch::Target* best = nullptr;
+  for (const TargetCoverage& row : coverage) {
+    if (row.answer == arch::Answer::kExcluded || !row.code.sass || !arch::serves(row.code, device)) continue;
+    if (best == nullptr || order(*best) < order(row.code)) best = &row.code;
+  }
+  return best;
+}
+
+// The instances that the policy may choose among: those that the caller leaves, that exist in the code which serves the
+// device, and that this build holds.
 struct Choices {
   std::vector<InstanceRow> rows;
   std::vector<int> indices; // where each stands in the kernel's list
@@ -132,10 +149,17 @@ Choices allowed_instances(const KernelRow& kernel, bool any_instance, const spf_
                           const Demands& demands) {
   Choices out;
   bool missing = false;
+  const arch::Target* code = nullptr;
+  if (kernel.device != SPF_CPU && differs_by_target(kernel))
+    code = nearest_code(facts.is_pretend != 0 ? kernel.potential : kernel.coverage, target_of(facts));
   for (size_t i = 0; i < kernel.instances.size(); ++i) {
     const InstanceRow& instance = kernel.instances[i];
     if (!any_instance && !name_matches(kernel, &instance, demands.require)) continue;
     if (forbidden(kernel, &instance, demands)) continue;
+    if (code != nullptr && !instance_exists(instance, *code)) {
+      missing = true;
+      continue;
+    }
     if (instance.launch == nullptr && facts.is_pretend == 0) {
       missing = true;
       continue;
@@ -157,7 +181,8 @@ bool all_built(const KernelRow& kernel) {
 Refusal ask_policy(const KernelRow& kernel, const Problem& problem, const spf_device_facts& facts,
                    const Demands& demands, bool explain, PolicyResult* result) {
   const bool any_instance = demands.require == nullptr || name_matches(kernel, nullptr, demands.require);
-  if (any_instance && demands.forbid_count == 0 && (facts.is_pretend != 0 || all_built(kernel))) {
+  if (any_instance && demands.forbid_count == 0 && !differs_by_target(kernel) &&
+      (facts.is_pretend != 0 || all_built(kernel))) {
     *result = kernel.policy(problem, facts, kernel.instances);
   } else {
     const Choices choices = allowed_instances(kernel, any_instance, facts, demands);

@@ -294,6 +294,23 @@ TEST(Built, AnInstanceThatIsMissingLeavesTheOthers) {
   EXPECT_EQ(t2.choose(t2.problem(), gpu(120, false)), "SPF_NOT_BUILT");
 }
 
+// Tiles that a manifest gives to some targets: a build for several holds code of each for its own alone.
+TEST(Built, AnInstanceOfOtherTargetsIsNotChosen) {
+  const TargetCoverage on80{k80, arch::Answer::kNative, k80, ""}, on90{k90, arch::Answer::kNative, k90, ""};
+  const std::vector<TargetCoverage> both = {on80, on90};
+  Kernel kernel = gpu_kernel("sm80_a", both, both);
+  InstanceRow hopper = instance("big", 1), ampere = instance("small", 2);
+  hopper.only = std::span<const arch::Target>(&k90, 1);
+  ampere.only = std::span<const arch::Target>(&k80, 1);
+  kernel.instances = {hopper, ampere};
+  Table t({kernel});
+  for (const bool pretend : {false, true}) {
+    EXPECT_EQ(t.choose(t.problem(), gpu(90, pretend)), "sm80_a/big");
+    EXPECT_EQ(t.choose(t.problem(), gpu(80, pretend)), "sm80_a/small");
+    EXPECT_EQ(t.choose(t.problem(), gpu(86, pretend)), "sm80_a/small"); // by 8.0's code
+  }
+}
+
 TEST(Names, MatchKernelFamilyAndInstanceOnly) {
   const InstanceRow row = instance("a=1", 1);
   const Kernel k{.name = "kern", .instances = {row}};
