@@ -50,9 +50,9 @@ struct PlainConfig {
   static constexpr int kBits = kCodeBits, kTokens = kTokenCount;
   static constexpr int kRows = kTokens > 1 ? 4 : 2; // of W, a warp's
   static constexpr int kWarps = kTokens > 1 ? 4 : 8, kThreads = 32 * kWarps;
-  static constexpr int kWords = kBits / 4;                         // of a chunk of codes
-  static constexpr int kAhead = kTokens > 1 || kBits > 16 ? 1 : 2; // chunks requested at a time
-  static constexpr int kMinBlocks = kTokens > 1 ? 3 : 4;           // of a multiprocessor
+  static constexpr int kWords = kBits / 4;                                   // of a chunk of codes
+  static constexpr int kAhead = kTokens > 1 || kBits > 16 ? 1 : 2;           // chunks requested at a time
+  static constexpr int kMinBlocks = kTokens > 1 || kType == SPF_F32 ? 3 : 4; // of a multiprocessor
 };
 
 // Eight codes.
