@@ -29,30 +29,58 @@ template <class C>
 struct SparseConsumer : Wgmma8Consumer<C> {
   using Base = Wgmma8Consumer<C>;
   using Tile = typename C::Tile;
-  // Products under way read their words of places. The compiler knows no such thing past the next wait, and would load
-  // the words of a stage over those of the stage before; so a warpgroup waits for its products, behind those of the
-  // other one.
-  static constexpr bool kOverlap = false;
   static constexpr int kWords = sparse_width(C::kType) == 1 ? 2 : 1; // 16 bits: one word serves both products
 
   __device__ __forceinline__ SparseConsumer(const Wgmma8Args& args, const Wgmma8Work& work, uint8_t* memory,
                                             uint32_t full, uint32_t empty)
       : Base(args, work, memory, full, empty) {}
 
-  __device__ __forceinline__ void multiply_stage(int stage) {
-    const uint32_t at = this->base + stage * Tile::kStageBytes;
-    const uint32_t block = at + Tile::kCodesAt + (C::kAlong ? 0 : this->consumer * Tile::kBlockBytes);
-    uint32_t places[kWords];
+  __device__ __forceinline__ uint32_t block_at(int stage) const {
+    return this->base + stage * Tile::kStageBytes + Tile::kCodesAt +
+           (C::kAlong ? 0 : this->consumer * Tile::kBlockBytes);
+  }
+  // The words of a stage, once it is there.
+  __device__ __forceinline__ void load_places(uint32_t (&places)[kWords]) const {
+    cuda::barrier_wait(this->full + 8 * this->ring.stage, this->ring.phase);
+    const uint32_t at = block_at(this->ring.stage) + Tile::kWordsAt + (this->warp * 32 + this->lane) * 4;
 #pragma unroll
-    for (int i = 0; i < kWords; ++i)
-      places[i] = cuda::load_shared(block + Tile::kWordsAt + i * 512 + (this->warp * 32 + this->lane) * 4);
-    const uint32_t tokens = cuda::wgmma_operand(at);
-    const uint32_t weights = cuda::sparse_operand(block);
+    for (int i = 0; i < kWords; ++i) places[i] = cuda::load_shared(at + i * 512);
+  }
+  __device__ __forceinline__ void multiply_stage(int stage, const uint32_t (&places)[kWords]) {
+    const uint32_t tokens = cuda::wgmma_operand(this->base + stage * Tile::kStageBytes);
+    const uint32_t weights = cuda::sparse_operand(block_at(stage));
     using Product = cuda::SparseWgmma<C::kN>;
     cuda::wgmma_fence();
     Product::template multiply<C::kType, 0>(this->total[0], weights, tokens, places[0]);
     Product::template multiply<C::kType, 2 - kWords>(this->total[0], weights + 2, tokens + 4, places[kWords - 1]);
     cuda::wgmma_commit();
+  }
+
+  // As the base's, but that nothing is under way behind a wait: products read their words of places until they are
+  // done, and the compiler, which knows no such thing past the next wait, would use the registers again. So the words
+  // of the next stage are loaded before the wait, into other registers.
+  __device__ __forceinline__ void sum() {
+    constexpr int kStep = C::kAlong ? 2 : 1;
+    const int first = C::kAlong ? this->consumer : 0;
+    int left = this->work.end - this->work.begin;
+    this->clear_total();
+    this->ring.advance(min(first, left));
+    left -= first;
+    if (left <= 0) return;
+    uint32_t places[kWords], next[kWords] = {};
+    load_places(places);
+#pragma unroll 1
+    for (; left > 0; left -= kStep) {
+      const int stage = this->ring.stage;
+      multiply_stage(stage, places);
+      this->ring.advance(min(kStep, left));
+      if (left > kStep) load_places(next);
+      cuda::wgmma_wait<0>();
+      this->release(stage);
+#pragma unroll
+      for (int i = 0; i < kWords; ++i) places[i] = next[i];
+    }
+    this->hold_total();
   }
 };
 

@@ -61,14 +61,16 @@ struct Wgmma8Args {
   bool stored;     // by the copy engine: 16 bits, rows on 16 bytes and one distance apart
 };
 
-// What multiplies the stages, and so knows how weights lie in them: one scale for all of K and a byte a code, or the
-// rest (sm90_wgmma8_fold.cuh).
+// What multiplies the stages, and so knows how weights lie in them: a byte a code and one scale for all of K, or scales
+// of 128 values (sm90_wgmma8_fold.cuh); packed codes (sm90_wgmma8_packed.cuh).
 template <class C>
 struct Wgmma8Consumer;
 template <class C>
 struct Wgmma8FoldConsumer;
 template <class C>
 struct Wgmma8BlockConsumer;
+template <class C>
+struct Wgmma8PackedConsumer;
 
 template <spf_scalar_type kX, int kTokens, int kTiles, bool kDivideK, int kFoldSteps, int kShareBlocks,
           bool kPackedCodes = false>
@@ -76,7 +78,8 @@ struct Wgmma8Config {
   // Many tokens fold by one factor for a token and the block of the weight (sm90_wgmma8_block.cuh).
   static constexpr bool kBlocks = kFoldSteps > 0 && kTokens > 128;
   using Folding = std::conditional_t<kBlocks, Wgmma8BlockConsumer<Wgmma8Config>, Wgmma8FoldConsumer<Wgmma8Config>>;
-  using Consumer = std::conditional_t<(kFoldSteps > 0 || kPackedCodes), Folding, Wgmma8Consumer<Wgmma8Config>>;
+  using Bytes = std::conditional_t<(kFoldSteps > 0), Folding, Wgmma8Consumer<Wgmma8Config>>;
+  using Consumer = std::conditional_t<kPackedCodes, Wgmma8PackedConsumer<Wgmma8Config>, Bytes>;
   using Tile = Wgmma8Tile<kTokens, kTiles, kDivideK, kFoldSteps, kPackedCodes>;
   using Sum = std::conditional_t<kX == SPF_S8, int32_t, float>; // of the tensor cores
   using Total = std::conditional_t<(kFoldSteps > 0), float, Sum>;
@@ -84,10 +87,12 @@ struct Wgmma8Config {
   static constexpr int kN = kTokens, kT = kTiles, kShare = kShareBlocks, kFold = kFoldSteps;
   static constexpr bool kAlong = kDivideK, kPacked = kPackedCodes;
   static constexpr bool kFoldTokens = kFold > 0 && !kPacked; // the scales of tokens too
-  static constexpr int kThreads = 384, kConsumers = 2;
+  static constexpr int kConsumers = Tile::kGroups, kThreads = 128 * (kConsumers + 1);
   // Arrivals at a full stage: weights, x, and a warp that brings scales; at an empty one: the warps that read it.
-  static constexpr int kCopiers = kFoldTokens ? 3 : 2, kReaders = (kAlong ? 4 : 8) * kShare;
-  static constexpr int kCopierRegisters = 40, kConsumerRegisters = 232;
+  static constexpr int kCopiers = kPacked ? (kFold > 0 ? 4 : 3) : kFoldTokens ? 3 : 2;
+  static constexpr int kReaders = (kAlong ? 4 : 4 * kConsumers) * kShare;
+  static constexpr int kCopierRegisters = kConsumers > 2 ? 32 : kPacked ? 24 : 40;
+  static constexpr int kConsumerRegisters = kConsumers > 2 ? 112 : kPacked ? 240 : 232;
 };
 
 // A tile of the output: its first channel and token, and where its channels end.
@@ -158,10 +163,13 @@ template <class C>
 __device__ __forceinline__ void copy_block_factors(const Wgmma8Args& a, const Wgmma8Work& work, uint8_t* memory,
                                                    uint32_t full, uint32_t empty);
 
-// Packed weights: sm90_wgmma8_fold.cuh.
+// Packed weights: sm90_wgmma8_packed.cuh.
 template <class C>
-__device__ __forceinline__ void copy_packed_weights(const Wgmma8Args& a, const Wgmma8Work& work, uint32_t memory,
-                                                    uint32_t full, uint32_t empty);
+__device__ __forceinline__ void copy_packed_weights(const Wgmma8Args& a, const Wgmma8Work& work, int part,
+                                                    uint32_t memory, uint32_t full, uint32_t empty);
+template <class C>
+__device__ __forceinline__ void copy_packed_scales(const Wgmma8Args& a, const Wgmma8Work& work, uint32_t memory,
+                                                   uint32_t full, uint32_t empty);
 
 // The thread of a copier: 0, or where the warpgroups divide K 0 and 1, which take turns.
 template <class C>
@@ -315,7 +323,11 @@ struct Wgmma8Consumer {
 
   // --- facts of a tile: requested before its sums, so that they are there after them, and then shared
 
-  static constexpr int kGroupChannels = 64 * kT; // of a warpgroup
+  // Of a warpgroup. Of packed weights they are 128; two warpgroups of one tile each share them.
+  static constexpr bool kPair = C::kPacked && kT == 1;
+  static constexpr int kGroupChannels = C::kPacked ? 128 : 64 * kT;
+  __device__ __forceinline__ int channel_group() const { return kPair ? consumer / 2 : C::kAlong ? 0 : consumer; }
+  __device__ __forceinline__ int first_tile() const { return kPair ? consumer % 2 : 0; } // of those channels
   struct Facts {
     TokenFacts tokens[(kN + 127) / 128];
     ChannelFacts channel;
@@ -332,8 +344,7 @@ struct Wgmma8Consumer {
 #pragma unroll
     for (TokenFacts& t : f.tokens)
       t = facts_of_token<C>(a, place.token + thread + static_cast<int>(&t - f.tokens) * 128);
-    f.channel =
-        facts_of_channel<C>(a, place.channel + (C::kAlong ? 0 : consumer * kGroupChannels) + thread % kGroupChannels);
+    f.channel = facts_of_channel<C>(a, first_channel(place) + thread % kGroupChannels);
     return f;
   }
   // They may be read after the next barrier of the warpgroup.
@@ -363,7 +374,6 @@ struct Wgmma8Consumer {
     for (int kk = 0; kk < 4; ++kk) cuda::Wgmma8<kN>::multiply(sum, weights + 2 * kk, tokens + 2 * kk, kk > 0 ? 1 : add);
   }
 
-  static constexpr bool kOverlap = true; // a stage's products are issued while those of the stage before are under way
   // total += the products of a stage, a group of wgmma.
   __device__ __forceinline__ void multiply_stage(int stage) {
     cuda::wgmma_fence();
@@ -384,15 +394,10 @@ struct Wgmma8Consumer {
 #pragma unroll 1
     for (; j < count; j += kStep) {
       cuda::barrier_wait(full + 8 * ring.stage, ring.phase);
-      static_cast<typename C::Consumer&>(*this).multiply_stage(ring.stage);
-      if constexpr (C::Consumer::kOverlap) {
-        cuda::wgmma_wait<1>(); // the stage before is done with
-        if (before >= 0) release(before);
-        before = ring.stage;
-      } else {
-        cuda::wgmma_wait<0>();
-        release(ring.stage);
-      }
+      multiply_stage(ring.stage);
+      cuda::wgmma_wait<1>(); // the stage before is done with
+      if (before >= 0) release(before);
+      before = ring.stage;
       ring.advance(min(kStep, count - j));
     }
     cuda::wgmma_wait<0>();
@@ -419,7 +424,7 @@ struct Wgmma8Consumer {
   // 32 neighbours, 16 in either tile.
   static constexpr int kWarpChannels = C::kPacked ? 32 : 16, kTileStep = C::kPacked ? 16 : 64;
   __device__ __forceinline__ int first_channel(const Wgmma8Place& place) const {
-    return place.channel + (C::kAlong ? 0 : consumer * kGroupChannels);
+    return place.channel + channel_group() * kGroupChannels;
   }
 
   // The result of a sum.
@@ -448,7 +453,7 @@ struct Wgmma8Consumer {
   // Two channels of two tokens: v = d[4 b .. 4 b + 3] of tile i.
   template <class V>
   __device__ __forceinline__ void put_block(const Wgmma8Place& place, int i, int b, const V& v) const {
-    const int token = b * 8 + lane % 4 * 2, channel = i * kTileStep + warp * kWarpChannels + lane / 4;
+    const int token = b * 8 + lane % 4 * 2, channel = (first_tile() + i) * kTileStep + warp * kWarpChannels + lane / 4;
 #pragma unroll
     for (int e = 0; e < 4; ++e)
       put(place, token + e % 2, first_channel(place) + channel + e / 2 * 8,
@@ -473,7 +478,7 @@ struct Wgmma8Consumer {
   // are 128 bytes, eight pieces, a piece a warp and half.
   template <spf_scalar_type O, int kTokens>
   __device__ __forceinline__ void stage_16(int i, int first, uint32_t to) const {
-    const int own = i * kTileStep + warp * kWarpChannels + lane / 4;
+    const int own = (first_tile() + i) * kTileStep + warp * kWarpChannels + lane / 4;
     const ChannelFacts c[2] = {channel_facts()[own], channel_facts()[own + 8]};
     // Facts of four tokens are read before the results of the four before them are written.
     TokenFacts next[4];
@@ -498,18 +503,20 @@ struct Wgmma8Consumer {
       cuda::store_matrices_transposed(to + token * 128 + piece * 16, r);
     }
   }
+  // Of the loop that writes: few tokens pay for instructions that are fetched once more than for waits.
+  static constexpr int kStoreUnroll = C::kPacked && kN <= 64 ? 1 : 4;
   template <spf_scalar_type O>
   __device__ __forceinline__ void store_16(const Wgmma8Place& place) const {
     uint8_t* staged = memory + Tile::kStoreAt + consumer * Tile::kStoreEach;
 #pragma unroll
     for (int i = 0; i < kT; ++i) {
-      const int channel = i * kTileStep;
+      const int channel = (first_tile() + i) * kTileStep;
 #pragma unroll
       for (int part = 0; part < kN / Tile::kStoreTokens; ++part) {
         cuda::sync_threads(1 + consumer, 128);
         stage_16<O, Tile::kStoreTokens>(i, part * Tile::kStoreTokens, cuda::shared_address(staged));
         cuda::sync_threads(1 + consumer, 128);
-#pragma unroll
+#pragma unroll(kStoreUnroll)
         for (int e = threadIdx.x % 128; e < Tile::kStoreTokens * 8; e += 128) {
           const int token = e / 8, q = e % 8;
           put_chunk(place, part * Tile::kStoreTokens + token,
@@ -527,7 +534,7 @@ struct Wgmma8Consumer {
     const int thread = threadIdx.x % 128;
 #pragma unroll
     for (int i = 0; i < kT; ++i) {
-      const int channel = i * kTileStep, own = warp * kWarpChannels + lane / 4;
+      const int channel = (first_tile() + i) * kTileStep, own = warp * kWarpChannels + lane / 4;
 #pragma unroll
       for (int b = 0; b < kN / 8; ++b) {
         cuda::sync_threads(1 + consumer, 128);
@@ -573,7 +580,7 @@ struct Wgmma8Consumer {
   __device__ __forceinline__ void reduce_and_store(const Wgmma8Place& place) const {
     constexpr int kPieces = kT * (kN / 8), kGroupBytes = kPieces * 16 * 128;
     const int thread = threadIdx.x % 128;
-    cuda::sync_threads(7, 256); // every stage is done with, and facts are there
+    cuda::sync_threads(7, 128 * C::kConsumers); // every stage is done with, and facts are there
     auto* mine = reinterpret_cast<uint4*>(memory + Tile::kSumsAt + consumer * kGroupBytes) + thread;
 #pragma unroll
     for (int i = 0; i < kT; ++i)
@@ -585,7 +592,7 @@ struct Wgmma8Consumer {
       cuda::cluster_arrive();
       cuda::cluster_wait();
     } else {
-      cuda::sync_threads(7, 256);
+      cuda::sync_threads(7, 128 * C::kConsumers);
     }
     constexpr int kEach = C::kAlong ? 2 : 1;
     const uint32_t from = base + Tile::kSumsAt + (C::kAlong ? 0 : consumer * kGroupBytes) + thread * 16;
@@ -704,12 +711,16 @@ __global__ void __launch_bounds__(C::kThreads, 1) wgmma8_linear(const __grid_con
     give_registers<C::kCopierRegisters>();
     if (threadIdx.x == 0) {
       if constexpr (C::kPacked)
-        copy_packed_weights<C>(a, work, shared_address(memory), full, empty);
+        copy_packed_weights<C>(a, work, 0, shared_address(memory), full, empty);
       else
         copy_weights<C>(a, work, shared_address(memory), full, empty, 0);
     }
     if constexpr (C::kAlong) {
       if (threadIdx.x == 96) copy_weights<C>(a, work, shared_address(memory), full, empty, 1);
+    }
+    if constexpr (C::kPacked) {
+      if (threadIdx.x == 64) copy_packed_weights<C>(a, work, 1, shared_address(memory), full, empty);
+      if (C::kFold > 0 && threadIdx.x == 96) copy_packed_scales<C>(a, work, shared_address(memory), full, empty);
     }
     if (threadIdx.x == 32) copy_tokens<C>(a, work, shared_address(memory), full, empty);
     if (C::kFoldTokens && threadIdx.x / 32 == 2) {
@@ -857,3 +868,4 @@ spf_status wgmma8(const Call& call, const LaunchContext& ctx) {
 
 #include "kernels/linear/sm90_wgmma8_block.cuh"
 #include "kernels/linear/sm90_wgmma8_fold.cuh"
+#include "kernels/linear/sm90_wgmma8_packed.cuh"

@@ -11,15 +11,17 @@ namespace spf::linear {
 // Bytes of shared memory that a block may have, less what the barriers take.
 constexpr int kWgmma8Memory = 226 * 1024;
 
-// The ring of stages and what lies behind it, for two consuming warpgroups of kTiles 64-channel tiles x kTokens tokens:
+// The ring of stages and what lies behind it, for consuming warpgroups of kTiles 64-channel tiles x kTokens tokens:
 // results on their way out, and 16 bytes of facts a token and channel. kAsideTile: results of a whole tile, which the
-// copy engine writes while the next one is multiplied. kExtraBytes: more, for what copiers keep.
-template <int kStage, int kTokens, int kTiles, bool kAlong, bool kAsideTile = false, int kExtraBytes = 0>
+// copy engine writes while the next one is multiplied. kExtraBytes: more, for what copiers keep. kSharers: warpgroups
+// that keep facts of the same channels, each its own.
+template <int kStage, int kTokens, int kTiles, bool kAlong, bool kAsideTile = false, int kExtraBytes = 0,
+          int kWarpgroups = 2, int kSharers = 1>
 struct Wgmma8Ring {
   static constexpr bool kAside = kAsideTile;
-  static constexpr int kGroups = 2, kChannels = 64 * kTiles * (kAlong ? 1 : kGroups), kStageBytes = kStage;
+  static constexpr int kGroups = kWarpgroups, kChannels = 64 * kTiles * (kAlong ? 1 : kGroups), kStageBytes = kStage;
   static constexpr int kTokenFactBytes = (kAside ? 1 : kGroups) * kTokens * 16;
-  static constexpr int kFactBytes = kTokenFactBytes + kGroups * kTiles * 64 * 16;
+  static constexpr int kFactBytes = kTokenFactBytes + kGroups * kSharers * kTiles * 64 * 16;
   static constexpr int kStoreTokens = kTokens < 64 ? kTokens : 64;
   static constexpr int kStoreEach = kAside         ? kTiles * kTokens * 128
                                     : kTokens < 32 ? 2304 // eight tokens of f32 fit too
@@ -45,9 +47,10 @@ struct Wgmma8Ring {
 template <int kTokens, int kTiles, bool kAlong, int kFold, bool kPacked>
 struct Wgmma8Stage {
   static_assert(kFold == 0 || (kPacked ? 4 % kFold == 0 : kFold == 4));
-  static_assert(!kPacked || (kTiles == 2 && !kAlong));        // a warp's 32 channels are its 16 of either tile
+  static_assert(!kPacked || !kAlong);
+  static constexpr int kWarpgroups = kPacked && kTiles == 1 ? 4 : 2;
   static constexpr int kBlockChannels = 128, kRowBytes = 128; // of a block of the layout k128
-  static constexpr int kOfTile = 64 * kTiles * (kAlong ? 1 : 2), kXBytes = kTokens * 128;
+  static constexpr int kOfTile = 64 * kTiles * (kAlong ? 1 : kWarpgroups), kXBytes = kTokens * 128;
   static constexpr int kCodeBytes = kOfTile * (kPacked ? 64 : 128),
                        kScaleRows = kFold == 0 || kTokens > 128 ? 0 : 4 / kFold;
   static constexpr int kCodesAt = kXBytes, kTokenScalesAt = kCodesAt + kCodeBytes;
@@ -61,14 +64,16 @@ struct Wgmma8Stage {
 template <int kTokens, int kTiles, bool kAlong, int kFold, bool kPacked>
 struct Wgmma8Tile : Wgmma8Stage<kTokens, kTiles, kAlong, kFold, kPacked>,
                     Wgmma8Ring<Wgmma8Stage<kTokens, kTiles, kAlong, kFold, kPacked>::kBytes, kTokens, kTiles, kAlong,
-                               (kTokens > 128), (kTokens > 128 && kFold > 0 ? kTokens * 32 : 0)> {};
+                               (kTokens > 128), (kTokens > 128 && kFold > 0 ? kTokens * 32 : 0),
+                               Wgmma8Stage<kTokens, kTiles, kAlong, kFold, kPacked>::kWarpgroups,
+                               Wgmma8Stage<kTokens, kTiles, kAlong, kFold, kPacked>::kWarpgroups / 2> {};
 
 struct Wgmma8Choice {
   int tokens = 0, tiles = 0;
   bool along = false;
   int share = 1; // blocks of a cluster that work on the same tokens
   bool packed = false;
-  constexpr int channels() const { return 64 * tiles * (along ? 1 : 2); }
+  constexpr int channels() const { return packed ? 256 : 64 * tiles * (along ? 1 : 2); }
 };
 
 struct Wgmma8Plan : WgmmaPlan {
@@ -89,9 +94,9 @@ constexpr Wgmma8Plan wgmma8_plan(const WgmmaShape& s, const spf_device_facts& fa
   const double copied = (width * s.bits / 8.0 + c.tokens) * 128;
   const double moved =
       (c.channels() / 64.0 * (c.packed ? 64 * 64 : 64 * 128) + c.channels() / 64.0 * c.tokens * 128 + copied) / 128;
-  const double steps = c.packed         ? 900.0 + c.tokens * (fold == 0   ? 6.0
-                                                              : fold == 4 ? 10.0
-                                                                          : 25.0)
+  const double steps = c.packed         ? (fold == 0   ? 520.0 + c.tokens * 10.4
+                                           : fold == 4 ? 660.0 + c.tokens * 10.5
+                                                       : 900.0 + c.tokens * 25.0)
                        : fold == 0      ? 180.0 + (c.along ? c.tokens * 3.5 : 0.0)
                        : c.tokens > 128 ? 180.0
                                         : 180.0 + c.tiles * (60.0 + c.tokens * 7.0) * (c.along ? 0.5 : 1);

@@ -145,8 +145,9 @@ INSTANTIATE_TEST_SUITE_P(Types, Sparse, testing::Values("bf16-2of4", "f16-2of4",
 
 TEST_P(Sparse, EveryPatternIsExact) {
   bool ran = false;
-  for (const auto& [n, k] : {std::pair{64, 128}, {200, 332}, {130, 2052}}) // 2052: the ring of stages goes round
-    for (const int64_t m : {1, 16, 40, 130, 300}) {
+  // 1004, 2052: the ring of stages goes round.
+  for (const auto& [n, k] : {std::pair{64, 128}, {200, 332}, {150, 1004}, {130, 2052}})
+    for (const int64_t m : {1, 16, 40, 128, 130, 300}) {
       const Weight w(GetParam(), n, k);
       const std::vector<float> x = integers(m * k, 12), got = multiply(w, m, x);
       if (got.empty()) continue;
