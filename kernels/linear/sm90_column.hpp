@@ -1,6 +1,7 @@
-// Geometry of linear/sm90_column: one pure function, read by its policy and by its launch. Host only.
+// Geometry of linear/sm90_column: one pure function, read by its policy and by its launch.
 #pragma once
 
+#include "kernels/common/rows.hpp"
 #include "kernels/linear/sm90_stream.hpp"
 
 namespace spf::linear {
@@ -41,7 +42,7 @@ struct ColumnGeometry {
 };
 
 // Stages of 64 k in a team's ring of x: more where several warps read them.
-constexpr int column_x_stages(int columns) { return columns == 1 ? 2 : 4; }
+SPF_HOST_DEVICE constexpr int column_x_stages(int columns) { return columns == 1 ? 2 : 4; }
 
 // Divides `columns` columns of the units [first, first + units) among the warps. Warps that are equal modulo 4 share a
 // scheduler, and a scheduler's instructions are what bounds 16 tokens, so all four should have equal work:
