@@ -103,12 +103,14 @@ __global__ void __launch_bounds__(256) cutlass_end(const __grid_constant__ Cutla
   spf::cuda::wait_for_primary();
   const int64_t piece = static_cast<int64_t>(blockIdx.x) * 256 + threadIdx.x, pieces = a.pitch / 8;
   const int64_t row = piece / pieces, first = (piece - row * pieces) * 8;
-  if (row >= a.end.m) return;
+  if (row >= a.end.m || first >= a.end.out.n) return;
   const Total* from = a.sums + row * a.pitch + first;
   Total sum[8];
 #pragma unroll
   for (int i = 0; i < 8; ++i) sum[i] = first + i < a.end.out.n ? from[i] : Total{0};
-  a.end.write(static_cast<int>(row), static_cast<int>(first), sum);
+  float v[8];
+  a.end.finish(a.end.columns(static_cast<int>(first)), static_cast<int>(row), sum, v);
+  a.end.out.store(static_cast<int>(row), static_cast<int>(first), v);
 }
 
 template <class Total, class End>
