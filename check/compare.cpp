@@ -63,9 +63,8 @@ class Scales {
     const bool multiplied = problem_.weight && index == 0; // by the weight: codes count too
     if (problem_.weight ? !multiplied : is_integer(operand.type)) return;
     const std::vector<double> values = input_values(problem_, index, inputs);
-    int64_t elements = 1;
-    for (const int64_t extent : outer(operand)) elements *= extent;
-    const auto rows = static_cast<size_t>(elements);
+    size_t rows = 1;
+    for (size_t i = 0; i + 1 < operand.shape.size(); ++i) rows *= static_cast<size_t>(operand.shape[i]);
     const int64_t columns = rows > 0 ? static_cast<int64_t>(values.size() / rows) : 0;
     norm_.resize(std::max(norm_.size(), rows));
     std::vector<double>* const maximum = columns <= kShortRow ? &maximum_[outer(operand)] : nullptr;
