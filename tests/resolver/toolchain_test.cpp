@@ -40,7 +40,9 @@ TEST(SharedCode, AnswersDoNotDependOnOtherTargetsAndServeTheirOwn) {
         // Sharing neither covers a target nor leaves one out.
         EXPECT_EQ(a.answer == Answer::kExcluded, apart.answers[i].answer == Answer::kExcluded);
         EXPECT_EQ(a.reason, apart.answers[i].reason);
-        if (a.answer != Answer::kExcluded) EXPECT_TRUE(serves(a.code, a.target)) << to_string(table(), a.target);
+        if (a.answer != Answer::kExcluded) {
+          EXPECT_TRUE(serves(a.code, a.target)) << to_string(table(), a.target);
+        }
       }
     }
 }
