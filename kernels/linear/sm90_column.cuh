@@ -121,11 +121,7 @@ struct ColumnProducer {
  private:
   __device__ __forceinline__ int64_t pitch() const { return static_cast<int64_t>(a.tiles) * kRow16; }
   // The row of scales, counted in tiles of 64 columns, that fold f of this stage takes.
-  __device__ __forceinline__ int64_t scale_tile(int f) const {
-    const int at = row + f * C::kFoldRows;
-    const int group = min(C::kFoldRows == 1 ? at : static_cast<int>(__umulhi(at, a.group_factor)), a.groups - 1);
-    return static_cast<int64_t>(group) * a.tiles + tile;
-  }
+  __device__ __forceinline__ int64_t scale_tile(int f) const { return scale_row<C>(a, row + f * C::kFoldRows) + tile; }
   // A stage that has rows behind the last. Loops, so that the usual stage does not carry their instructions.
   __device__ __forceinline__ void request_last(bool begins, uint32_t to) const {
     const uint4* from = next;
@@ -366,19 +362,9 @@ __global__ void __launch_bounds__(C::kThreads, 1) column_linear(const __grid_con
 
 // What follows from a shape and its geometry.
 inline void column_divide(const StreamShape& shape, const ColumnGeometry& g, ColumnArgs* a) {
-  const int64_t k16 = stream_ceil(shape.k, 16);
-  a->m = static_cast<int32_t>(shape.m);
-  a->n = static_cast<int32_t>(shape.n);
-  a->tiles = static_cast<int32_t>(stream_ceil(shape.n, 64));
-  a->rows = static_cast<int32_t>(k16);
-  a->groups = static_cast<int32_t>(shape.group == 0 ? 1 : stream_ceil(shape.k, shape.group));
-  const int64_t rows =
-      std::max<int64_t>(shape.group == 0 ? k16 : shape.group / 16, 2); // of a group; 1 is not asked for
-  a->group_factor = static_cast<uint32_t>(((int64_t{1} << 32) + rows - 1) / rows);
+  stream_extents(shape, g.clusters, a);
   a->group_units = static_cast<int32_t>(shape.group > 128 ? shape.group / 128 : 1);
   a->ranks = g.ranks;
-  a->columns = a->tiles / g.clusters;
-  a->wide_clusters = a->tiles % g.clusters;
   const int64_t units = stream_ceil(shape.k, 128);
   for (int wide = 0; wide < (a->wide_clusters > 0 ? 2 : 1); ++wide)
     for (int rank = 0; rank < g.ranks; ++rank)
@@ -391,22 +377,9 @@ spf_status column(const Call& call, const LaunchContext& ctx) {
   const StreamShape shape = stream_shape(call.problem);
   if (shape.m == 0 || shape.n == 0) return SPF_OK;
   const ColumnGeometry g = column_geometry(shape, *ctx.facts);
-  const spf_packed_weight& w = *call.weight;
-  const auto* data = static_cast<const char*>(w.data);
   const spf_tensor &x = *call.operand("x"), &out = *call.operand("out");
   ColumnArgs a = {};
-  a.codes = reinterpret_cast<const uint4*>(data);
-  a.scales = data + w.scales_offset;
-  a.scale_type = w.scheme.scale;
-  a.unit = C::kUnit;
-  a.column_factor = marlin_column_factor(w.scheme);
-  if constexpr (C::kHasZeros) a.zeros = reinterpret_cast<const uint32_t*>(data + w.zeros_offset);
-  if (w.scheme.has_global_scale) a.global_scale = reinterpret_cast<const float*>(data + w.global_offset);
-  a.out = out.data;
-  if (const spf_tensor* bias = call.operand("bias")) {
-    a.bias = bias->data;
-    a.bias_type = bias->type;
-  }
+  stream_operands<C>(call, &a);
   const RowSpace<1> rows = row_space({&out}), x_rows = row_space({&x});
   for (int64_t t = 0; t < shape.m; ++t) {
     int64_t offset[1];

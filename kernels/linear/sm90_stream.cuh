@@ -77,13 +77,19 @@ struct StreamConfig {
   static constexpr StreamSlot kSlot = stream_slot(kCode, kFoldRows, kColumnScale);
   static constexpr int kRows = kSlot.rows, kRowBytes = 128 * kBits;  // of a stage
   static constexpr int kPieces = kSlot.folds * kSlot.scale_row / 16; // of a stage's scales
-  static constexpr int kMinBlocks = kTokenTiles == 1 ? 2 : 1;
   static constexpr uint32_t kOnes = T == SPF_F16 ? 0x3c003c00u : 0x3f803f80u;
   using Fragment = cuda::WeightFragment<T, kCode, kScaled, kFold == 1>;
   static constexpr float kUnit = kOffset ? 1.0f : Fragment::kUnit;
   static_assert(kFoldRows == 1 || kFoldRows == 2 || kFoldRows == 4 || kFoldRows == 8);
   static_assert(kPieces <= 32 && (kScaled || kFoldRows > 1));
 };
+
+// The row of scales, counted in tiles of 64 columns, that k16 row `at` takes. Args: of this kernel or sm90_column.
+template <class C, class Args>
+__device__ __forceinline__ int64_t scale_row(const Args& a, int at) {
+  const int group = min(C::kFoldRows == 1 ? at : static_cast<int>(__umulhi(at, a.group_factor)), a.groups - 1);
+  return static_cast<int64_t>(group) * a.tiles;
+}
 
 // A (column tile, unit) position of a run, both counted from the block's first.
 struct StreamCursor {
@@ -131,9 +137,7 @@ struct StreamProducer {
 
   // The row of scales, counted in tiles of 64 columns, that fold f of this stage takes.
   __device__ __forceinline__ int64_t scale_tile(int f) const {
-    const int at = first_row + row + f * C::kFoldRows;
-    const int group = min(C::kFoldRows == 1 ? at : static_cast<int>(__umulhi(at, a.group_factor)), a.groups - 1);
-    return static_cast<int64_t>(group) * a.tiles + first_tile + column;
+    return scale_row<C>(a, first_row + row + f * C::kFoldRows) + first_tile + column;
   }
   __device__ __forceinline__ void request_scales(uint32_t to) const {
     if constexpr (C::kColumnScale && !C::kHasZeros) return;
@@ -383,7 +387,7 @@ __device__ __forceinline__ void write_value(const StreamArgs& a, int token, int 
 }
 
 template <class C>
-__global__ void __launch_bounds__(C::kThreads, C::kMinBlocks) stream_linear(const __grid_constant__ StreamArgs a) {
+__global__ void __launch_bounds__(C::kThreads, 2) stream_linear(const __grid_constant__ StreamArgs a) {
   using namespace spf::cuda;
   using G = StreamGeometry;
   static_assert(G::kCluster == 2);
@@ -537,28 +541,55 @@ __global__ void __launch_bounds__(C::kThreads, C::kMinBlocks) stream_linear(cons
 
 // --- launch ---------------------------------------------------------------------------------------------------------
 
-// What follows from a shape and its geometry.
-inline void stream_divide(const StreamShape& shape, const StreamGeometry& g, StreamArgs* a) {
-  const auto over = [](int64_t d) { // 1 is asked for nowhere
-    d = std::max<int64_t>(d, 2);
-    return static_cast<uint32_t>(((int64_t{1} << 32) + d - 1) / d);
-  };
+// What to multiply by, of which the upper 32 bits are the quotient. 1 is asked for nowhere.
+inline uint32_t division_factor(int64_t d) {
+  d = std::max<int64_t>(d, 2);
+  return static_cast<uint32_t>(((int64_t{1} << 32) + d - 1) / d);
+}
+
+// What sm90_column takes of a call too: of its shape, which `clusters` divide, ...
+template <class Args>
+void stream_extents(const StreamShape& shape, int clusters, Args* a) {
   const int64_t k16 = stream_ceil(shape.k, 16);
   a->m = static_cast<int32_t>(shape.m);
   a->n = static_cast<int32_t>(shape.n);
-  a->k = static_cast<int32_t>(shape.k);
   a->tiles = static_cast<int32_t>(stream_ceil(shape.n, 64));
   a->rows = static_cast<int32_t>(k16);
   a->groups = static_cast<int32_t>(shape.group == 0 ? 1 : stream_ceil(shape.k, shape.group));
-  a->group_factor = over(shape.group == 0 ? k16 : shape.group / 16);
+  a->group_factor = division_factor(shape.group == 0 ? k16 : shape.group / 16);
+  a->columns = a->tiles / clusters;
+  a->wide_clusters = a->tiles % clusters;
+}
+
+// ... and of its weight, bias and out.
+template <class C, class Args>
+void stream_operands(const Call& call, Args* a) {
+  const spf_packed_weight& w = *call.weight;
+  const auto* data = static_cast<const char*>(w.data);
+  a->codes = reinterpret_cast<const uint4*>(data);
+  a->scales = data + w.scales_offset;
+  a->scale_type = w.scheme.scale;
+  a->unit = C::kUnit;
+  a->column_factor = marlin_column_factor(w.scheme);
+  if constexpr (C::kHasZeros) a->zeros = reinterpret_cast<const uint32_t*>(data + w.zeros_offset);
+  if (w.scheme.has_global_scale) a->global_scale = reinterpret_cast<const float*>(data + w.global_offset);
+  a->out = call.operand("out")->data;
+  if (const spf_tensor* bias = call.operand("bias")) {
+    a->bias = bias->data;
+    a->bias_type = bias->type;
+  }
+}
+
+// What follows from a shape and its geometry.
+inline void stream_divide(const StreamShape& shape, const StreamGeometry& g, StreamArgs* a) {
+  stream_extents(shape, g.clusters, a);
+  a->k = static_cast<int32_t>(shape.k);
   a->pieces = stream_pieces(a->m);
-  a->piece_factor = over(a->pieces);
+  a->piece_factor = division_factor(a->pieces);
   a->units = g.units;
   const int upper = g.units / 2;
-  a->unit_factor[0] = over(upper);
-  a->unit_factor[1] = over(g.units - upper);
-  a->columns = a->tiles / g.clusters;
-  a->wide_clusters = a->tiles % g.clusters;
+  a->unit_factor[0] = division_factor(upper);
+  a->unit_factor[1] = division_factor(g.units - upper);
   a->x_pitch = g.x_pitch;
 }
 
@@ -568,24 +599,10 @@ spf_status stream(const Call& call, const LaunchContext& ctx) {
   const StreamShape shape = stream_shape(call.problem);
   if (shape.m == 0 || shape.n == 0) return SPF_OK;
   const StreamGeometry g = stream_geometry(shape, *ctx.facts);
-  const spf_packed_weight& w = *call.weight;
-  const auto* data = static_cast<const char*>(w.data);
   const spf_tensor &x = *call.operand("x"), &out = *call.operand("out");
-  const spf_tensor* bias = call.operand("bias");
   StreamArgs a = {};
-  a.codes = reinterpret_cast<const uint4*>(data);
-  a.scales = data + w.scales_offset;
-  a.scale_type = w.scheme.scale;
-  a.unit = C::kUnit;
-  a.column_factor = marlin_column_factor(w.scheme);
-  if constexpr (C::kHasZeros) a.zeros = reinterpret_cast<const uint32_t*>(data + w.zeros_offset);
-  if (w.scheme.has_global_scale) a.global_scale = reinterpret_cast<const float*>(data + w.global_offset);
+  stream_operands<C>(call, &a);
   a.x = x.data;
-  a.out = out.data;
-  if (bias) {
-    a.bias = bias->data;
-    a.bias_type = bias->type;
-  }
   const RowSpace<2> space = row_space({&x, &out});
   bool aligned = (reinterpret_cast<uintptr_t>(x.data) & 15) == 0 && shape.k % 8 == 0;
   for (int64_t t = 0; t < shape.m; ++t) {
