@@ -3,10 +3,11 @@
 #include <cmath>
 #include <cstring>
 #include <functional>
-#include <random>
 
 #include <gtest/gtest.h>
 #include <spearfish/spearfish.hpp>
+
+#include "support/weights.hpp"
 
 using namespace spearfish;
 
@@ -34,14 +35,6 @@ size_t swizzled(int64_t m, int64_t j, int64_t blocks) {
   return static_cast<size_t>((m / 128 * tiles + j / 4) * 512 + m % 32 * 16 + m / 32 % 4 * 4 + j % 4);
 }
 
-std::vector<float> random_values(int64_t count, unsigned seed) {
-  std::mt19937 random(seed);
-  std::normal_distribution<float> normal;
-  std::vector<float> values(static_cast<size_t>(count));
-  for (float& v : values) v = normal(random);
-  return values;
-}
-
 // Activations of one of the formats, quantized from random numbers, and what they stand for.
 struct Activation {
   std::vector<uint8_t> codes, scales;
@@ -57,7 +50,7 @@ struct Activation {
         scale_type(scale) {
     codes.resize(static_cast<size_t>(kM * width));
     scales.resize(static_cast<size_t>(256 * ((blocks + 3) / 4 * 4)));
-    std::vector<float> x = random_values(kM * kK, 5);
+    std::vector<float> x = support::normal_values(kM * kK, 5);
     const Tensor in(x.data(), SPF_F32, {kM, kK}), factor(&global, SPF_F32, {1});
     const Tensor to = codes_tensor(), tiles = scales_tensor();
     BlockScales where;
@@ -91,10 +84,10 @@ using PlanFunction = std::function<Plan(const BlockActivation&, const QuantSchem
 
 void expect_product(Activation& x, const char* format, const PlanFunction& plan_of, const Function& function,
                     float alpha) {
-  const std::vector<float> dense = random_values(kN * kK, 9);
+  const std::vector<float> dense = support::normal_values(kN * kK, 9);
   const QuantizedWeight quantized = QuantizedWeight::quantize(quant_scheme(format), kN, kK, dense.data());
   const std::vector<float> w = quantized.dequantize();
-  std::vector<float> bias = random_values(kN, 11), out(kM * kN, -1.0f);
+  std::vector<float> bias = support::normal_values(kN, 11), out(kM * kN, -1.0f);
   BlockLinearExtras extras;
   extras.alpha = Tensor(&alpha, SPF_F32, {1});
   extras.bias = Tensor(bias.data(), SPF_F32, {kN});
@@ -176,7 +169,7 @@ TEST(BlockLinear, RefusesByName) {
 }
 
 TEST(BlockLinear, LayoutsKeepCodesAndScalesAsTheyAre) {
-  const std::vector<float> dense = random_values(kN * kK, 3);
+  const std::vector<float> dense = support::normal_values(kN * kK, 3);
   for (const char* format : {"nvfp4", "mxfp4", "mxfp8"})
     for (const std::string layout : {"block_rows", "block_rows_a8"}) {
       if (layout == "block_rows_a8" && std::string(format) != "mxfp4") continue;
@@ -203,7 +196,7 @@ TEST(BlockLinear, LayoutsKeepCodesAndScalesAsTheyAre) {
 
 // MXFP8 as the bf16 numbers that it stands for, and what bf16 does not hold.
 TEST(BlockLinear, Bf16RowsHoldMxfp8Exactly) {
-  const std::vector<float> dense = random_values(kN * kK, 7);
+  const std::vector<float> dense = support::normal_values(kN * kK, 7);
   for (const char* format : {"mxfp8", "mxfp8-e5m2"}) {
     const QuantizedWeight q = QuantizedWeight::quantize(quant_scheme(format), kN, kK, dense.data());
     const PackedWeight packed = PackedWeight::pack(q, "bf16_rows");

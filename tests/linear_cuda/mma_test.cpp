@@ -32,14 +32,6 @@ std::vector<uint16_t> codes_of(spf_scalar_type type, const std::vector<float>& v
   return out;
 }
 
-std::vector<float> normal(int64_t count, unsigned seed) {
-  std::mt19937 random(seed);
-  std::normal_distribution<float> value;
-  std::vector<float> out(static_cast<size_t>(count));
-  for (float& v : out) v = value(random);
-  return out;
-}
-
 // The kernel that serves the Marlin order on mma.sync here; "" if nothing does.
 const char* mma_kernel() { return device().facts().compute_capability >= 80 ? "sm80_mma" : "sm75_mma"; }
 
@@ -162,7 +154,7 @@ void expect_close(const Weight& weight, const Problem& p, const std::vector<uint
 
 void check(const spf_quant_scheme& s, const Problem& p, unsigned seed, const std::string& what) {
   const Weight weight(support::quantized(s, p.n, p.k, support::random_matrix(p.n, p.k, seed)));
-  const std::vector<uint16_t> x = codes_of(p.type, normal(p.m * p.k, seed + 1));
+  const std::vector<uint16_t> x = codes_of(p.type, support::normal_values(p.m * p.k, seed + 1));
   expect_close(weight, p, x, multiply(weight, p, x), what);
 }
 
@@ -178,7 +170,7 @@ TEST(Mma, EveryNumberOfRows) {
   const int64_t shapes[][2] = {{136, 256}, {64, 1040}, {264, 400}};
   for (const auto& [n, k] : shapes) {
     const Weight weight(support::quantized(kInt4, n, k, support::random_matrix(n, k, 3)));
-    const std::vector<uint16_t> x = codes_of(own_type(), normal(256 * k, 4));
+    const std::vector<uint16_t> x = codes_of(own_type(), support::normal_values(256 * k, 4));
     for (int64_t m = 1; m <= 256; ++m) {
       const Problem p = {m, n, k, own_type()};
       const std::vector<uint16_t> rows(x.begin(), x.begin() + m * k);
@@ -227,7 +219,7 @@ TEST(Mma, ActOrderWithGroupsOfAnySize) {
     for (const int64_t m : {1, 20, 70}) {
       const Problem p = {m, 200, 600, own_type()};
       const Weight weight(with_groups(s, p.n, p.k, [&](int64_t) { return random() % 19; }));
-      const std::vector<uint16_t> x = codes_of(p.type, normal(p.m * p.k, 10));
+      const std::vector<uint16_t> x = codes_of(p.type, support::normal_values(p.m * p.k, 10));
       expect_close(weight, p, x, multiply(weight, p, x), "code " + std::to_string(code) + " m=" + std::to_string(m));
     }
   }
@@ -238,7 +230,7 @@ TEST(Mma, SlicesOfKAddUp) {
   constexpr int64_t kM = 5, kN = 130, kK = 1024, kGroup = 128;
   const spf_scalar_type type = own_type();
   const std::vector<float> w = support::random_matrix(kN, kK, 12);
-  const std::vector<uint16_t> x = codes_of(type, normal(kM * kK, 13));
+  const std::vector<uint16_t> x = codes_of(type, support::normal_values(kM * kK, 13));
   for (const int64_t parts : {1, 2, 4, 8}) {
     const int64_t k = kK / parts;
     std::vector<double> sum(kM * kN), want(kM * kN), squares(kM * kN);
@@ -299,7 +291,7 @@ TEST(Mma, NegativeScalesAndZeroPointsAtBothEnds) {
               SPF_OK);
     const Weight weight(std::move(owned));
     const Problem p = {9, kN, kK, own_type()};
-    const std::vector<uint16_t> x = codes_of(p.type, normal(p.m * p.k, 21));
+    const std::vector<uint16_t> x = codes_of(p.type, support::normal_values(p.m * p.k, 21));
     expect_close(weight, p, x, multiply(weight, p, x), "code " + std::to_string(code), kN);
   }
 }
@@ -317,7 +309,7 @@ TEST(Mma, ZeroPointsOfWholeColumns) {
 TEST(Mma, NumbersThatAreNotFiniteStayInTheirRow) {
   const Problem p = {20, 130, 300, own_type()};
   const Weight weight(support::quantized(kInt4, p.n, p.k, support::random_matrix(p.n, p.k, 30)));
-  std::vector<float> values = normal(p.m * p.k, 31);
+  std::vector<float> values = support::normal_values(p.m * p.k, 31);
   values[static_cast<size_t>(3 * p.k + 7)] = std::numeric_limits<float>::quiet_NaN();
   values[static_cast<size_t>(11 * p.k + 299)] = std::numeric_limits<float>::infinity();
   const std::vector<float> out = multiply(weight, p, codes_of(p.type, values));
@@ -344,8 +336,8 @@ TEST(Mma, SameBitsAtEveryRunUnderContention) {
     const Weight weight(support::quantized(kInt4, p.n, p.k, support::random_matrix(p.n, p.k, 40)));
     const Weight other_weight(
         support::quantized(kInt4, other.n, other.k, support::random_matrix(other.n, other.k, 42)));
-    Call call(weight, p, codes_of(p.type, normal(p.m * p.k, 41)));
-    Call beside(other_weight, other, codes_of(other.type, normal(other.m * other.k, 43)));
+    Call call(weight, p, codes_of(p.type, support::normal_values(p.m * p.k, 41)));
+    Call beside(other_weight, other, codes_of(other.type, support::normal_values(other.m * other.k, 43)));
     ASSERT_TRUE(call.taken() && beside.taken());
     ASSERT_EQ(call.enqueue(nullptr), SPF_OK);
     ASSERT_EQ(beside.enqueue(nullptr), SPF_OK);
@@ -367,13 +359,13 @@ TEST(Mma, ReplayFollowsChangedData) {
   for (const int64_t m : {1, 40}) {
     const Problem p = {m, 648, 1024, own_type()};
     const Weight weight(support::quantized(kInt4, p.n, p.k, support::random_matrix(p.n, p.k, 50)));
-    Call call(weight, p, codes_of(p.type, normal(p.m * p.k, 51)));
+    Call call(weight, p, codes_of(p.type, support::normal_values(p.m * p.k, 51)));
     ASSERT_TRUE(call.taken());
     spf_status status = SPF_OK;
     const auto replay = device().capture([&] { status = call.enqueue(device().stream(0)); });
     ASSERT_EQ(status, SPF_OK);
     for (unsigned seed = 52; seed < 55; ++seed) {
-      const std::vector<uint16_t> x = codes_of(p.type, normal(p.m * p.k, seed));
+      const std::vector<uint16_t> x = codes_of(p.type, support::normal_values(p.m * p.k, seed));
       call.set_x(x);
       call.poison();
       replay();

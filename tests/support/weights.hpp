@@ -97,12 +97,16 @@ inline std::vector<NamedScheme> all_schemes() {
   return all;
 }
 
-inline std::vector<float> random_matrix(int64_t n, int64_t k, unsigned seed) {
+inline std::vector<float> normal_values(int64_t count, unsigned seed, float deviation = 1.0f) {
   std::mt19937 random(seed);
-  std::normal_distribution<float> normal(0.0f, 0.05f);
-  std::vector<float> w(static_cast<size_t>(n * k));
-  for (float& x : w) x = normal(random);
-  return w;
+  std::normal_distribution<float> normal(0.0f, deviation);
+  std::vector<float> values(static_cast<size_t>(count));
+  for (float& x : values) x = normal(random);
+  return values;
+}
+
+inline std::vector<float> random_matrix(int64_t n, int64_t k, unsigned seed) {
+  return normal_values(n * k, seed, 0.05f);
 }
 
 // One that quantizing to a scheme prunes nothing of: 2:4 sparse where the scheme is, whatever the values' sizes.
