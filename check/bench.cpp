@@ -14,8 +14,7 @@
 namespace spf::check {
 namespace {
 
-constexpr double kRotate = 440e6; // bytes that CUDA launches walk through before one comes back
-constexpr int kMostLaunches = 2000, kFewestLaunches = 16, kFewestLong = 4;
+constexpr int kFewestLong = 4; // launches of a graph of long ones
 
 int64_t up(int64_t value, int64_t step) { return (value + step - 1) / step * step; }
 
@@ -249,7 +248,7 @@ double time_cpu(Slots& slots) {
   const auto begin = Clock::now();
   while (times.size() < 5 || (times.size() < 400 && std::chrono::duration<double>(Clock::now() - begin).count() < 0.3))
     times.push_back(once(calls));
-  return GraphTimes{std::move(times)}.median();
+  return median(std::move(times));
 }
 
 class Bench {
@@ -301,7 +300,7 @@ class Bench {
     const int64_t slot = std::max<int64_t>(Slots::bytes_of(problem), 256);
     int count = 1;
     if (!memory_.is_cpu()) {
-      count = std::clamp(static_cast<int>(kRotate / static_cast<double>(slot)), kFewestLaunches, kMostLaunches);
+      count = std::clamp(static_cast<int>(kRotate / slot), kFewestLaunches, kMostLaunches);
       count = static_cast<int>(std::max<int64_t>(1, std::min<int64_t>(count, memory_.largest_block() / 2 / slot)));
     }
     Slots slots(memory_, problem, options_.warm ? 1 : count, {kernel, {}}, options_.pdl);
@@ -332,7 +331,7 @@ class Bench {
       const GraphTimes times = time_graph(
           memory_, {.launches = count, .fewest = std::min(count, kFewestLong), .cold = !options_.warm, .rest = true},
           launch);
-      row.us = times.median();
+      row.us = median(times.each);
       row.sustained_us = times.sustained;
     }
     row.limit_us = limit(row);
@@ -388,10 +387,9 @@ class Bench {
 
 } // namespace
 
-double GraphTimes::median() const {
-  std::vector<double> sorted = each;
-  std::sort(sorted.begin(), sorted.end());
-  return sorted.empty() ? 0 : sorted[sorted.size() / 2];
+double median(std::vector<double> values) {
+  std::sort(values.begin(), values.end());
+  return values[values.size() / 2];
 }
 
 BenchReport run_bench(Memory& memory, const std::vector<Case>& cases, const BenchOptions& options,

@@ -68,6 +68,13 @@ BenchReport run_bench(Memory& memory, const std::vector<Case>& cases, const Benc
 
 Limits measure_cuda(Memory& memory);
 
+// Of at least one value; of an even number the greater of the two in the middle.
+double median(std::vector<double> values);
+
+// The launches of a graph walk through so many bytes before one comes back, and are so many at least and at most.
+constexpr int64_t kRotate = 440'000'000;
+constexpr int kFewestLaunches = 16, kMostLaunches = 2000;
+
 struct GraphOptions {
   int launches = 1;  // of a graph
   int fewest = 0;    // as few as this where `launches` of them take longer than kLongReplay; 0: always `launches`
@@ -85,7 +92,6 @@ constexpr double kShortReplay = 1.0; // milliseconds; up to it no rest
 struct GraphTimes {
   std::vector<double> each; // microseconds per launch, one number for each replay
   double sustained = 0;     // microseconds per launch; 0 unless asked for and longer than kShortReplay
-  double median() const;
 };
 
 GraphTimes time_graph(Memory& memory, const GraphOptions& options,

@@ -16,7 +16,7 @@
 namespace spf::check {
 namespace {
 
-constexpr int64_t kRotate = 440'000'000, kWorkspace = int64_t{32} << 20;
+constexpr int64_t kWorkspace = int64_t{32} << 20;
 
 struct Library {
   decltype(&cublasLtCreate) create;
@@ -148,7 +148,7 @@ class CublasLt final : public GemmPeers {
     const Product product(library_, handle_, fp8, m, n, k, one_.data());
     if (!product.usable()) return {};
     const int64_t element = fp8 ? 1 : 2, stride = (n * k * element + 255) / 256 * 256;
-    const int count = static_cast<int>(std::clamp<int64_t>(kRotate / stride + 1, 16, 2000));
+    const int count = static_cast<int>(std::clamp<int64_t>(kRotate / stride + 1, kFewestLaunches, kMostLaunches));
     const int slots = static_cast<int>(std::clamp<int64_t>(kRotate / stride + 1, 1, count));
     const Block weights = memory_.allocate(stride * slots), x = memory_.allocate(m * k * element),
                 out = memory_.allocate(m * n * 2);
@@ -160,7 +160,7 @@ class CublasLt final : public GemmPeers {
         memory_, {.launches = count, .fewest = std::min(slots, 4), .rest = true}, [&](int index, void* stream) {
           product.run(weights.data() + index % slots * stride, x.data(), out.data(), workspace_.data(), stream);
         });
-    return {times.median(), times.sustained, true};
+    return {median(times.each), times.sustained, true};
   }
 
   // Random numbers: a product of zeros takes less power, and so less time.
