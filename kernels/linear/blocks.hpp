@@ -11,6 +11,10 @@ namespace spf::linear {
 
 enum class BlockLinear : uint8_t { kNvfp4, kMxfp4, kMxfp8 };
 
+// As manifests name them.
+inline constexpr BlockLinear nvfp4_linear = BlockLinear::kNvfp4, mxfp4_linear = BlockLinear::kMxfp4,
+                             mxfp8_linear = BlockLinear::kMxfp8;
+
 inline constexpr const char* kBlockLinearNames[] = {"nvfp4_linear", "mxfp4_linear", "mxfp8_linear"};
 
 // Which of them an op is; false if none.

@@ -121,26 +121,4 @@ spf_status end_sums(const char* op, const LaunchContext& ctx, const Total* sums,
   return cuda::launch(op, next, cutlass_end<Total, End>, stream_ceil(end.m * (pitch / 8), 256), 256, 0, a);
 }
 
-// What becomes of the sums of a call of scaled_linear.
-inline ScaledEnd scaled_end(const Call& call) {
-  const Problem& p = call.problem;
-  const auto pointer = [&](const char* name) { return call.operand(name) ? call.operand(name)->data : nullptr; };
-  const spf_tensor& x_scale = *call.operand("x_scale");
-  ScaledEnd e = {};
-  e.out = mma_out(call);
-  e.m = static_cast<int32_t>(p.extent("*"));
-  e.scales =
-      reinterpret_cast<const float*>(static_cast<const uint8_t*>(call.weight->data) + call.weight->scales_offset);
-  e.x_scale = static_cast<const float*>(x_scale.data);
-  e.scale_rows = row_space({&x_scale});
-  e.azp_adj = static_cast<const int32_t*>(pointer("azp_adj"));
-  if (const spf_tensor* azp = call.operand("azp")) {
-    e.azp = static_cast<const int32_t*>(azp->data);
-    e.azp_rows = single_space(*azp);
-  }
-  e.channel_scale = static_cast<const float*>(pointer("channel_scale"));
-  e.out_factor = static_cast<const float*>(pointer("out_factor"));
-  return e;
-}
-
 } // namespace spf::linear

@@ -23,6 +23,29 @@ inline MmaOut mma_out(const Call& call) {
   return o;
 }
 
+// What becomes of the sums of a call of scaled_linear. scaled: by the kernel, while it summed.
+inline ScaledEnd scaled_end(const Call& call, bool scaled) {
+  const auto pointer = [&](const char* name) { return call.operand(name) ? call.operand(name)->data : nullptr; };
+  ScaledEnd e = {};
+  e.out = mma_out(call);
+  e.m = static_cast<int32_t>(call.problem.extent("*"));
+  if (!scaled) {
+    const spf_tensor& x_scale = *call.operand("x_scale");
+    e.scales =
+        reinterpret_cast<const float*>(static_cast<const uint8_t*>(call.weight->data) + call.weight->scales_offset);
+    e.x_scale = static_cast<const float*>(x_scale.data);
+    e.scale_rows = row_space({&x_scale});
+  }
+  e.azp_adj = static_cast<const int32_t*>(pointer("azp_adj"));
+  if (const spf_tensor* azp = call.operand("azp")) {
+    e.azp = static_cast<const int32_t*>(azp->data);
+    e.azp_rows = single_space(*azp);
+  }
+  e.channel_scale = static_cast<const float*>(pointer("channel_scale"));
+  e.out_factor = static_cast<const float*>(pointer("out_factor"));
+  return e;
+}
+
 // x from here or by way of the workspace (column: in another order), the mainloop, and the sums that several blocks
 // have.
 template <class C>

@@ -51,7 +51,7 @@ spf_status cutlass_scaled(const Call& call, const LaunchContext& ctx) {
     g.out_pitch = room.sums_pitch;
     if (const spf_status s = cutlass_gemm<X, kEnd, kTile>(ctx, g); s != SPF_OK) return s;
     using Total = std::conditional_t<X == SPF_S8, int32_t, float>;
-    return end_sums("scaled_linear", ctx, static_cast<const Total*>(g.out), scaled_end(call), g.out_pitch);
+    return end_sums("scaled_linear", ctx, static_cast<const Total*>(g.out), scaled_end(call, false), g.out_pitch);
   } else {
     if (const spf_status s = epilogue_vectors(call, ctx, v, &g); s != SPF_OK) return s;
     g.out = call.operand("out")->data;

@@ -13,10 +13,6 @@
 
 namespace spf::linear {
 
-// As manifests name them.
-inline constexpr BlockLinear nvfp4_linear = BlockLinear::kNvfp4, mxfp4_linear = BlockLinear::kMxfp4,
-                             mxfp8_linear = BlockLinear::kMxfp8;
-
 template <BlockLinear kOp, spf_scalar_type X, spf_scalar_type kEnd, int kTile>
 spf_status cutlass_blocks(const Call& call, const LaunchContext& ctx) {
   constexpr int kEach = X == SPF_E2M1 ? 2 : 1; // values of a byte

@@ -7,10 +7,6 @@
 
 namespace spf::linear {
 
-// As manifests name them.
-inline constexpr BlockLinear nvfp4_linear = BlockLinear::kNvfp4, mxfp4_linear = BlockLinear::kMxfp4,
-                             mxfp8_linear = BlockLinear::kMxfp8;
-
 template <BlockLinear kOp, spf_scalar_type X, spf_scalar_type W, int kTokens, int kChannels, int kParts, int kMemory>
 spf_status block_mma(const Call& call, const LaunchContext& ctx) {
   using Weights = BlockWeights<W, X, kOp == BlockLinear::kNvfp4 ? SPF_E4M3 : SPF_E8M0>;

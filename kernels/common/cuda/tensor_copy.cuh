@@ -211,6 +211,7 @@ __device__ __forceinline__ void fence_before_copies() {
   asm volatile("fence.proxy.async.shared::cta;" ::: "memory");
 #endif
 }
+
 // bytes % 16 == 0, both addresses on 16 bytes: from this block's shared memory to another block's, a barrier of which
 // counts them; `to` and `barrier` are the cluster's addresses (in_block()). This block stays until they are there.
 __device__ __forceinline__ void send_bulk(uint32_t to, const void* from, uint32_t bytes, uint32_t barrier) {
