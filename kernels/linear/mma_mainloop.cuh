@@ -29,6 +29,7 @@
 #pragma once
 
 #include <type_traits>
+#include <utility>
 
 #include "kernels/common/cuda/async.cuh"
 #include "kernels/common/cuda/launch.cuh"
@@ -409,6 +410,12 @@ __device__ __forceinline__ void end_tile(const MmaArgs<typename C::Weights>& a, 
 
 // --- kernels --------------------------------------------------------------------------------------------------------
 
+// f(step) for every step of a stage, each a constant: a loop of so much code the compiler does not always unroll.
+template <int... kStep, class F>
+__device__ __forceinline__ void each_step(std::integer_sequence<int, kStep...>, const F& f) {
+  (f(std::integral_constant<int, kStep>()), ...);
+}
+
 template <class C>
 __global__ void __launch_bounds__(C::kThreads, C::kMinBlocks)
     mma_linear(const __grid_constant__ MmaArgs<typename C::Weights> a) {
@@ -449,20 +456,19 @@ __global__ void __launch_bounds__(C::kThreads, C::kMinBlocks)
     weights.complete();
 #pragma unroll 1
     for (int stage = begin; stage < end; ++stage) {
-#pragma unroll
-      for (int step = 0; step < C::kSteps; ++step) {
+      each_step(std::make_integer_sequence<int, C::kSteps>(), [&](auto constant) {
+        constexpr int step = decltype(constant)::value, next = (step + 1) % C::kSteps;
         // In the middle of a step's multiplications, when its weights have been decoded, those of the next step are
         // loaded, and copies issued.
         weights.multiply(stage, step, x, sums, [&] {
           if (step < 2) loader.request(step);
-          const int next = (step + 1) % C::kSteps;
           if (next == 0) {
             arrive();
             memory = memory == ring + (C::kStages - 1) * C::kStageBytes ? ring : memory + C::kStageBytes;
           }
           load(stage + (next == 0 ? 1 : 0), next);
         });
-      }
+      });
       weights.end_stage(sums);
     }
     loader.copies.template wait<0>(); // zeros may be under way to where sums go

@@ -239,18 +239,29 @@ struct MarlinWeights {
           return;
         }
       }
-#pragma unroll
-      for (int j = 0; j < C::kSub; ++j) {
+      const auto decode_next = [&](int j) {
         if (j + 1 < C::kSub)
           fragment[j + 1].decode(decoded[(j + 1) % 2], words[j + 1]);
         else
           complete();
-        if (j + 2 == C::kSub) between();
+      };
+      const auto multiply_by = [&](int j) {
         const auto& now = decoded[j % 2];
 #pragma unroll
         for (int q = 0; q < C::kTokenTiles; ++q)
           cuda::mma_m16n8k16<T>(sums.part[j][q], now[0], now[1], now[2], now[3], x(step, q, 0), x(step, q, 1));
+      };
+      // between() stands in no loop: with its code in it the compiler leaves a loop as it is.
+#pragma unroll
+      for (int j = 0; j < C::kSub - 2; ++j) {
+        decode_next(j);
+        multiply_by(j);
       }
+      decode_next(C::kSub - 2);
+      between();
+      multiply_by(C::kSub - 2);
+      decode_next(C::kSub - 1);
+      multiply_by(C::kSub - 1);
     }
 
     // 16 values of K of several groups: fragments are decoded under the scales of each of the lane's four columns, and
