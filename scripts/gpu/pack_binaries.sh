@@ -49,7 +49,7 @@ for test in json.load(sys.stdin)["tests"]:
         missing.append(test["name"])
 if missing:
     sys.exit("pack_binaries: build the programs of these tests first: " + ", ".join(missing))' > "$folder/tests.tsv"
-cp scripts/gpu/run_checks.sh scripts/gpu/random_checkpoint.py "$folder/"
+cp scripts/gpu/{run_checks.sh,record_tests.py,random_checkpoint.py} scripts/test_summary.py "$folder/"
 cp -r bench/cases "$folder/cases"
 
 size=$(du -sm "$folder" | cut -f1)

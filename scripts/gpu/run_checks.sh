@@ -2,7 +2,7 @@
 # usage: run_checks.sh FOLDER [STAGE...]     stages: tests check bench linear sanitize (all without)
 #
 # Runs on a machine with a GPU what scripts/gpu/pack_binaries.sh gathered in FOLDER, and writes to $OUT (FOLDER/out):
-#   tests      every test with the label gpu      -> tests.log
+#   tests      every test with the label gpu, side by side -> tests.log, tests.json
 #   check      conformance                        -> check.json, check.log
 #   bench      times, also with programmatic dependent launch, and of norm and activation with warm operands; peers from
 #              $PEERS if set -> bench.json, bench-pdl.json, bench-warm.json
@@ -11,9 +11,11 @@
 #   model      the sample model in every format, on the GPU and on the CPU, and bits per byte held against each other; a
 #              random int4 model of the shape of Llama-3.1-8B, decoding 1 and 16 sequences
 #              -> compare-{cuda,cpu}.json, model.log, generate-8b-{1,16}.json
-#   sanitize   compute-sanitizer's four tools over a covering subset -> sanitize.log
-# Models are read from the source tree, which is the current folder unless SPEARFISH_SOURCE_DIR names it. Goes on after a
-# failure; exits with 1 if anything failed.
+#   sanitize   compute-sanitizer's four tools over a covering subset, every tool and family side by side -> sanitize.log,
+#              tests.json
+# Side by side are $SIDE_BY_SIDE programs (as many as there are cores, but one), each for at most $JOB_SECONDS (1200); who does
+# not end in time has failed. FOLDER/jobs has their output while they run. Models are read from the source tree, which is
+# the current folder unless SPEARFISH_SOURCE_DIR names it. Goes on after a failure; exits with 1 if anything failed.
 set -uo pipefail
 folder=$(cd "${1:?usage: run_checks.sh FOLDER [STAGE...]}" && pwd)
 shift
@@ -39,16 +41,45 @@ result() { # name, exit code
   esac
 }
 
-run_tests() {
-  : > "$out/tests.log"
-  while IFS=$'\t' read -r -a row; do
+# Runs lines "name <tab> command" from standard input, $SIDE_BY_SIDE at a time, and joins their output in the file LOG.
+side_by_side() { # LOG
+  local log=$1 jobs=$folder/jobs name command code cores
+  cores=$(nproc)
+  rm -rf "$jobs"
+  mkdir -p "$jobs"
+  : > "$log"
+  while IFS=$'\t' read -r name command; do
+    printf '%s\0%s\0' "$name" "$command"
+  done | OMP_NUM_THREADS=${OMP_NUM_THREADS:-3} xargs -0 -r -n 2 -P "${SIDE_BY_SIDE:-$((cores > 1 ? cores - 1 : 1))}" bash -c '
+    file=$0/${1//\//_}
+    echo "$1" > "$file.name"
+    timeout --kill-after=5 "${JOB_SECONDS:-1200}" bash -c "$2" < /dev/null > "$file.log" 2>&1
+    echo $? > "$file.code"' "$jobs"
+  for name in "$jobs"/*.name; do
+    code=$(cat "${name%.name}.code" 2> /dev/null || echo 1)
     {
-      echo "=== ${row[0]}"
-      "$folder/bin/${row[1]}" "${row[@]:2}"
-    } < /dev/null >> "$out/tests.log" 2>&1
-    result "${row[0]}" $?
-  done < "$folder/tests.tsv"
+      echo "=== $(cat "$name")"
+      cat "${name%.name}.log"
+      echo "=== exit code $code"
+    } >> "$log"
+    result "$(cat "$name")" "$code"
+  done
+}
+
+# What the logs say, in the form of docs/measurements/tests-*.json.
+record_tests() {
+  local code
+  "$folder/record_tests.py" --gpu "$out/gpu.txt" --json "$out/tests.json" "$out"/{tests,sanitize}.log
+  code=$?
+  [ $code -le 1 ] || result record_tests $code # 1: what failed has been counted
+}
+
+run_tests() {
+  side_by_side "$out/tests.log" < <(while IFS=$'\t' read -r -a row; do
+    printf '%s\t%s\n' "${row[0]}" "$(printf '%q ' "$folder/bin/${row[1]}" "${row[@]:2}")"
+  done < "$folder/tests.tsv")
   grep -E "FAILED|checks found something" "$out/tests.log" | head -40
+  record_tests
 }
 
 run_check() {
@@ -136,18 +167,23 @@ run_model() {
 }
 
 run_sanitize() {
-  local sanitizer
+  local sanitizer families tool family
   sanitizer=$(command -v compute-sanitizer || ls /usr/local/cuda*/bin/compute-sanitizer 2>/dev/null | head -1)
   if [ -z "$sanitizer" ]; then
     echo "skipped  sanitize: no compute-sanitizer here"
     return
   fi
-  : > "$out/sanitize.log"
-  for tool in memcheck racecheck synccheck initcheck; do
-    echo "=== $tool" >> "$out/sanitize.log"
-    "$sanitizer" --tool "$tool" --error-exitcode 9 "$spearfish" check --quick --device "$device" >> "$out/sanitize.log" 2>&1
-    result "sanitize $tool" $?
-  done
+  # A family at a time, and of linear, by far the largest, an op.
+  families=$("$spearfish" coverage --json | python3 -c 'import json, sys
+built = [row for row in json.load(sys.stdin)["rows"] if row["built"]]
+print(*sorted({name for row in built for name in (row["ops"].split(", ") if row["family"] == "linear" else [row["family"]])}))')
+  side_by_side "$out/sanitize.log" < <(for tool in racecheck memcheck initcheck synccheck; do # the slowest first
+    for family in $families; do
+      printf '%s\t%s\n' "sanitize $tool $family" "$(printf '%q ' "$sanitizer" --tool "$tool" --error-exitcode 9 "$spearfish" \
+        check "$family" --quick --device "$device")"
+    done
+  done)
+  record_tests
   grep -E "ERROR SUMMARY|RACECHECK SUMMARY|========= (Invalid|Uninit|Error|Race)" "$out/sanitize.log" | sort | uniq -c | head -40
 }
 

@@ -1,6 +1,7 @@
 #!/usr/bin/env python3
 """scripts/test_summary.py counts as a reader would, the cost records of translation units are true, what functions
-take of a multiprocessor is held against the manifests, and scripts/setup makes toolkits of what Python packages hold."""
+take of a multiprocessor is held against the manifests, scripts/setup makes toolkits of what Python packages hold, and
+the record of a run on a GPU says what its logs say."""
 import json
 import pathlib
 import shutil
@@ -201,6 +202,58 @@ class Setup(unittest.TestCase):
         code, errors, links = self.run_setup("cutlass", nvcc=True, installs=["../../cutlass_library/source/include/cutlass/cutlass.h"])
         self.assertEqual((code, errors), (0, ""))
         self.assertIn("cutlass", links)
+
+
+class GpuRecord(unittest.TestCase):
+    """scripts/gpu/run_checks.sh over programs that stand for the tests, the command and compute-sanitizer."""
+
+    PROGRAMS = {
+        "spearfish": """if [ "$1" = coverage ]; then
+echo '{"rows": [{"family": "linear", "ops": "linear, scaled_linear", "built": true}, {"family": "norm", "ops": "rms_norm", "built": true},
+  {"family": "rope", "ops": "rope", "built": false}]}'
+elif [ "$1" = check ]; then echo "7 passed, 0 failed, 0 skipped"
+else echo "spearfish 0.1.0 (abc1234; GNU; toolkit 13.0; targets 9.0a)"; fi""",
+        "good": "printf '" + GTEST.format(passed=2, rest="[  SKIPPED ] 1 test, listed below:\n[  SKIPPED ] A.s\n").replace("\n", "\\n") + "'",
+        "bad": "printf '" + GTEST.format(passed=1, rest="[  FAILED  ] 1 test, listed below:\n[  FAILED  ] A.f, where x = 1\n").replace("\n", "\\n") + "'; exit 1",
+        "crash": "kill -SEGV $$",
+        "without": "echo no device; exit 77",
+        "compute-sanitizer": """while [ "$1" != check ]; do [ "$1" = racecheck ] && tool=race; shift; done
+"$SPEARFISH" "$@"
+[ "$tool" != race ] || [ "$2" != norm ] || { echo "========= RACECHECK SUMMARY: 3 hazards displayed (3 errors, 0 warnings)"; exit 9; }
+[ "$tool" = race ] && echo "========= RACECHECK SUMMARY: 0 hazards displayed (0 errors, 0 warnings)" || echo "========= ERROR SUMMARY: 0 errors"
+""",
+        "nvidia-smi": "echo 'NVIDIA H200, 580.1'",
+    }
+
+    def run_checks(self, *tests):
+        with tempfile.TemporaryDirectory() as name:
+            folder = pathlib.Path(name)
+            (folder / "bin").mkdir()
+            for program, text in self.PROGRAMS.items():
+                path = folder / "bin" / program
+                path.write_text("#!/usr/bin/env bash\n" + text + "\n")
+                path.chmod(0o755)
+            for script in ("gpu/run_checks.sh", "gpu/record_tests.py", "test_summary.py"):
+                shutil.copy(SCRIPTS / script, folder)
+            (folder / "tests.tsv").write_text("".join(f"{t}\t{t}\t--option\n" for t in tests))
+            run = subprocess.run([folder / "run_checks.sh", folder, "tests", "sanitize"], capture_output=True, text=True, check=False,
+                                 env={"PATH": f"{folder}/bin:/usr/bin:/bin", "SPEARFISH": str(folder / "bin" / "spearfish"), "HOME": name})
+            return run.returncode, run.stdout, json.loads((folder / "out" / "tests.json").read_text())
+
+    def test_counts_what_ran(self):
+        code, text, record = self.run_checks("good", "bad", "crash", "without")
+        self.assertEqual((code, record["passed"], record["failed"], record["skipped"]), (1, 3, 2, 2), text)
+        self.assertEqual((record["device"], record["driver"], record["commit"], record["toolkit"]), ("NVIDIA H200", "580.1", "abc1234", "13.0"))
+        rows = {row["test"]: row for row in record["rows"]}
+        self.assertEqual(rows["bad"]["failed_tests"], ["A.f"])
+        self.assertEqual(rows["good"]["skipped_tests"], ["A.s"])
+        self.assertEqual((rows["crash"]["failed"], rows["without"]["skipped"]), (1, 1))
+        for failure in ("FAILED   bad", "FAILED   crash", "FAILED   sanitize racecheck norm"):
+            self.assertIn(failure, text)
+        tools = record["compute_sanitizer"]
+        self.assertEqual(tools["racecheck"], {"linear": 0, "norm": 3, "scaled_linear": 0})
+        self.assertEqual(tools["memcheck"], {"linear": 0, "norm": 0, "scaled_linear": 0})
+        self.assertEqual(tools["cases_passed"]["linear"], 7)
 
 
 if __name__ == "__main__":
