@@ -1,6 +1,7 @@
 // What plan, coverage, doctor and demo say, as text and as JSON.
 #include <algorithm>
 #include <set>
+#include <sstream>
 
 #include <fmt/format.h>
 
@@ -296,6 +297,26 @@ TEST(Coverage, OfAListThatNeedsNoGpu) {
   EXPECT_EQ(j["targets"], "9.0;12.0f");
   EXPECT_EQ(j["toolkit"], "12.8");
   for (const Json& row : j["rows"]) EXPECT_TRUE(row["target"] == "9.0" || row["target"] == "12.0f") << row;
+}
+
+// Kernels that run are told from those that are left out, in lines that fit a window.
+TEST(Coverage, TextIsNarrowAndTruthful) {
+  const Result r = command({"coverage", "--archs", "all", "--toolkit", "13.0"});
+  ASSERT_EQ(r.code, 0) << r.err;
+  std::istringstream lines(r.out);
+  for (std::string line; std::getline(lines, line);) EXPECT_LE(line.size(), 100u) << line;
+  EXPECT_TRUE(contains(r.out, "tested on")) << r.out;
+  EXPECT_TRUE(contains(r.out, "left out")) << r.out;
+  EXPECT_TRUE(contains(r.out, "has no cluster")) << r.out; // one reason for five targets
+  const auto row = [&](const std::string& kernel) {
+    const size_t at = r.out.find(kernel + " ");
+    return at == std::string::npos ? std::string() : r.out.substr(at, r.out.find('\n', at) - at);
+  };
+  EXPECT_TRUE(contains(row("linear/sm90_stream"), "H200")) << r.out;
+  for (const char* kernel : {"linear/sm90_sparse", "linear/sm90_sparse8", "linear/sm120_mma"}) {
+    EXPECT_NE(row(kernel), "") << kernel;
+    EXPECT_FALSE(contains(row(kernel), "H200")) << row(kernel);
+  }
 }
 
 TEST(Coverage, TextAndRefusals) {
