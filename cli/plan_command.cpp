@@ -81,7 +81,8 @@ void print_text(const std::string& op, const Answer& answer) {
   if (answer.linear)
     fmt::print("  instead      linear, with activations in bf16: {}\n", paint(Colour::kGood, answer.linear.kernel()));
   if (answer.plan.empty() || answer.plan.rejected().empty()) return;
-  Table table({{"  passed over"}, {"code"}, {"reason"}});
+  constexpr size_t kReason = 60;
+  Table table({{"  passed over"}, {"code"}, {"reason", false, kReason}});
   for (const Plan::Rejection& r : answer.plan.rejected())
     table.add({"  " + r.kernel, {r.code, Colour::kWarn}, r.reason});
   fmt::print("\n{}", table.text());

@@ -143,6 +143,14 @@ TEST(Plan, EightBitOperands) {
   EXPECT_EQ(codes.code, 0) << codes.err;
 }
 
+TEST(Plan, TextFitsAWindow) {
+  for (const char* op : {"linear", "scaled_linear", "nvfp4_linear"}) {
+    const Result r = plan({op, "--m", "64", "--n", "4096", "--k", "4096", "--weight", "nvfp4", "--device", "h200"});
+    std::istringstream lines(r.out);
+    for (std::string line; std::getline(lines, line);) EXPECT_LE(line.size(), 100u) << line;
+  }
+}
+
 // A reason names what is short: 4096 columns are few for 170 multiprocessors, 99 KiB of shared memory are not enough.
 TEST(Plan, ReasonsAreThoseOfTheDevice) {
   const auto reason = [](const char* n, const char* device, const std::string& kernel) {
