@@ -25,17 +25,19 @@ typedef struct spf_coverage_row {
   const char* state;    /* "native", "family", "compatible", "ptx" or "excluded" */
   const char* code;     /* the target whose machine code or PTX serves it: "12.0f"; "" if excluded */
   const char* reason;   /* why excluded; or a remark; or "" */
-  int32_t built;        /* 1: this library holds that kernel for that target */
-  const char* tested;   /* devices on which conformance passed: "h200, rtx4090"; "" for none */
-  const char* tuned;    /* devices on which its policy was measured */
+  int32_t built;        /* 1: this library, not the one that archs asks about, holds that kernel for that target */
+  const char* tested;   /* devices on which its whole conformance run passed, whatever the target: "H200"; "" = none */
+  const char* tuned;    /* devices on which its choices were measured; "" = none */
 } spf_coverage_row;
 
 /* Asks.
  *   archs    NULL: what this library was built for, the CPU rows included. Else a target list in any spelling
- * ("9.0a;12.0f", "sm_90 sm_120", "all", "8.0+PTX", "avx512_vnni"): the resolver decides anew, by the same pure function
- * that decided when this library was configured, and no GPU or toolkit is needed. toolkit  with archs: the CUDA toolkit
- * to suppose, "12.8"; NULL: the newest that the hardware table knows. SPF_INVALID_ARGUMENT names what is not
- * understood, with the nearest spelling. Free *coverage with spf_coverage_free(). */
+ *            ("9.0a;12.0f", "sm_90 sm_120", "all", "8.0+PTX", "avx512_vnni"): the resolver decides anew, by the same
+ *            pure function that decided when this library was configured, and no GPU or toolkit is needed.
+ *   toolkit  with archs: the CUDA toolkit to suppose, "12.8"; NULL: the newest that the hardware table knows.
+ *
+ * SPF_INVALID_ARGUMENT names what is not understood, with the nearest spelling. Free *coverage with
+ * spf_coverage_free(). */
 SPF_API spf_status spf_coverage_query(const char* archs, const char* toolkit, spf_coverage** coverage);
 
 /* Number of rows; 0 for NULL. */

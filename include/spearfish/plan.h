@@ -15,12 +15,12 @@ extern "C" {
 #endif
 
 typedef enum spf_determinism {
-  SPF_ROW_INVARIANT = 0, /* a row's bits depend on that row only */
-  SPF_RUN_TO_RUN = 1,    /* same call, same bits */
-  SPF_NONDETERMINISTIC = 2
+  SPF_ROW_INVARIANT = 0,   /* a row's bits depend on that row only */
+  SPF_RUN_TO_RUN = 1,      /* same call, same bits */
+  SPF_NONDETERMINISTIC = 2 /* atomics: run only where allow_nondeterministic is set */
 } spf_determinism;
 
-/* The answer of the planner. Opaque; owned by the caller. */
+/* The answer of the planner. Opaque; owned by the caller. Strings that describe it live as long as it does. */
 typedef struct spf_plan spf_plan;
 
 typedef struct spf_plan_info {
@@ -68,7 +68,8 @@ typedef struct spf_launch {
   uint32_t flags;       /* SPF_LAUNCH_* */
   spf_device device;
   void* stream;    /* cudaStream_t; NULL = default stream. Unused on the CPU */
-  void* workspace; /* caller-owned, 256-byte aligned; may be NULL if the plan needs none */
+  void* workspace; /* caller-owned, on `device`, 256-byte aligned; may be NULL if the plan needs none. May hold anything
+                      before and after a call; calls that may run at once need one each */
   size_t workspace_bytes;
   const spf_plan_options* options; /* NULL = defaults */
   const spf_device_facts* facts;   /* plan-only calls: plan for this device instead of probing `device` */
@@ -78,13 +79,23 @@ typedef struct spf_launch {
 /* A zero launch on a device. */
 SPF_API spf_status spf_launch_init(spf_launch* launch, spf_device device);
 
+/* When no kernel runs, a call returns
+ *   SPF_REQUIREMENT_UNMET  where the kernel that options require cannot run, or all that can are forbidden;
+ *   SPF_NOT_BUILT          where a kernel that this build lacks would run: the detail says which option adds it;
+ *   SPF_UNSUPPORTED        where no kernel of any build would: the detail lists each kernel's reason.
+ * Launches do not allocate device memory, synchronize, or read device data on the host, and may be captured in a CUDA
+ * graph. */
+
+/* What runs: kernel, instance, workspace. SPF_INVALID_ARGUMENT for NULL. */
 SPF_API spf_status spf_plan_describe(const spf_plan* plan, spf_plan_info* info);
+/* The i-th candidate that does not run, in manifest order; SPF_NOT_FOUND past the last. */
 SPF_API spf_status spf_plan_rejected(const spf_plan* plan, int32_t index, spf_plan_rejection* rejection);
 SPF_API void spf_plan_free(spf_plan* plan);
 
 /* --- every op, by name: the typed functions under ops/ are thin wrappers of this ------------------------------- */
 
 typedef enum spf_operand_role { SPF_ROLE_IN = 0, SPF_ROLE_OUT = 1, SPF_ROLE_INOUT = 2 } spf_operand_role;
+/* ROWS: the last dimension is contiguous, other strides are free. ANY: all strides are. */
 typedef enum spf_view_rule { SPF_VIEW_ROWS = 0, SPF_VIEW_ANY = 1, SPF_VIEW_CONTIGUOUS = 2 } spf_view_rule;
 
 typedef struct spf_operand_info {

@@ -102,7 +102,7 @@ typedef struct spf_quantized_weight {
 typedef struct spf_packed_weight {
   uint32_t struct_size; /* in: sizeof(spf_packed_weight) */
   spf_quant_scheme scheme;
-  char layout[32]; /* "reference", "cpu_vnni", "marlin", ... */
+  char layout[32]; /* a name of spf_layout_name(): "reference", "cpu_n16", "marlin", ... */
   uint32_t layout_version;
   int64_t n, k; /* logical */
   int64_t padded_n, padded_k;

@@ -73,7 +73,7 @@ constexpr StreamGeometry stream_geometry(const StreamShape& shape, const spf_dev
   int64_t bytes =
       static_cast<int64_t>(g.kWarps) * g.kStages * slot_bytes + shape.m * pitch + sums + g.kCluster * columns;
   // With multiprocessors to spare, two blocks of the next launch would share one of them while this launch drains: more
-  // than half of the shared memory keeps them apart (kernels/linear/README.md, sm90_stream, version 3).
+  // than half of the shared memory keeps them apart (kernels/linear/notes/sm90_stream.md, version 3).
   constexpr int64_t kAlone = 116 * 1024;
   if (clusters * g.kCluster < facts.sm_count && bytes < kAlone) bytes = kAlone;
   if (bytes > facts.shared_memory_per_block - 1024 || pitch > 1 << 20) return g;

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# usage: run_checks.sh FOLDER [STAGE...]     stages: tests check bench linear sanitize (all without)
+# usage: run_checks.sh FOLDER [STAGE...]     stages: tests check bench linear sanitize (these without), model
 #
 # Runs on a machine with a GPU what scripts/gpu/pack_binaries.sh gathered in FOLDER, and writes to $OUT (FOLDER/out):
 #   tests      every test with the label gpu, side by side -> tests.log, tests.json
@@ -198,7 +198,7 @@ for stage in "${stages[@]}"; do
     linear) run_linear ;;
     sanitize) run_sanitize ;;
     *)
-      echo "run_checks: unknown stage '$stage'; known: tests check bench linear sanitize" >&2
+      echo "run_checks: unknown stage '$stage'; known: tests check bench linear model sanitize" >&2
       exit 2
       ;;
   esac

@@ -1,5 +1,6 @@
 #!/usr/bin/env python3
-"""Checks what no compiler checks: which room includes which, file lengths, kernel names, words that must not stand here.
+"""Checks what no compiler checks: which room includes which, file lengths, kernel names, words that must not stand here,
+lines and links of documents, what measurements say of themselves.
 
 usage: tools/lint/lint.py [--root DIR] [CHECK...]     checks: see --list
 
@@ -7,6 +8,7 @@ Prints one line per finding, "file:line: check: what is wrong and what is allowe
 Standard library only.
 """
 import argparse
+import json
 import pathlib
 import re
 import subprocess
@@ -67,6 +69,8 @@ CODE = {".c", ".h", ".cpp", ".hpp", ".cu", ".cuh"}
 TEXT = CODE | {".py", ".md", ".toml", ".cmake", ".txt", ".json", ".sh", ".in", ".yml", ".csv", ""}
 LENGTH_LIMIT = 600
 KERNEL_LENGTH_LIMIT = 900  # kernels/*/*.cuh and cpu_*.cpp: one kernel, one file
+DOCUMENT_WIDTH = 130  # columns of a document's text; rows of tables and code may be longer
+MEASUREMENTS = "docs/measurements/"
 
 KERNEL_NAME = re.compile(r"^(reference|(sm\d{2,3}|gfx\d{3,4}[a-z0-9]*|cpu|portable|avx2|avx512|amx)(_[a-z0-9]+)+|portable|avx2|avx512|amx)$")
 FAMILY_NAME = re.compile(r"^[a-z][a-z0-9]*(_[a-z0-9]+)*$")
@@ -239,6 +243,42 @@ class Linter:
                     self.report(name, number, "whitespace", "a line ends with a blank")
             if path.suffix in {".h", ".hpp", ".cuh"} and "#pragma once" not in text and not re.search(r"#ifndef \w+_H\n#define", text):
                 self.report(name, 1, "whitespace", "a header needs '#pragma once' or an include guard")
+
+    def check_documents(self):
+        """Text of documents fits a window, and what they link to is there."""
+        there = set(self.files) | {str(parent) for f in self.files for parent in pathlib.PurePosixPath(f).parents}
+        for name in self.files:
+            if pathlib.PurePath(name).suffix != ".md":
+                continue
+            code = False
+            for number, line in enumerate(self.text(name).splitlines(), 1):
+                code ^= line.lstrip().startswith("```")
+                if code:
+                    continue
+                if len(line) > DOCUMENT_WIDTH and not line.startswith("|"):
+                    self.report(name, number, "documents", f"{len(line)} columns, the limit is {DOCUMENT_WIDTH}: break the line")
+                for link in re.findall(r"\]\(([^)#\s]+)", line):
+                    if "://" not in link and self.resolve(name, link, there) is None:
+                        self.report(name, number, "documents", f"no file {link}")
+
+    def check_measurements(self):
+        """A measurement says device, commit and command, and stands in the index."""
+        index = MEASUREMENTS + "README.md"
+        files = [f for f in self.files if f.startswith(MEASUREMENTS) and f != index]
+        rows = self.text(index) if index in self.files else ""
+        for name in files:
+            if f"`{name[len(MEASUREMENTS):]}`" not in rows:
+                self.report(name, 1, "measurements", f"has no row in {index}")
+            if not name.endswith(".json"):
+                continue
+            try:
+                record = json.loads(self.text(name))
+            except json.JSONDecodeError as error:
+                self.report(name, error.lineno, "measurements", f"is not JSON: {error.msg}")
+                continue
+            for key in ("device", "commit", "command", "date", "rows"):
+                if not record.get(key):
+                    self.report(name, 1, "measurements", f"does not say its {key}")
 
 
 def room_of(name):

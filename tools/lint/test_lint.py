@@ -102,6 +102,23 @@ class LintTest(unittest.TestCase):
         self.finds("whitespace", "src/core/a.cpp", "int a;", "newline")
         self.finds("whitespace", "src/core/a.hpp", "int a;\n", "guard")
 
+    def test_documents(self):
+        self.finds("documents", "docs/a.md", "word " * 27 + "\n", "135 columns")
+        self.finds("documents", "docs/a.md", "[there](gone.md)\n", "no file gone.md")
+        good = f"| {'cell ' * 40} |\n```sh\n{'x' * 200}\n```\n[up](../cli/main.cpp), [room](../kernels/norm), [web](https://a.b/c), [here](#part)\n"
+        code, out = self.lint({"docs/a.md": good}, "documents")
+        self.assertEqual(code, 0, out)
+
+    def test_measurements(self):
+        name, index = "docs/measurements/norm.json", {"docs/measurements/README.md": "| `norm.json` | norms |\n"}
+        good = '{"device": "a", "commit": "b", "command": "c", "date": "d", "rows": [1]}\n'
+        self.assertEqual(self.lint({name: good, **index}, "measurements")[0], 0)
+        self.finds("measurements", name, good, "no row")
+        for bad, word in ((good.replace("command", "comment"), "its command"), ("{,}\n", "is not JSON")):
+            code, out = self.lint({name: bad, **index}, "measurements")
+            self.assertEqual(code, 1)
+            self.assertIn(word, out)
+
 
 if __name__ == "__main__":
     unittest.main()

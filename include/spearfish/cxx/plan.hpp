@@ -34,7 +34,7 @@ class Plan {
   std::string kernel() const { return info().kernel; }           // "norm/sm75_rows"; "" if nothing can run
   std::string instance() const { return info().instance; }       // "T=bf16,vec=8"
   std::string layout() const { return info().layout; }           // of the packed weight; "" if there is none
-  std::string activation() const { return info().activation; }   // "as given" or "s8 per token"
+  std::string activation() const { return info().activation; }   // "as given", ...: see spf_plan_info
   std::string determinism() const { return info().determinism; } // "row-invariant", "run-to-run", "nondeterministic"
   size_t workspace_bytes() const { return info().workspace_bytes; }
   double cost_us() const { return info().cost_us; } // the policy's estimate

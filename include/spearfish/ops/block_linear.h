@@ -36,6 +36,9 @@ extern "C" {
  * Where no kernel serves these types (every GPU before 10.0), the same checkpoint runs with 16-bit activations:
  * spf_linear() takes weights of these formats.
  *
+ * With SPF_LAUNCH_PDL the packed weight may be read before the preceding kernel of the stream has ended: it must not be
+ * written by it. Every other operand is touched after it only.
+ *
  * Errors: as spf_linear(). Formulas: OCP MX 1.0; NVFP4 as vLLM's cutlass_scaled_fp4_mm. */
 SPF_API spf_status spf_nvfp4_linear(const spf_tensor* x, const spf_tensor* x_scales, const spf_packed_weight* weight,
                                     const spf_tensor* alpha, const spf_tensor* bias, const spf_tensor* out,

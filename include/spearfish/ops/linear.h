@@ -18,12 +18,17 @@ extern "C" {
  * weight->data NULL and weight->layout empty, and learn the layout to pack into from the plan. M, N and K may be 0, 1
  * or odd; K = 0 gives the bias, or 0.
  *
- * Arithmetic: W has the values that spf_unpack() gives. Sums are f32 (the kernel "reference": f64) in an order that
- * depends on N, K and the kernel only, so a row's bits are the same alone and in any batch served by that kernel, for
- * every number of threads. Activations enter with at least 16 bits (as they are, as two bf16 terms, or as 16-bit fixed
- * point per run of at most 128 columns of one row); kernels that round them to 8 bits run only if
- * launch->options->allow_activation_8bit is set, and the plan says so in its "activation". A row of x that holds NaN or
- * infinity gives a row of out without finite values where W is not 0; other rows are not touched by it.
+ * Arithmetic: W has the values that spf_unpack() gives; kernels whose plan says "weights rounded to 16 bits" in its
+ * "activation" multiply by those values rounded once to the type of x. Sums are f32 (the kernel "reference": f64) in a
+ * fixed order: the same call gives the same bits, for every number of threads. Where the plan's determinism is
+ * "row-invariant" a row's bits are also the same alone and in any batch; where it is "run-to-run" the order may depend
+ * on M. Activations enter with at least 16 bits (as they are, as two bf16 terms, or as 16-bit fixed point per run of at
+ * most 128 columns of one row); kernels that round them to 8 bits run only if launch->options->allow_activation_8bit is
+ * set, and the plan says so in its "activation". A row of x that holds NaN or infinity gives a row of out without
+ * finite values where W is not 0; other rows are not touched by it.
+ *
+ * With SPF_LAUNCH_PDL the packed weight may be read before the preceding kernel of the stream has ended: it must not be
+ * written by it. Every other operand is touched after it only.
  *
  * Errors: SPF_INVALID_SHAPE, SPF_INVALID_TYPE, SPF_INVALID_STRIDE, SPF_INVALID_ALIGNMENT, SPF_INVALID_DEVICE for views
  * that break these rules; SPF_CORRUPT_DATA for a weight header that spf_pack() did not write; SPF_WORKSPACE_TOO_SMALL;

@@ -60,10 +60,11 @@ SPF_API spf_status spf_dynamic_scaled_int8_quant(const spf_tensor* x, const spf_
 /* --- one scale for each group of columns ----------------------------------------------------------------------- */
 
 /* For each group of group_size (32, 64, 128, 256 or 512) columns of a row, K a multiple of it:
- *   s = max(min(amax, scale_ub), eps) / 448, or / 127 for s8, scale_ub as above; with ue8m0 then 2^ceil(log2(max(s,
- * 1e-10))) code = e4m3(x / s), or s8(x / s); with truncate the fraction is cut off instead of rounded eps is at least
- * 1e-20, commonly 1e-10. scale is [..., K / group_size] with any strides: row-major; column-major; or column-major with
- * columns ceil(rows / 4) * 4 apart, as copy engines want it. */
+ *   s = max(min(amax, scale_ub), eps) / 448, or / 127 for s8, scale_ub as above;
+ *       with ue8m0 then 2^ceil(log2(max(s, 1e-10)))
+ *   code = e4m3(x / s), or s8(x / s); with truncate the fraction is cut off instead of rounded
+ * eps is at least 1e-20, commonly 1e-10. scale is [..., K / group_size] with any strides: row-major; column-major; or
+ * column-major with columns ceil(rows / 4) * 4 apart, as copy engines want it. */
 SPF_API spf_status spf_per_token_group_fp8_quant(const spf_tensor* x, const spf_tensor* scale_ub, const spf_tensor* out,
                                                  const spf_tensor* scale, int64_t group_size, double eps, int32_t ue8m0,
                                                  const spf_launch* launch);
