@@ -49,7 +49,7 @@ class Run {
 
   Report report(const std::vector<Case>& cases, const ProgressCall& progress) {
     Report report;
-    check_names(cases);
+    require_kernel(cases, session_.memory.device().kind, options_.kernel);
     rows_ = &report.rows;
     for (size_t i = 0; i < cases.size(); ++i) {
       if (progress) progress(i, cases.size(), cases[i].op + " " + cases[i].name());
@@ -62,19 +62,6 @@ class Run {
   }
 
  private:
-  void check_names(const std::vector<Case>& cases) const {
-    if (options_.kernel.empty()) return;
-    std::set<std::string> known;
-    for (const Case& c : cases)
-      for (const Kernel& kernel : kernels_of(c.op, session_.memory.device().kind)) known.insert(kernel.name);
-    std::string list;
-    for (const std::string& name : known) {
-      if (name_fits(name, options_.kernel)) return;
-      list += (list.empty() ? "" : ", ") + name;
-    }
-    throw UsageError("no kernel here is called '" + options_.kernel + "'; there are: " + list);
-  }
-
   ReportRow& row(const std::string& op, const std::string& kernel, const std::string& instance) {
     const std::string key = op + '\n' + kernel + '\n' + instance;
     const auto [at, fresh] = index_.try_emplace(key, rows_->size());
@@ -233,6 +220,21 @@ std::string check_outcome(const Problem& problem, const std::vector<Codes>& inpu
   const Comparison comparison = compare(problem, inputs, outcome.outputs, expected, outcome.plan.activation);
   if (worst != nullptr) *worst = comparison.worst;
   return comparison.equal ? "" : comparison.difference;
+}
+
+void require_kernel(const std::vector<Case>& cases, spf_device_kind kind, const std::string& name) {
+  if (name.empty()) return;
+  std::set<std::string> known;
+  for (const Case& c : cases)
+    for (const Kernel& kernel : kernels_of(c.op, kind)) known.insert(kernel.name);
+  std::string list;
+  for (const std::string& kernel : known) {
+    for (size_t end = name.find('/'); end != std::string::npos; end = name.find('/', end + 1))
+      if (name_fits(kernel, name.substr(0, end))) return;
+    if (name_fits(kernel, name)) return;
+    list += (list.empty() ? "" : ", ") + kernel;
+  }
+  throw UsageError("no kernel here is called '" + name + "'; there are: " + list);
 }
 
 Report run_conformance(const Session& session, const std::vector<Case>& cases, const ConformanceOptions& options,

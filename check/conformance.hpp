@@ -22,6 +22,10 @@ struct ConformanceOptions {
 Report run_conformance(const Session& session, const std::vector<Case>& cases, const ConformanceOptions& options,
                        const ProgressCall& progress = {});
 
+// Throws UsageError unless an op of the cases has a kernel of that name for such a device: "sm75_rows",
+// "norm/sm75_rows", or either with an instance behind it. "" is every kernel.
+void require_kernel(const std::vector<Case>& cases, spf_device_kind kind, const std::string& name);
+
 // Checks one problem on one kernel instance; what every driver calls "right". expected: reference() of what the
 // operands hold. "" if right.
 std::string check_outcome(const Problem& problem, const std::vector<Codes>& inputs, const std::vector<Codes>& expected,

@@ -7,6 +7,7 @@
 
 #include "check/bench.hpp"
 #include "command.hpp"
+#include "numbers.hpp"
 #include "roofline.hpp"
 #include "run_command.hpp"
 #include "terminal.hpp"
@@ -26,15 +27,23 @@ class BenchCommand final : public Command {
         ->type_name("FILE");
     app.add_flag("--gemm-peers", options_.gemm_peers,
                  "CUDA: time cuBLASLt's bf16 and fp8 products beside the rows of linear, if the machine has it");
-    app.add_option("--seconds", options_.seconds, "Start no further case after so long")->type_name("N");
+    app.add_option("--seconds", options_.seconds, "Start no further case after so long")
+        ->type_name("N")
+        ->check(positive_number());
     app.add_option("--roofline", roofline_, "Write the rows that multiply as a roofline plot, SVG")->type_name("FILE");
     app.footer(
-        "Exit codes: 0 success, 1 failure, 2 wrong usage.\n"
+        "Exit codes: 0 success, 1 failure, 2 wrong usage, 3 no such device here, 4 a file cannot be read or written.\n"
         "Example: spearfish bench norm activation --device cuda:0 --json bench.json\n");
   }
 
   int run() override {
+    for (const auto& [flag, given] :
+         {std::pair{"--pdl", options_.pdl}, {"--warm", options_.warm}, {"--gemm-peers", options_.gemm_peers}})
+      if (given && run_.on_cpu()) throw UsageError(fmt::format("{} is for a CUDA device; --device is cpu", flag));
+    if (!options_.peers.empty()) RunCommand::require_readable(options_.peers);
+    if (!roofline_.empty()) RunCommand::require_writable(roofline_);
     return run_.guarded([&](spf::check::Memory& memory, const std::vector<spf::check::Case>& cases) {
+      spf::check::require_kernel(cases, memory.device().kind, options_.kernel);
       size_t timed = 0;
       for (const spf::check::Case& c : cases) timed += c.bench ? 1 : 0;
       const spf::check::RunInfo info = spf::check::run_info(memory, run_.command_line("bench", extra_flags()));
@@ -126,7 +135,7 @@ class BenchCommand final : public Command {
         points.push_back({row.operations, row.read_bytes + row.written_bytes, row.us, row.kernel});
     std::ofstream out(roofline_);
     out << roofline_svg("Spearfish on " + report.info.device, report.limits.read_bytes_per_second, peak, points);
-    if (!out.flush()) throw CommandError("cannot write " + roofline_);
+    if (!out.flush()) throw FileError("cannot write " + roofline_);
   }
 
   RunCommand run_;

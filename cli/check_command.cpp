@@ -22,7 +22,9 @@ class CheckCommand final : public Command {
     app.add_flag("--quick", options_.quick, "A few small cases for each instance");
     app.add_flag("--reference", options_.reference, "On the CPU, also the reference against itself");
     app.footer(
-        "Exit codes: 0 everything that ran is right, 1 something is not, 2 wrong usage.\n"
+        "Exit codes: 0 everything that ran is right, 1 something is not, 2 wrong usage, 3 no such device here, 4 a "
+        "file\n"
+        "cannot be read or written.\n"
         "Example: spearfish check norm activation --device cuda:0 --json check.json\n");
   }
 

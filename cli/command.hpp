@@ -31,6 +31,18 @@ class CommandError : public std::runtime_error {
   using std::runtime_error::runtime_error;
 };
 
+// A file cannot be read, written or understood: one sentence for stderr, exit code kBadFile.
+class FileError : public std::runtime_error {
+ public:
+  using std::runtime_error::runtime_error;
+};
+
+// The device that was asked for is not here: one sentence for stderr, exit code kNoKernel.
+class NoDeviceError : public std::runtime_error {
+ public:
+  using std::runtime_error::runtime_error;
+};
+
 class Command {
  public:
   Command() = default;
@@ -42,7 +54,7 @@ class Command {
   // holds at least one example line.
   virtual void define(CLI::App& app) = 0;
 
-  // Runs after a successful parse and returns the exit code. May throw UsageError, CommandError or spearfish::Error.
+  // Runs after a successful parse and returns the exit code. May throw any of these errors or spearfish::Error.
   virtual int run() = 0;
 };
 

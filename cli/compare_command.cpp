@@ -14,6 +14,7 @@
 #include "model/linear_group.hpp"
 #include "model/perplexity.hpp"
 #include "model_options.hpp"
+#include "numbers.hpp"
 #include "plot.hpp"
 #include "suggest.hpp"
 #include "terminal.hpp"
@@ -62,14 +63,14 @@ class CompareCommand final : public Command {
     app.add_option("--limit", limit_, "Score only the first BYTES of the text")
         ->type_name("BYTES")
         ->capture_default_str()
-        ->check(CLI::PositiveNumber);
+        ->check(whole_number(1));
     app.add_option("--formats", formats_, "Weight formats, separated by blanks or commas. Default: all")
         ->delimiter(',')
         ->expected(1, -1);
     app.add_option("--prompt", prompt_, "The text to go on from")->type_name("TEXT")->capture_default_str();
     app.add_option("--max-tokens", max_tokens_, "Tokens to generate in each format")
         ->capture_default_str()
-        ->check(CLI::PositiveNumber);
+        ->check(whole_number(1));
     app.add_option("--device", device_, "cpu, cuda or cuda:N")->type_name("DEVICE")->capture_default_str();
     app.add_flag("--allow-8bit-activation", allow_8bit_, "Kernels may quantize activations to 8 bits");
     app.add_option("--svg", svg_, "Write a plot of quality against size to this file")->type_name("FILE");
@@ -89,6 +90,7 @@ class CompareCommand final : public Command {
       if (std::find(known.begin(), known.end(), format) == known.end())
         throw UsageError(unknown_word("weight format", format, known));
     open();
+    formats_.erase(std::remove(formats_.begin(), formats_.end(), base_name()), formats_.end()); // measured first
     {
       Progress progress(formats_.size() + 1);
       progress.show(0, base_name());

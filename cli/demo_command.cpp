@@ -13,6 +13,7 @@
 
 #include "check/probe/cpu.hpp"
 #include "command.hpp"
+#include "numbers.hpp"
 #include "problem.hpp"
 #include "sample.hpp"
 #include "spearfish/spearfish.hpp"
@@ -69,16 +70,16 @@ class DemoCommand : public Command {
     app.add_option("--m", ms_, "Rows of activations, several allowed")
         ->capture_default_str()
         ->expected(1, -1)
-        ->check(CLI::PositiveNumber);
-    app.add_option("--n", n_, "Output features")->capture_default_str()->check(CLI::PositiveNumber);
-    app.add_option("--k", k_, "Reduction")->capture_default_str()->check(CLI::PositiveNumber);
+        ->check(whole_number(1));
+    app.add_option("--n", n_, "Output features")->capture_default_str()->check(whole_number(1));
+    app.add_option("--k", k_, "Reduction")->capture_default_str()->check(whole_number(1));
     app.add_option("--formats", formats_, "Weight formats, separated by blanks or commas. Default: all")
         ->delimiter(',')
         ->expected(1, -1);
     app.add_option("--act", act_, "Scalar type of the activations: bf16, f16 or f32")->capture_default_str();
     app.add_flag("--allow-8bit-activation", allow_8bit_, "Kernels may quantize activations to 8 bits");
     app.add_option("--threads", threads_, "CPU threads (default: OMP_NUM_THREADS or all cores)")
-        ->check(CLI::Range(1, 4096));
+        ->check(whole_number(1, 4096));
     app.add_flag("--json", json_, "JSON instead of text");
     app.footer(
         "Exit codes: 0 every format ran, 1 failure, 2 wrong usage, 3 some format has no kernel here.\n"

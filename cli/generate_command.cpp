@@ -9,6 +9,7 @@
 
 #include "command.hpp"
 #include "model_options.hpp"
+#include "numbers.hpp"
 #include "terminal.hpp"
 
 namespace spearfish::cli {
@@ -48,26 +49,26 @@ class GenerateCommand final : public Command {
         ->delimiter(',');
     app.add_option("--max-tokens", max_tokens_, "Tokens to generate at most")
         ->capture_default_str()
-        ->check(CLI::PositiveNumber);
+        ->check(whole_number(1));
     app.add_option("--temperature", sampling_.temperature, "0: always the likeliest token")
         ->capture_default_str()
-        ->check(CLI::NonNegativeNumber);
+        ->check(number(0));
     app.add_option("--top-k", sampling_.top_k, "Draw from the k likeliest; 0: all")
         ->capture_default_str()
-        ->check(CLI::NonNegativeNumber);
+        ->check(whole_number(0));
     app.add_option("--top-p", sampling_.top_p, "Draw from the likeliest that make up this probability")
         ->capture_default_str()
-        ->check(CLI::Range(0.0, 1.0));
+        ->check(number(0, 1));
     app.add_option("--min-p", sampling_.min_p, "Draw from those at least this likely, relative to the likeliest")
         ->capture_default_str()
-        ->check(CLI::Range(0.0, 1.0));
+        ->check(number(0, 1));
     app.add_option("--seed", sampling_.seed, "Of the random numbers; sequence i of a batch takes seed + i")
         ->capture_default_str();
     app.add_option("--batch", batch_, "Sequences at once, all from the same prompt")
         ->capture_default_str()
-        ->check(CLI::Range(1, 4096));
+        ->check(whole_number(1, 4096));
     app.add_option("--context", context_, "Positions of a sequence (default: prompt and --max-tokens)")
-        ->check(CLI::PositiveNumber);
+        ->check(whole_number(1));
     app.add_flag("--ignore-end", ignore_end_, "Go on after an end-of-sequence token");
     app.add_flag("--json", json_, "JSON instead of text");
     app.footer(std::string(kModelExitCodes) +

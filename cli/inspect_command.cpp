@@ -8,6 +8,8 @@
 #include "command.hpp"
 #include "model/linear_group.hpp"
 #include "model_options.hpp"
+#include "numbers.hpp"
+#include "problem.hpp"
 #include "terminal.hpp"
 
 namespace spearfish::cli {
@@ -26,9 +28,8 @@ class InspectCommand final : public Command {
     app.add_option("--device", device_, "cpu, cuda:0, or one that is not here: cpu:avx2, sm_90, h200, ...")
         ->type_name("DEVICE")
         ->capture_default_str();
-    app.add_option("--context", context_, "Positions of a sequence (default: the model's own)")
-        ->check(CLI::PositiveNumber);
-    app.add_option("--batch", batch_, "Sequences at once")->capture_default_str()->check(CLI::Range(1, 4096));
+    app.add_option("--context", context_, "Positions of a sequence (default: the model's own)")->check(whole_number(1));
+    app.add_option("--batch", batch_, "Sequences at once")->capture_default_str()->check(whole_number(1, 4096));
     app.add_flag("--tensors", tensors_, "Also list every tensor of the files");
     app.add_flag("--json", json_, "JSON instead of text, every tensor included");
     app.footer(std::string(kModelExitCodes) +
@@ -38,7 +39,7 @@ class InspectCommand final : public Command {
 
   int run() override {
     const model::Checkpoint checkpoint = model::Checkpoint::open(path_);
-    const DeviceFacts facts = device_facts();
+    const DeviceFacts facts = device_facts(device_);
     model::RunnerOptions options;
     options.device = facts.kind == SPF_CPU ? Device::cpu() : Device::cuda(0);
     options.batch = batch_;
@@ -61,14 +62,6 @@ class InspectCommand final : public Command {
   }
 
  private:
-  DeviceFacts device_facts() const {
-    try {
-      return facts(device_);
-    } catch (const Error& e) {
-      throw UsageError(e.what());
-    }
-  }
-
   // Bytes by storage type, in the order of their first tensor.
   static std::vector<std::pair<std::string, std::pair<size_t, size_t>>> by_type(const model::Checkpoint& checkpoint) {
     std::vector<std::pair<std::string, std::pair<size_t, size_t>>> out;

@@ -70,6 +70,7 @@ Exit exit_code(const Error& e) {
     case SPF_OUT_OF_MEMORY:
       return kNoMemory;
     case SPF_NOT_BUILT:
+    case SPF_INVALID_DEVICE:
       return kNoKernel;
     case SPF_UNSUPPORTED:
       return file ? kBadFile : kNoKernel;
@@ -137,6 +138,10 @@ int main(int argc, char** argv) {
     return cli::parse_and_run(argc, argv);
   } catch (const cli::UsageError& e) {
     return cli::fail(cli::kUsage, e.what());
+  } catch (const cli::FileError& e) {
+    return cli::fail(cli::kBadFile, e.what());
+  } catch (const cli::NoDeviceError& e) {
+    return cli::fail(cli::kNoKernel, e.what());
   } catch (const Error& e) {
     return cli::fail(cli::exit_code(e), e.what());
   } catch (const std::exception& e) {

@@ -12,6 +12,7 @@
 #include "check/memory.hpp"
 #include "check/probe/cpu.hpp"
 #include "command.hpp"
+#include "numbers.hpp"
 #include "problem.hpp"
 #include "suggest.hpp"
 #include "terminal.hpp"
@@ -56,10 +57,6 @@ std::vector<Shared> shared(const model::ModelPlan& plan) {
   return out;
 }
 
-std::string kernel_text(const std::string& kernel, const std::string& instance) {
-  return instance.empty() ? kernel : kernel + "/" + instance;
-}
-
 } // namespace
 
 Device parse_device(const std::string& name) {
@@ -89,7 +86,7 @@ void ModelOptions::define(CLI::App& app) {
       ->capture_default_str();
   app.add_option("--memory", memory_limit_, "MiB of the device to use at most (default: what is there)")
       ->type_name("MIB")
-      ->check(CLI::PositiveNumber);
+      ->check(positive_number());
   app.add_flag("--allow-8bit-activation", allow_8bit_, "Kernels may quantize activations to 8 bits");
   app.add_option("--linear-input", linear_input_,
                  "Quantize what linear layers read to e4m3 or s8, a scale a token, or to e2m1, in the blocks of NVFP4 "
@@ -97,7 +94,7 @@ void ModelOptions::define(CLI::App& app) {
                  "weights, where a kernel multiplies the weight so")
       ->type_name("TYPE");
   app.add_option("--threads", threads_, "CPU threads (default: OMP_NUM_THREADS or all cores)")
-      ->check(CLI::Range(1, 4096));
+      ->check(whole_number(1, 4096));
 }
 
 Device ModelOptions::device() const { return parse_device(device_name); }
@@ -138,12 +135,10 @@ std::string layers_table(const model::ModelPlan& plan) {
                {"prefill kernel"}});
   for (const Shared& s : shared(plan)) {
     const model::LinearPlan& l = *s.plan;
-    const std::string decode = kernel_text(l.decode_kernel, l.decode_instance);
-    const std::string prefill = kernel_text(l.prefill_kernel, l.prefill_instance);
     table.add({std::to_string(s.count), place(l), l.format + (l.input.empty() ? "" : " x " + l.input),
                std::to_string(l.n), std::to_string(l.k),
-               fmt::format("{:.2f}", static_cast<double>(s.bytes) / 1048576.0), l.layout, decode,
-               prefill == decode ? "same" : prefill});
+               fmt::format("{:.2f}", static_cast<double>(s.bytes) / 1048576.0), l.layout, l.decode_kernel,
+               l.prefill_kernel == l.decode_kernel ? "same" : l.prefill_kernel});
   }
   return table.text();
 }
@@ -185,7 +180,7 @@ double decode_bytes(const model::Checkpoint& checkpoint, const model::RunnerOpti
   double weights = 0;
   for (const model::LinearPlan& linear : plan.linears) weights += static_cast<double>(linear.packed_bytes);
   const model::ModelConfig& config = checkpoint.config();
-  const auto element = static_cast<double>(describe(options.activation).bits / 8);
+  const auto element = static_cast<double>(describe(options.activation).bits) / 8;
   double cache = 0;
   for (const model::LayerConfig& layer : config.layers) {
     const double seen = layer.window > 0 ? std::min(positions, static_cast<double>(layer.window)) : positions;

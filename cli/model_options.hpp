@@ -48,7 +48,8 @@ class ModelOptions {
 // "cpu", "cuda", "cuda:1". Throws UsageError for another name.
 Device parse_device(const std::string& name);
 
-// Layers of equal format, shape and kernel as one row: count, example, format, n, k, kernels, bytes.
+// Layers of equal format, shape and kernel as one row: count, example, format, n, k, kernels, bytes. Instances stand in
+// the JSON.
 std::string layers_table(const model::ModelPlan& plan);
 nlohmann::ordered_json layers_json(const model::ModelPlan& plan);
 nlohmann::ordered_json memory_json(const model::MemoryNeed& need);

@@ -6,6 +6,7 @@
 #include "model/error.hpp"
 #include "model/perplexity.hpp"
 #include "model_options.hpp"
+#include "numbers.hpp"
 #include "terminal.hpp"
 
 namespace spearfish::cli {
@@ -20,10 +21,10 @@ class PerplexityCommand final : public Command {
     app.add_option("--text", text_, "The text to score")->type_name("FILE")->required();
     app.add_option("--window", window_,
                    "Tokens of a window; windows advance by half of it (default: the model's context, at most 4096)")
-        ->check(CLI::Range(2, 1 << 20));
+        ->check(whole_number(2, 1 << 20));
     app.add_option("--limit", limit_, "Score only the first BYTES of the text")
         ->type_name("BYTES")
-        ->check(CLI::PositiveNumber);
+        ->check(whole_number(1));
     app.add_flag("--json", json_, "JSON instead of text");
     app.footer(std::string(kModelExitCodes) +
                "Example: spearfish perplexity models/sample --text models/sample/held_out.txt --limit 20000\n");

@@ -6,6 +6,7 @@
 #include <nlohmann/json.hpp>
 
 #include "command.hpp"
+#include "numbers.hpp"
 #include "problem.hpp"
 #include "spearfish/spearfish.hpp"
 #include "terminal.hpp"
@@ -66,7 +67,8 @@ void print_text(const std::string& op, const Answer& answer) {
   if (answer.plan) {
     const Plan& plan = answer.plan;
     fmt::print("  kernel       {}\n", paint(Colour::kGood, plan.kernel()));
-    if (!plan.instance().empty()) fmt::print("  instance     {}\n", plan.instance());
+    // A problem without results is any instance's.
+    if (!plan.instance().empty() && plan.cost_us() > 0) fmt::print("  instance     {}\n", plan.instance());
     if (!plan.layout().empty()) fmt::print("  layout       {}\n", plan.layout());
     fmt::print("  workspace    {}\n", bytes_text(static_cast<double>(plan.workspace_bytes())));
     fmt::print("  determinism  {}\n", plan.determinism());
@@ -91,16 +93,22 @@ class PlanCommand : public Command {
     app.add_option("op", op_, "The op, e.g. linear, rms_norm, silu_and_mul")->required();
     app.add_option("--device", device_, "cpu, cuda:0, or one that is not here: cpu:avx2, sm_90, 9.0, h200, ...")
         ->capture_default_str();
-    app.add_option("--m", m_, "linear: rows of activations")->group("linear")->check(CLI::NonNegativeNumber);
-    app.add_option("--n", n_, "linear: output features")->group("linear")->check(CLI::NonNegativeNumber);
-    app.add_option("--k", k_, "linear: reduction")->group("linear")->check(CLI::NonNegativeNumber);
-    app.add_option("--weight", weight_, "linear: weight format, e.g. int4-g128, fp8, nvfp4, q4_k")->group("linear");
-    app.add_option("--group", group_, "linear: values along K that share a scale; -1 = all of K")->group("linear");
-    app.add_option("--act", act_, "linear: bf16, f16, f32, e4m3 or s8 (default bf16)")->group("linear");
-    app.add_flag("--allow-8bit-activation", allow_8bit_, "linear: kernels may quantize activations to 8 bits")
-        ->group("linear");
+    constexpr const char* kPacked = "Of ops with a packed weight: linear, scaled_linear, nvfp4_linear, ...";
+    app.add_option("--m", m_, "Rows of activations (tokens)")->group(kPacked)->check(whole_number(0));
+    app.add_option("--n", n_, "Output features")->group(kPacked)->check(whole_number(0));
+    app.add_option("--k", k_, "Reduction")->group(kPacked)->check(whole_number(0));
+    app.add_option("--weight", weight_, "Weight format, e.g. int4-g128, fp8-channel, nvfp4, q4_k")->group(kPacked);
+    app.add_option("--group", group_, "Values along K that share a scale; -1 = all of K")->group(kPacked);
+    app.add_option("--act", act_, "Type of x: bf16, f16 or f32; of scaled_linear e4m3 or s8 (default: the usual one)")
+        ->group(kPacked);
+    app.add_option("--with", present_, "Optional operands that the call has, e.g. bias")
+        ->group(kPacked)
+        ->expected(1, -1);
+    app.add_flag("--allow-8bit-activation", allow_8bit_, "Kernels may quantize activations to 8 bits")->group(kPacked);
     app.add_option("--dims", dims_, "Extents by dimension, e.g. --dims '*=8x16' H=4096")->expected(1, -1);
-    app.add_option("--type", type_, "Scalar type of the operands (default bf16, or the first that the op takes)");
+    app.add_option("--type", types_,
+                   "Scalar type of the operands (default bf16, or the first that the op takes), or OPERAND=TYPE")
+        ->expected(1, -1);
     app.add_option("--param", params_, "A parameter, NAME=VALUE")->expected(1, -1);
     app.add_option("--without", absent_, "An optional operand to leave out")->expected(1, -1);
     app.add_option("--require", require_,
@@ -111,6 +119,7 @@ class PlanCommand : public Command {
     app.footer(
         "Exit codes: 0 a kernel runs, 2 wrong usage, 3 no kernel can run.\n"
         "Examples: spearfish plan linear --m 8 --n 4096 --k 14336 --weight int4-g128 --device h200\n"
+        "          spearfish plan scaled_linear --m 64 --n 4096 --k 4096 --weight s8-channel --device a100\n"
         "          spearfish plan rms_norm --dims '*=64' H=4096 --type f16 --json\n");
   }
 
@@ -141,7 +150,8 @@ class PlanCommand : public Command {
       if (!value) throw UsageError(fmt::format("{} needs {}", op.name, flag));
     if (weight_.empty()) throw UsageError(fmt::format("{} needs --weight FORMAT", op.name));
     *weight = weight_format(weight_, group_ ? &*group_ : nullptr);
-    for (const auto& [symbol, value] : {std::pair{"*", *m_}, {"M", *m_}, {"N", *n_}, {"K", *k_}})
+    // G: one scale a token of x.
+    for (const auto& [symbol, value] : {std::pair{"*", *m_}, {"M", *m_}, {"N", *n_}, {"K", *k_}, {"G", int64_t{1}}})
       for (const std::string& known : symbols_of(op))
         if (known == symbol) extents->emplace(symbol, std::vector<int64_t>{value});
   }
@@ -153,30 +163,21 @@ class PlanCommand : public Command {
     if (op.takes_packed_weight) {
       add_linear(op, &extents, &weight);
       // Linear layers mostly have no bias; optional operands join with --dims only for the other ops.
+      for (const std::string& name : present_) (void)find_operand(op, name);
       for (const OperandInfo& operand : op.operands)
-        if (operand.optional) absent.push_back(operand.name);
-    } else if (m_ || n_ || k_ || !weight_.empty() || group_ || !act_.empty()) {
-      throw UsageError(fmt::format(
-          "--m, --n, --k, --weight, --group and --act are for ops with a packed weight; {} takes --dims and --type",
-          op.name));
+        if (operand.optional && std::find(present_.begin(), present_.end(), operand.name) == present_.end())
+          absent.push_back(operand.name);
+    } else if (m_ || n_ || k_ || !weight_.empty() || group_ || !act_.empty() || !present_.empty()) {
+      throw UsageError(
+          fmt::format("--m, --n, --k, --weight, --group, --act and --with are for ops with a packed weight; {} takes "
+                      "--dims and --type",
+                      op.name));
     }
-    std::vector<std::string> types;
-    const auto has = [&](const std::string& type) {
-      return std::find(types.begin(), types.end(), type) != types.end();
-    };
-    for (const OperandInfo& operand : op.operands)
-      for (ScalarType type : operand.types)
-        if (!has(name(type))) types.push_back(name(type));
-    if (op.takes_packed_weight)
-      for (const char* type : {"bf16", "f16", "f32", "e4m3", "s8"})
-        if (!has(type)) types.emplace_back(type);
-    if (!act_.empty() && !type_.empty()) throw UsageError("--act and --type say the same; give one");
-    const std::string usual = has("bf16") ? "bf16" : types.front();
-    const std::string type = !act_.empty() ? act_ : !type_.empty() ? type_ : usual;
-    const ScalarType scalar = scalar_type_named(type, types);
+    std::string text;
+    const OperandTypes types = operand_types(op, weight, &text);
     const std::vector<double> params = parse_params(op, params_);
 
-    answer->problem = describe_problem(extents, type, weight);
+    answer->problem = describe_problem(extents, text, weight);
     const DeviceFacts facts = device_facts(device_);
     const Device device(spf_device{facts.kind, 0});
     Launch launch(device);
@@ -185,13 +186,68 @@ class PlanCommand : public Command {
     launch.allow_activation_8bit(allow_8bit_)
         .allow_nondeterministic(allow_nondeterministic_)
         .plan_only(answer->plan, facts);
-    const auto operands = operands_without_data(op, extents, scalar, absent, device);
+    const auto operands = operands_without_data(op, extents, types, absent, device);
     if (!weight) {
       call(op.name, operands, params, launch);
       return;
     }
     const spf_packed_weight unpacked = unpacked_weight(weight->scheme, *n_, *k_, device);
     call(op.name, operands, params, launch, &unpacked);
+  }
+
+  // Types from --act and --type, and what of them describes the problem: "bf16", "s8 x ..., out bf16". Of ops with a
+  // packed weight x has its own type; where that has 8 bits, the others have the usual one of 16.
+  OperandTypes operand_types(const OpInfo& op, const std::optional<WeightFormat>& weight, std::string* text) const {
+    std::vector<std::string> known;
+    const auto add = [&](ScalarType type) {
+      if (std::find(known.begin(), known.end(), name(type)) == known.end()) known.push_back(name(type));
+    };
+    for (const OperandInfo& operand : op.operands)
+      for (ScalarType type : operand.types) add(type);
+    if (op.takes_packed_weight)
+      for (ScalarType type : {SPF_BF16, SPF_F16, SPF_F32, SPF_E4M3, SPF_S8}) add(type);
+    const bool has_bf16 = std::find(known.begin(), known.end(), "bf16") != known.end();
+    OperandTypes types{scalar_type(has_bf16 ? "bf16" : known.front()), {}};
+    std::string plain = act_;
+    for (const std::string& given : types_) {
+      const size_t equals = given.find('=');
+      if (equals != std::string::npos) {
+        const OperandInfo& operand = find_operand(op, given.substr(0, equals));
+        types.named[operand.name] = scalar_type_named(given.substr(equals + 1), names(operand.types));
+      } else if (plain.empty()) {
+        plain = given;
+      } else {
+        throw UsageError("--act and --type say the same; give one");
+      }
+    }
+    const ScalarType asked = plain.empty() ? types.usual : scalar_type_named(plain, known);
+    if (!weight) {
+      types.usual = asked;
+      *text = name(asked);
+      return types;
+    }
+    const OperandInfo& x = find_operand(op, "x");
+    const auto takes = [&](ScalarType type) {
+      return std::find(x.types.begin(), x.types.end(), type) != x.types.end();
+    };
+    ScalarType of_x = asked;
+    if (x.types.size() == 1)
+      of_x = x.types.front(); // two codes of blocks a byte: --act is of out
+    else if (plain.empty() && !takes(asked))
+      of_x = takes(weight->scheme.weight) ? weight->scheme.weight : x.types.front();
+    if (x.types.size() == 1 || describe(asked).bits > 8) types.usual = asked;
+    of_x = types.named.try_emplace("x", of_x).first->second;
+    const auto named_out = types.named.find("out");
+    const ScalarType of_out = named_out != types.named.end() ? named_out->second : types.usual;
+    *text = fmt::format("{} x {}{}", of_x == SPF_U8 ? op.name.substr(0, op.name.find('_')) : name(of_x), weight->name,
+                        of_out == of_x ? "" : ", out " + name(of_out));
+    return types;
+  }
+
+  static std::vector<std::string> names(const std::vector<ScalarType>& types) {
+    std::vector<std::string> out;
+    for (ScalarType type : types) out.push_back(name(type));
+    return out;
   }
 
   // What runs such a weight on a device whose kernels take no activations of this kind.
@@ -216,7 +272,7 @@ class PlanCommand : public Command {
     return require_.substr(equals + 1);
   }
 
-  static std::string describe_problem(const Extents& extents, const std::string& type,
+  static std::string describe_problem(const Extents& extents, const std::string& types,
                                       const std::optional<WeightFormat>& weight) {
     std::string out;
     for (const auto& [symbol, values] : extents) {
@@ -224,12 +280,12 @@ class PlanCommand : public Command {
       for (int64_t v : values) text += (text.empty() ? "" : "x") + std::to_string(v);
       out += fmt::format("{}={} ", weight && symbol == "*" ? "M" : symbol, text.empty() ? "[]" : text);
     }
-    return out + type + (weight ? " x " + weight->name : "");
+    return out + types;
   }
 
-  std::string op_, device_ = "cpu", weight_, act_, type_, require_;
+  std::string op_, device_ = "cpu", weight_, act_, require_;
   std::optional<int64_t> m_, n_, k_, group_;
-  std::vector<std::string> dims_, params_, absent_, forbid_;
+  std::vector<std::string> dims_, types_, params_, absent_, present_, forbid_;
   bool allow_8bit_ = false, allow_nondeterministic_ = false, json_ = false;
 };
 

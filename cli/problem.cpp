@@ -26,6 +26,16 @@ std::vector<std::string> split(const std::string& text, const char* separators) 
   return out;
 }
 
+// "a, b, or c like d" -> its parts between commas.
+std::vector<std::string> split_list(const std::string& text) {
+  std::vector<std::string> out;
+  for (std::string& part : split(text, ",")) {
+    part.erase(0, part.find_first_not_of(' '));
+    out.push_back(std::move(part));
+  }
+  return out;
+}
+
 int64_t parse_extent(const std::string& text, const std::string& where) {
   int64_t value = 0;
   const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
@@ -98,8 +108,16 @@ Extents parse_extents(const std::vector<std::string>& texts) {
         throw UsageError(fmt::format("'{}' is not of the form SYMBOL=EXTENT, for example H=4096 or *=2x3", assignment));
       const std::string symbol = assignment.substr(0, equals);
       std::vector<int64_t> values;
-      for (const std::string& part : split(assignment.substr(equals + 1), "[],x "))
-        values.push_back(parse_extent(part, assignment));
+      std::string list = assignment.substr(equals + 1); // "2x3", "[2,3]", "[2, 3]"
+      if (list.size() >= 2 && list.front() == '[' && list.back() == ']') list = list.substr(1, list.size() - 2);
+      for (size_t at; (at = list.find(", ")) != std::string::npos;) list.erase(at + 1, 1);
+      for (char& c : list)
+        if (c == 'x' || c == ' ') c = ',';
+      for (size_t begin = 0; !list.empty() && begin <= list.size();) {
+        const size_t end = std::min(list.find(',', begin), list.size());
+        values.push_back(parse_extent(list.substr(begin, end - begin), assignment));
+        begin = end + 1;
+      }
       if (symbol != "*" && values.size() != 1)
         throw UsageError(fmt::format("'{}' must give {} one extent", assignment, symbol));
       if (!out.emplace(symbol, values).second) throw UsageError(fmt::format("{} is given twice", symbol));
@@ -126,17 +144,18 @@ std::vector<std::string> symbols_of(const OpInfo& op) {
 std::string extent_name(const Dim& dim) { return dim.padded && dim.symbol == "rows" ? "*" : dim.symbol; }
 
 // Throws unless every extent is given that the operands which are not absent have, and names all that lack at once,
-// with the operands that could be left out instead.
+// with the operands that have them, and those that could be left out instead.
 void require_extents(const OpInfo& op, const Extents& extents, const std::vector<std::string>& absent) {
   const auto holds = [](const std::vector<std::string>& list, const std::string& word) {
     return std::find(list.begin(), list.end(), word) != list.end();
   };
-  std::vector<std::string> missing, optional;
+  std::vector<std::string> missing, optional, where;
   for (const bool of_optional : {false, true}) {
     const std::vector<std::string> required = missing;
     for (const OperandInfo& operand : op.operands) {
       if (operand.optional != of_optional || holds(absent, operand.name)) continue;
       bool alone = false;
+      const size_t before = missing.size();
       for (const std::string& text : split(operand.shape, ", ")) {
         const Dim dim = parse_dim(text);
         const std::string name = extent_name(dim);
@@ -144,29 +163,36 @@ void require_extents(const OpInfo& op, const Extents& extents, const std::vector
         alone |= !holds(required, name);
         if (!holds(missing, name)) missing.push_back(name);
       }
+      if (missing.size() > before) where.push_back(fmt::format("{} [{}]", operand.name, operand.shape));
       if (alone && of_optional) optional.push_back(operand.name);
     }
   }
   if (missing.empty()) return;
-  throw UsageError(fmt::format("{} needs the extent{} of {}: --dims {}=...{}", op.name, missing.size() > 1 ? "s" : "",
-                               fmt::join(missing, ", "), fmt::join(missing, "=... "),
+  throw UsageError(fmt::format("{} needs the extent{} of {}: --dims {}=... ({}){}", op.name,
+                               missing.size() > 1 ? "s" : "", fmt::join(missing, ", "), fmt::join(missing, "=... "),
+                               fmt::join(where, ", "),
                                optional.empty() ? "" : fmt::format("; or --without {}", fmt::join(optional, " "))));
 }
 
-std::vector<OptionalTensor> operands_without_data(const OpInfo& op, const Extents& extents, ScalarType type,
+const OperandInfo& find_operand(const OpInfo& op, const std::string& name) {
+  std::vector<std::string> names;
+  for (const OperandInfo& operand : op.operands) {
+    if (operand.name == name) return operand;
+    names.push_back(operand.name);
+  }
+  throw UsageError(unknown_word("operand of " + op.name, name, names));
+}
+
+std::vector<OptionalTensor> operands_without_data(const OpInfo& op, const Extents& extents, const OperandTypes& types,
                                                   const std::vector<std::string>& absent, Device device) {
   const std::vector<std::string> known = symbols_of(op);
   for (const auto& [symbol, values] : extents)
     if (std::find(known.begin(), known.end(), symbol) == known.end())
       throw UsageError(fmt::format("'{}' is no dimension of {}; it has {}", symbol, op.name, fmt::join(known, ", ")));
-  std::vector<std::string> names;
-  for (const OperandInfo& operand : op.operands) names.push_back(operand.name);
-  for (const std::string& name : absent) {
-    const auto at = std::find(names.begin(), names.end(), name);
-    if (at == names.end()) throw UsageError(unknown_word("operand of " + op.name, name, names));
-    if (!op.operands[static_cast<size_t>(at - names.begin())].optional)
-      throw UsageError(fmt::format("{} of {} cannot be left out", name, op.name));
-  }
+  for (const std::string& name : absent)
+    if (!find_operand(op, name).optional) throw UsageError(fmt::format("{} of {} cannot be left out", name, op.name));
+  std::map<int, ScalarType> named; // by type variable
+  for (const auto& [name, type] : types.named) named[find_operand(op, name).type_variable] = type;
   require_extents(op, extents, absent);
   std::vector<OptionalTensor> out;
   for (const OperandInfo& operand : op.operands) {
@@ -196,7 +222,11 @@ std::vector<OptionalTensor> operands_without_data(const OpInfo& op, const Extent
     const auto has = [&](ScalarType t) {
       return std::find(operand.types.begin(), operand.types.end(), t) != operand.types.end();
     };
-    out.emplace_back(Tensor(nullptr, has(type) || has(SPF_BF16) ? type : operand.types.front(), shape, device));
+    const auto asked = named.find(operand.type_variable);
+    const ScalarType type = asked != named.end()                ? asked->second
+                            : has(types.usual) || has(SPF_BF16) ? types.usual
+                                                                : operand.types.front();
+    out.emplace_back(Tensor(nullptr, type, shape, device));
   }
   return out;
 }
@@ -267,14 +297,16 @@ DeviceFacts device_facts(const std::string& name) {
     return facts(name);
   } catch (const Error& e) {
     if (e.status() != SPF_NOT_FOUND) throw;
-    throw UsageError(unknown_word("device", name, split(e.allowed(), ", ")));
+    throw UsageError(unknown_word("device", name, split_list(e.allowed())));
   }
 }
 
 ScalarType scalar_type_named(const std::string& name, const std::vector<std::string>& known) {
-  if (std::find(known.begin(), known.end(), name) == known.end())
-    throw UsageError(unknown_word("scalar type", name, known));
-  return scalar_type(name);
+  if (std::find(known.begin(), known.end(), name) != known.end()) return scalar_type(name);
+  spf_scalar_type other = SPF_TYPE_NONE;
+  if (spf_scalar_type_from_name(name.c_str(), &other) == SPF_OK)
+    throw UsageError(fmt::format("{} is not a type that is taken here; allowed: {}", name, fmt::join(known, ", ")));
+  throw UsageError(unknown_word("scalar type", name, known));
 }
 
 } // namespace spearfish::cli

@@ -22,9 +22,18 @@ Extents parse_extents(const std::vector<std::string>& texts);
 // Dimension symbols that the operands of an op name, in order of first use; "*" first where it occurs.
 std::vector<std::string> symbols_of(const OpInfo& op);
 
-// One tensor per operand, without data; std::nullopt for those listed in `absent`. `type` is used for every type
-// variable. Throws UsageError for a symbol that is missing or unknown, and for an operand that cannot be left out.
-std::vector<OptionalTensor> operands_without_data(const OpInfo& op, const Extents& extents, ScalarType type,
+// Types of operands: one for every type variable, but for those of the operands that are named.
+struct OperandTypes {
+  ScalarType usual;
+  std::map<std::string, ScalarType> named;
+};
+
+// The operand of that name. Throws UsageError with the near one.
+const OperandInfo& find_operand(const OpInfo& op, const std::string& name);
+
+// One tensor per operand, without data; std::nullopt for those listed in `absent`. Throws UsageError for a symbol that
+// is missing or unknown, and for an operand that is unknown or cannot be left out.
+std::vector<OptionalTensor> operands_without_data(const OpInfo& op, const Extents& extents, const OperandTypes& types,
                                                   const std::vector<std::string>& absent, Device device);
 
 // "epsilon=1e-5" -> one value per parameter, the others at their defaults. Throws UsageError.
@@ -42,7 +51,7 @@ WeightFormat weight_format(const std::string& name, const int64_t* group);
 // device of this machine that is not here.
 DeviceFacts device_facts(const std::string& name);
 
-// The scalar type of that name. Throws UsageError with the near one of `known`.
+// The scalar type of that name. Throws UsageError with the near one of `known`, or with all that are taken.
 ScalarType scalar_type_named(const std::string& name, const std::vector<std::string>& known);
 
 } // namespace spearfish::cli

@@ -12,6 +12,7 @@
 #include "model/calibration.hpp"
 #include "model/quantize.hpp"
 #include "model_options.hpp"
+#include "numbers.hpp"
 #include "suggest.hpp"
 #include "terminal.hpp"
 
@@ -56,7 +57,7 @@ class QuantizeCommand final : public Command {
     app.add_option("--calibrate-bytes", calibrate_bytes_, "Read only the first BYTES of that text")
         ->type_name("BYTES")
         ->capture_default_str()
-        ->check(CLI::PositiveNumber);
+        ->check(whole_number(1));
     app.add_flag("--act-order", act_order_, "Round columns of large inputs first; their groups stay where they are");
     app.add_flag("--no-scaling", no_scaling_, "GPTQ alone");
     app.add_flag("--json", json_, "JSON instead of text");
@@ -158,8 +159,8 @@ class QuantizeCommand final : public Command {
     Table table(columns);
     for (const auto& [key, sum] : sums) {
       std::vector<Cell> row = {key.first, key.second, std::to_string(sum.layers), std::to_string(sum.weights)};
-      const auto mean = [&](double total) {
-        return fmt::format("{:.2f}", 100 * total / static_cast<double>(sum.layers));
+      const auto mean = [count = static_cast<double>(sum.layers)](double total) {
+        return fmt::format("{:.2f}", 100 * total / count);
       };
       if (!text_.empty()) row.insert(row.end(), {mean(sum.error), mean(sum.nearest_error)});
       table.add(row);

@@ -1,7 +1,9 @@
 // What `check` and `bench` share: families, device, case file and JSON output.
 #pragma once
 
+#include <cerrno>
 #include <cstdio>
+#include <cstring>
 #include <fstream>
 #include <functional>
 #include <sstream>
@@ -25,16 +27,30 @@ class RunCommand {
     json_option_ = app.get_option("--json");
   }
 
-  // Opens the device and reads the cases; what is wrong with either becomes a sentence and an exit code.
+  // Opens the device, reads the cases and tries the output; what is wrong with them becomes a sentence and an exit
+  // code before anything runs.
   int guarded(const std::function<int(spf::check::Memory&, const std::vector<spf::check::Case>&)>& body) {
     try {
       const auto memory = spf::check::open_device(device_);
-      return body(*memory, cases());
+      const std::vector<spf::check::Case> read = cases();
+      if (json_option_->count() > 0 && !json_to_stdout()) require_writable(json_);
+      return body(*memory, read);
     } catch (const spf::check::UsageError& e) {
       throw UsageError(e.what());
     } catch (const spf::check::NoDevice& e) {
-      throw CommandError(e.what());
+      throw NoDeviceError(e.what());
     }
+  }
+
+  bool on_cpu() const { return device_ == "cpu"; }
+
+  static void require_readable(const std::string& file) {
+    errno = 0;
+    if (!std::ifstream(file)) throw FileError("cannot read " + file + ": " + std::strerror(errno));
+  }
+  static void require_writable(const std::string& file) {
+    errno = 0;
+    if (!std::ofstream(file, std::ios::app)) throw FileError("cannot write " + file + ": " + std::strerror(errno));
   }
 
   bool json_to_stdout() const { return json_option_->count() > 0 && (json_.empty() || json_ == "-"); }
@@ -48,7 +64,7 @@ class RunCommand {
     }
     std::ofstream out(json_);
     out << text;
-    if (!out.flush()) throw CommandError("cannot write " + json_);
+    if (!out.flush()) throw FileError("cannot write " + json_);
   }
 
   // The command as it could be typed again.
@@ -61,11 +77,14 @@ class RunCommand {
  private:
   std::vector<spf::check::Case> cases() const {
     if (cases_.empty()) return spf::check::embedded_cases(families_);
-    std::ifstream in(cases_);
-    if (!in) throw UsageError("cannot read " + cases_);
+    require_readable(cases_);
     std::stringstream text;
-    text << in.rdbuf();
-    return spf::check::parse_cases(text.str(), cases_);
+    text << std::ifstream(cases_).rdbuf();
+    try {
+      return spf::check::parse_cases(text.str(), cases_);
+    } catch (const spf::check::UsageError& e) {
+      throw FileError(e.what());
+    }
   }
 
   std::vector<std::string> families_;

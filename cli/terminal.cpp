@@ -56,9 +56,24 @@ std::string paint(Colour colour, std::string_view text) {
   return fmt::format("{}{}\033[0m", escape(colour), text);
 }
 
-void Table::add(std::vector<Cell> row) {
-  row.resize(columns_.size(), Cell(""));
-  rows_.push_back(std::move(row));
+void Table::add(const std::vector<Cell>& row) {
+  std::vector<std::vector<Cell>> lines(1, std::vector<Cell>(columns_.size(), Cell("")));
+  for (size_t c = 0; c < row.size() && c < columns_.size(); ++c) {
+    std::string rest = row[c].text;
+    for (size_t line = 0;; ++line) {
+      if (line == lines.size()) lines.emplace_back(columns_.size(), Cell(""));
+      const size_t wrap = columns_[c].wrap;
+      size_t end = rest.size();
+      if (wrap > 0 && width_of(rest) > wrap) {
+        end = rest.rfind(' ', wrap);
+        if (end == std::string::npos) end = std::min(rest.find(' '), rest.size());
+      }
+      lines[line][c] = Cell(rest.substr(0, end), row[c].colour);
+      if (end == rest.size()) break;
+      rest = rest.substr(end + 1);
+    }
+  }
+  for (std::vector<Cell>& line : lines) rows_.push_back(std::move(line));
 }
 
 std::string Table::text() const {

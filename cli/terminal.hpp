@@ -25,16 +25,18 @@ struct Cell {
   Cell(const char* t, Colour c = Colour::kNone) : text(t), colour(c) {}
 };
 
-// A table with a heading row. Columns are as wide as their widest cell; `right` columns are aligned right.
+// A table with a heading row. Columns are as wide as their widest cell, or at most `wrap` where that is not 0: longer
+// cells go on in the next line, broken at blanks. `right` columns are aligned right.
 class Table {
  public:
   struct Column {
     std::string heading;
     bool right = false;
+    size_t wrap = 0;
   };
 
   explicit Table(std::vector<Column> columns) : columns_(std::move(columns)) {}
-  void add(std::vector<Cell> row);
+  void add(const std::vector<Cell>& row);
   // The whole table, a newline after each row. No trailing blanks.
   std::string text() const;
 

@@ -20,7 +20,7 @@ namespace fs = std::filesystem;
 [[noreturn]] void fail(const fs::path& path, std::string_view call) {
   const int code = errno;
   const spf_status status = code == ENOENT ? SPF_NOT_FOUND : SPF_DEVICE_ERROR;
-  throw Error(status, path.string(), call, std::strerror(code), "");
+  throw Error(status, path.string(), std::string("cannot ").append(call) + ": " + std::strerror(code), "", "");
 }
 
 // Renames a file or a folder only if nothing has the new name.

@@ -108,7 +108,7 @@ inline PolicyResult sm90_stream_policy(const Problem& p, const spf_device_facts&
   if (!stream_takes(p, 8, &format, &result)) return result;
   const StreamShape shape = stream_shape(p);
   const StreamGeometry g = stream_geometry(shape, facts);
-  if (!g.fits()) return policy::refuse("shape", "half of K of all tokens does not fit into shared memory");
+  if (!g.fits()) return policy::refuse("shape", "needs more shared memory than a block of this device has");
   for (size_t i = 0; i < instances.size(); ++i) {
     const InstanceRow& row = instances[i];
     if (policy::axis(row, "T") != p.type("T") || policy::axis(row, "weight") != format.weight ||
@@ -138,7 +138,11 @@ inline PolicyResult sm90_column_policy(const Problem& p, const spf_device_facts&
     return policy::refuse("shape", "takes contiguous x on 16 bytes and K that is a multiple of 8");
   const StreamShape shape = stream_shape(p);
   const ColumnGeometry g = column_geometry(shape, facts);
-  if (!g.fits()) return policy::refuse("shape", "takes up to 1024 columns for every two multiprocessors");
+  if (!g.fits()) {
+    const bool many = stream_ceil(shape.n, 64) > ColumnGeometry::kWarps * int64_t{facts.sm_count};
+    return policy::refuse("shape", many ? "takes up to 1024 output features a multiprocessor"
+                                        : "needs more shared memory than a block of this device has");
+  }
   const int64_t tiles = shape.m > 8 ? 2 : 1;
   for (size_t i = 0; i < instances.size(); ++i) {
     const InstanceRow& row = instances[i];

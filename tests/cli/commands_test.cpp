@@ -1,6 +1,9 @@
 // What plan, coverage, doctor and demo say, as text and as JSON.
 #include <algorithm>
 #include <set>
+#include <sstream>
+
+#include <fmt/format.h>
 
 #include "check/case.hpp"
 #include "run.hpp"
@@ -113,6 +116,54 @@ TEST(Plan, BlocksOrSixteenBits) {
   EXPECT_TRUE(contains(planned("h200", {}).out, "instead      linear, with activations in bf16: linear/sm90_wgmma"));
 }
 
+// x in 8 bits, out in 16: one scale a token unless --dims says otherwise; types of single operands by name.
+TEST(Plan, EightBitOperands) {
+  const auto scaled = [](std::vector<std::string> more) {
+    std::vector<std::string> args = {"scaled_linear", "--m", "64", "--n", "4096", "--k", "4096", "--device", "h200"};
+    args.insert(args.end(), more.begin(), more.end());
+    return plan(args);
+  };
+  for (const auto& [weight, act] : {std::pair{"fp8-channel", "e4m3"}, {"s8-channel", "s8"}, {"int4-g128", "e4m3"}}) {
+    const Json j = json_of(scaled({"--weight", weight, "--json"}));
+    ASSERT_FALSE(j["chosen"].is_null()) << j;
+    EXPECT_EQ(j["chosen"]["kernel"], "linear/sm90_wgmma8");
+    EXPECT_TRUE(contains(j["chosen"]["instance"], std::string("X=") + act)) << j;
+    EXPECT_EQ(j["problem"], fmt::format("M=64 G=1 K=4096 N=4096 {} x {}, out bf16", act, weight));
+  }
+  EXPECT_TRUE(contains(scaled({"--weight", "int4-g128", "--act", "s8", "--dims", "G=32"}).out, "s8 x int4-g128"));
+  EXPECT_TRUE(contains(scaled({"--weight", "fp8-channel", "--type", "out=f32"}).out, "e4m3 x fp8-channel, out f32"));
+  expect_refused(scaled({"--weight", "fp8-channel", "--type", "out=e4m3"}), 2,
+                 "scaled_linear: out_factor is NULL; allowed: a factor, as out is e4m3");
+  EXPECT_EQ(scaled({"--weight", "fp8-channel", "--type", "out=e4m3", "--with", "out_factor"}).code, 0);
+  expect_refused(scaled({"--weight", "fp8-channel", "--type", "uot=f32"}), 2,
+                 "'uot' is not an operand of scaled_linear; did you mean 'out'?");
+  const Result blocks = plan({"nvfp4_linear", "--m", "8", "--n", "64", "--k", "64", "--weight", "nvfp4"});
+  EXPECT_TRUE(contains(blocks.out, ": M=8 K=64 N=64 nvfp4 x nvfp4, out bf16\n")) << blocks.out << blocks.err;
+  const Result codes = plan({"convert_fp8", "--dims", "*=4", "E=64", "--type", "bf16", "out=e4m3", "--json"});
+  EXPECT_EQ(codes.code, 0) << codes.err;
+}
+
+// A reason names what is short: 4096 columns are few for 170 multiprocessors, 99 KiB of shared memory are not enough.
+TEST(Plan, ReasonsAreThoseOfTheDevice) {
+  const auto reason = [](const char* n, const char* device, const std::string& kernel) {
+    const Json j = json_of(
+        plan({"linear", "--m", "1", "--n", n, "--k", "4096", "--weight", "nvfp4", "--device", device, "--json"}));
+    for (const Json& r : j["rejected"])
+      if (r["kernel"] == kernel) return r["reason"].get<std::string>();
+    return std::string("runs");
+  };
+  const std::string memory = "needs more shared memory than a block of this device has";
+  EXPECT_EQ(reason("4096", "rtx5090", "linear/sm90_column"), memory);
+  EXPECT_EQ(reason("4096", "rtx5090", "linear/sm90_stream"), memory);
+  EXPECT_EQ(reason("200000", "h200", "linear/sm90_column"), "takes up to 1024 output features a multiprocessor");
+}
+
+TEST(Plan, NothingToComputeHasNoInstance) {
+  const Result r = plan({"linear", "--m", "0", "--n", "64", "--k", "256", "--weight", "int4-g128", "--device", "h200"});
+  EXPECT_EQ(r.code, 0);
+  EXPECT_FALSE(contains(r.out, "instance")) << r.out;
+}
+
 TEST(Plan, GroupsOfAFormat) {
   const auto problem = [](std::vector<std::string> more) {
     std::vector<std::string> args = {"linear", "--m", "1", "--n", "64", "--k", "256", "--json"};
@@ -136,6 +187,9 @@ TEST(Plan, NearNames) {
                  "'int4-g127' is not a weight format; did you mean 'int4-g128'?");
   expect_refused(plan(linear({"--act", "bf61"})), 2, "'bf61' is not a scalar type; did you mean 'bf16'?");
   expect_refused(plan(linear({"--device", "h2000"})), 2, "'h2000' is not a device; did you mean 'h200'?");
+  const Result far = plan(linear({"--device", "abacus"}));
+  EXPECT_TRUE(contains(far.err, "'abacus' is not a device; known: cpu, cuda:N, cpu:x86-64, ")) << far.err;
+  EXPECT_TRUE(contains(far.err, ", or a target such as sm_90\n")) << far.err;
   expect_refused(plan({"rms_norm", "--dims", "*=2", "H=8", "--param", "epsilno=1"}), 2,
                  "'epsilno' is not a parameter of rms_norm; did you mean 'epsilon'?");
   expect_refused(plan({"rms_norm", "--dims", "*=2", "H=8", "--without", "wieght"}), 2,
@@ -178,10 +232,16 @@ TEST(Plan, EveryOpOnEveryKindOfDevice) {
 }
 
 TEST(Plan, BadProblems) {
-  expect_refused(plan({"rms_norm"}), 2, "rms_norm needs the extents of *, H: --dims *=... H=...");
+  expect_refused(plan({"rms_norm"}), 2, "rms_norm needs the extents of *, H: --dims *=... H=... (x [*,H])");
   expect_refused(plan({"gather_cache", "--dims", "NB=8", "BS=16", "KH=8", "D=128", "N=4", "B=1", "MB=9"}), 2,
-                 "gather_cache needs the extents of B1, SH: --dims B1=... SH=...; or --without scale");
-  expect_refused(plan({"rms_norm", "--dims", "H=8"}), 2, "rms_norm needs the extent of *: --dims *=...");
+                 "gather_cache needs the extents of B1, SH: --dims B1=... SH=... (cu_seq_lens [B1], scale [SH]); or "
+                 "--without scale");
+  expect_refused(plan({"rms_norm", "--dims", "H=8"}), 2, "rms_norm needs the extent of *: --dims *=... (x [*,H])");
+  for (const char* text : {"*=64x", "*=x64", "*=2xx3", "*=[2,,3]"})
+    expect_refused(plan({"rms_norm", "--dims", text, "H=8"}), 2,
+                   std::string("'' in '") + text + "' is not an extent: a whole number of 0 or more");
+  expect_refused(plan({"rms_norm", "--dims", "*=2", "H=8", "--type", "e4m3"}), 2,
+                 "e4m3 is not a type that is taken here; allowed: f32, f16, bf16");
   expect_refused(plan({"rms_norm", "--dims", "*=2", "D=8"}), 2, "'D' is no dimension of rms_norm; it has *, H");
   expect_refused(plan({"rms_norm", "--dims", "H"}), 2,
                  "'H' is not of the form SYMBOL=EXTENT, for example H=4096 or *=2x3");
@@ -197,7 +257,8 @@ TEST(Plan, BadProblems) {
   expect_refused(plan({"linear", "--m", "1", "--n", "8", "--k", "8"}), 2, "linear needs --weight FORMAT");
   expect_refused(
       plan({"silu", "--dims", "*=2", "D=8", "--m", "1"}), 2,
-      "--m, --n, --k, --weight, --group and --act are for ops with a packed weight; silu takes --dims and --type");
+      "--m, --n, --k, --weight, --group, --act and --with are for ops with a packed weight; silu takes --dims and "
+      "--type");
 }
 
 TEST(Plan, ATypeThatNoKernelTakesIsNoKernel) {
@@ -236,6 +297,26 @@ TEST(Coverage, OfAListThatNeedsNoGpu) {
   EXPECT_EQ(j["targets"], "9.0;12.0f");
   EXPECT_EQ(j["toolkit"], "12.8");
   for (const Json& row : j["rows"]) EXPECT_TRUE(row["target"] == "9.0" || row["target"] == "12.0f") << row;
+}
+
+// Kernels that run are told from those that are left out, in lines that fit a window.
+TEST(Coverage, TextIsNarrowAndTruthful) {
+  const Result r = command({"coverage", "--archs", "all", "--toolkit", "13.0"});
+  ASSERT_EQ(r.code, 0) << r.err;
+  std::istringstream lines(r.out);
+  for (std::string line; std::getline(lines, line);) EXPECT_LE(line.size(), 100u) << line;
+  EXPECT_TRUE(contains(r.out, "tested on")) << r.out;
+  EXPECT_TRUE(contains(r.out, "left out")) << r.out;
+  EXPECT_TRUE(contains(r.out, "has no cluster")) << r.out; // one reason for five targets
+  const auto row = [&](const std::string& kernel) {
+    const size_t at = r.out.find(kernel + " ");
+    return at == std::string::npos ? std::string() : r.out.substr(at, r.out.find('\n', at) - at);
+  };
+  EXPECT_TRUE(contains(row("linear/sm90_stream"), "H200")) << r.out;
+  for (const char* kernel : {"linear/sm90_sparse", "linear/sm90_sparse8", "linear/sm120_mma"}) {
+    EXPECT_NE(row(kernel), "") << kernel;
+    EXPECT_FALSE(contains(row(kernel), "H200")) << row(kernel);
+  }
 }
 
 TEST(Coverage, TextAndRefusals) {
@@ -330,6 +411,29 @@ TEST(Demo, TextAndRefusals) {
   expect_refused(command({"demo", "--formats", "q4k"}), 2, "'q4k' is not a weight format; did you mean 'q4_k'?");
   expect_refused(command({"demo", "--act", "fp16"}), 2, "'fp16' is not a scalar type; did you mean 'f16'?");
   EXPECT_EQ(command({"demo", "--m", "0"}).code, 2);
+}
+
+// What cannot be done is said before anything is run.
+TEST(CheckAndBench, RefuseBeforeTheyRun) {
+  for (const char* name : {"check", "bench"}) {
+    const Result kernel = command({name, "norm", "--kernel", "sm99_rows"});
+    EXPECT_EQ(kernel.code, 2);
+    EXPECT_EQ(kernel.out, "");
+    EXPECT_TRUE(contains(kernel.err, "no kernel here is called 'sm99_rows'; there are: norm/")) << kernel.err;
+    expect_refused(command({name, "norm", "--cases", "/nowhere.toml"}), 4,
+                   "cannot read /nowhere.toml: No such file or directory");
+    expect_refused(command({name, "norm", "--json", "/nowhere/out.json"}), 4,
+                   "cannot write /nowhere/out.json: No such file or directory");
+    if (spf_cuda_device_count() == 0) {
+      EXPECT_EQ(command({name, "norm", "--device", "cuda:0"}).code, 3) << name;
+    }
+  }
+  expect_refused(command({"bench", "norm", "--peers", "/nowhere.csv"}), 4,
+                 "cannot read /nowhere.csv: No such file or directory");
+  expect_refused(command({"bench", "norm", "--roofline", "/nowhere/a.svg"}), 4,
+                 "cannot write /nowhere/a.svg: No such file or directory");
+  for (const char* flag : {"--pdl", "--warm", "--gemm-peers"})
+    expect_refused(command({"bench", "norm", flag}), 2, std::string(flag) + " is for a CUDA device; --device is cpu");
 }
 
 TEST(Check, AFamilyMayHaveTheNameOfACommand) {

@@ -181,7 +181,8 @@ TEST(PerplexityCommand, BitsPerByteWithTheirError) {
   EXPECT_EQ(j["bytes"], 1000);
   EXPECT_EQ(j["window"], 1024);
   EXPECT_NEAR(j["bits_per_byte"].get<double>(), 1.35, 0.2);
-  expect_refusal(command({"perplexity", kSample, "--text", kSample + "/nothing.txt"}), 4, "nothing.txt");
+  expect_refusal(command({"perplexity", kSample, "--text", kSample + "/nothing.txt"}), 4,
+                 "nothing.txt: cannot open: No such file or directory");
   expect_refusal(command({"perplexity", kSample, "--text", "/dev/null"}), 2, "/dev/null");
   const Model copy(kSample);
   copy.write("empty.txt", "");
@@ -211,7 +212,11 @@ TEST(Inspect, SaysWhatAModelHoldsAndTakes) {
 TEST(Inspect, PlansForDevicesThatAreNotHere) {
   const Json j = json_of(command({"inspect", kSample, "--device", "cpu:avx2", "--json"}));
   EXPECT_TRUE(contains(j["plan"][0]["decode"]["kernel"].get<std::string>(), "avx2")) << j["plan"][0];
-  expect_refusal(command({"inspect", kSample, "--device", "abacus"}), 2, "abacus");
+  expect_refusal(command({"inspect", kSample, "--device", "abacus"}), 2, "'abacus' is not a device; known: cpu, ");
+  // Tables name kernels, JSON their instances too.
+  const Result far = command({"inspect", kSample, "--device", "h200"});
+  EXPECT_TRUE(contains(far.out, "linear/sm90_dense  same\n")) << far.out;
+  EXPECT_NE(json_of(command({"inspect", kSample, "--device", "h200", "--json"}))["plan"][0]["decode"]["instance"], "");
   expect_refusal(command({"inspect", kSample + "/config.json"}), 4, "config.json");
 }
 
@@ -237,6 +242,13 @@ TEST(Compare, OneRowAFormatAndAPlot) {
   EXPECT_EQ(j["rows"][0]["loss"], 0.0);
   EXPECT_GT(j["rows"][2]["loss"], j["rows"][1]["loss"]);
   EXPECT_LT(j["rows"][2]["bytes"], j["rows"][1]["bytes"]);
+}
+
+TEST(Compare, TheFormatOfTheCheckpointIsMeasuredOnce) {
+  const Json j = json_of(command({"compare", kSample, "--text", kText, "--limit", "200", "--max-tokens", "2",
+                                  "--formats", "bf16,int8", "--json"}));
+  ASSERT_EQ(j["rows"].size(), 2u);
+  EXPECT_EQ(j["rows"][1]["format"], "int8");
 }
 
 TEST(Compare, EightBitActivations) {

@@ -78,7 +78,7 @@ TEST(Usage, HelpOfPlanExcerpt) {
   for (const char* line :
        {"  op TEXT REQUIRED            The op, e.g. linear, rms_norm, silu_and_mul\n",
         "  --device TEXT=cpu           cpu, cuda:0, or one that is not here: cpu:avx2, sm_90, 9.0, h200, ...\n",
-        "  --group INT                 linear: values along K that share a scale; -1 = all of K\n",
+        "  --group INT                 Values along K that share a scale; -1 = all of K\n",
         "Examples: spearfish plan linear --m 8 --n 4096 --k 14336 --weight int4-g128 --device h200\n"})
     EXPECT_TRUE(contains(help, line)) << line << "\nis not in\n" << help;
 }
@@ -116,10 +116,17 @@ TEST(Usage, MissingAndMalformedValues) {
   const Result missing = command({"plan"});
   EXPECT_EQ(missing.code, 2);
   EXPECT_TRUE(contains(missing.err, "op is required")) << missing.err;
-  const Result text = command({"plan", "linear", "--m", "eight"});
-  EXPECT_EQ(text.code, 2);
-  EXPECT_TRUE(contains(text.err, "--m")) << text.err;
-  EXPECT_EQ(command({"plan", "linear", "--m", "-1", "--n", "8", "--k", "8", "--weight", "f16"}).code, 2);
+  expect_refused(command({"plan", "linear", "--m", "eight"}), 2, "--m: 'eight' is not a whole number of 0 or more");
+  expect_refused(command({"plan", "linear", "--m", "-1"}), 2, "--m: '-1' is not a whole number of 0 or more");
+  expect_refused(command({"plan", "linear", "--m", "9223372036854775808"}), 2,
+                 "--m: '9223372036854775808' is above 9223372036854775807");
+  expect_refused(command({"demo", "--m", "0"}), 2, "--m: '0' is not a whole number of 1 or more");
+  expect_refused(command({"demo", "--threads", "0"}), 2, "--threads: '0' is not a whole number from 1 to 4096");
+  expect_refused(command({"generate", "x", "--top-p", "2"}), 2, "--top-p: '2' is not a number from 0 to 1");
+  expect_refused(command({"generate", "x", "--temperature", "nan"}), 2,
+                 "--temperature: 'nan' is not a number of 0 or more");
+  expect_refused(command({"generate", "x", "--memory", "0"}), 2, "--memory: '0' is not a number above 0");
+  expect_refused(command({"bench", "--seconds", "-1"}), 2, "--seconds: '-1' is not a number above 0");
   EXPECT_EQ(command({"doctor", "extra"}).code, 2);
 }
 
