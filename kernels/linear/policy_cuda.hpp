@@ -121,11 +121,11 @@ inline PolicyResult sm90_stream_policy(const Problem& p, const spf_device_facts&
   return policy::refuse("shape", "has no instance for this group size and type");
 }
 
-// Bytes for a copy of x where the copy engine cannot read it as it lies.
+// Bytes for a copy of x where the copy engine cannot read it as it lies. Sums of clusters lie behind it.
 inline int64_t wgmma_room(const Problem& p) {
   const int64_t k = p.extent("K");
   if (p.is_aligned16("x") && p.is_contiguous("x") && k % 8 == 0) return 0;
-  return p.extent("*") * stream_ceil(k, 8) * 16;
+  return stream_ceil(p.extent("*") * stream_ceil(k, 8) * 16, 256) * 256;
 }
 
 // Up to 16 tokens. Measured on H200 (README.md): cycles of a scheduler for a unit of 64 columns x 128 k.
@@ -206,6 +206,7 @@ PolicyResult wgmma_best(const Problem& p, const spf_device_facts& facts, std::sp
                         const Fits& fits) {
   int best = -1;
   double microseconds = 0;
+  int64_t partial_bytes = 0;
   for (size_t i = 0; i < instances.size(); ++i) {
     const InstanceRow& row = instances[i];
     if (!fits(row)) continue;
@@ -217,10 +218,11 @@ PolicyResult wgmma_best(const Problem& p, const spf_device_facts& facts, std::sp
     if (best >= 0 && plan.microseconds >= microseconds) continue;
     best = static_cast<int>(i);
     microseconds = plan.microseconds;
+    partial_bytes = plan.partial_bytes;
   }
   if (best < 0) return policy::refuse("shape", "has no instance for this group size and type");
   PolicyResult result = policy::accept(best, microseconds);
-  result.workspace_bytes = static_cast<size_t>(wgmma_room(p));
+  result.workspace_bytes = static_cast<size_t>(wgmma_room(p) + partial_bytes);
   return result;
 }
 

@@ -87,6 +87,21 @@ inline const char* packed_layout(const Problem& p) {
   return *p.layout == '\0' || layout == p.layout ? layout.data() : "";
 }
 
+// What sm90_wgmma8 has in the workspace: x where the copy engine cannot read it as it lies; behind that, for tiles of
+// many tokens that fold, the factors of their tokens, tile by tile.
+struct Wgmma8Room {
+  int64_t x_bytes = 0, factor_bytes = 0;
+};
+inline Wgmma8Room wgmma8_room(const Problem& p, int64_t factor_tokens) {
+  const int64_t m = p.extent("*"), k = p.extent("K");
+  Wgmma8Room room;
+  if (!p.is_aligned16("x") || !p.is_contiguous("x")) room.x_bytes = m * ((k + 15) / 16 * 16);
+  if (factor_tokens == 0) return room;
+  room.x_bytes = (room.x_bytes + 255) / 256 * 256;
+  room.factor_bytes = (m + factor_tokens - 1) / factor_tokens * factor_tokens * ((k + 127) / 128) * 4;
+  return room;
+}
+
 // 8- and 4-bit weights, any number of tokens, on Hopper's warpgroup tensor cores.
 inline PolicyResult sm90_wgmma8_policy(const Problem& p, const spf_device_facts& facts,
                                        std::span<const InstanceRow> instances) {
@@ -109,6 +124,9 @@ inline PolicyResult sm90_wgmma8_policy(const Problem& p, const spf_device_facts&
     nothing.layout = layout;
     return nothing;
   }
+  const auto folds_by_blocks = [&](const InstanceRow& row) { return fold != 0 && policy::axis(row, "tokens") > 128; };
+  // A kernel that puts the factors of their tokens in order, and what it reads and writes.
+  const double order_us = 2.0 + static_cast<double>(m * ((k + 127) / 128)) * 8 / 4.35e6;
   int best = -1;
   double microseconds = 0;
   for (size_t i = 0; i < instances.size(); ++i) {
@@ -116,24 +134,23 @@ inline PolicyResult sm90_wgmma8_policy(const Problem& p, const spf_device_facts&
     if (policy::axis(row, "X") != x || policy::axis(row, "fold") != fold ||
         policy::axis(row, "packed") != (packed ? 1 : 0))
       continue;
-    // Tiles of 256 tokens fold by one scale for all of their channels, and read those of x 16 bytes at a time.
-    if (fold != 0 && policy::axis(row, "tokens") > 128 &&
-        !(blocks && p.is_contiguous("x_scale") && p.is_aligned16("x_scale")))
-      continue;
+    // Tiles of 256 tokens fold by one scale for all of their channels.
+    if (folds_by_blocks(row) && !blocks) continue;
     const Wgmma8Choice choice = {static_cast<int>(policy::axis(row, "tokens")),
                                  static_cast<int>(policy::axis(row, "tiles")), policy::axis(row, "along") != 0,
                                  static_cast<int>(policy::axis(row, "share")), packed};
-    const WgmmaPlan plan = wgmma8_plan({m, n, k, packed ? 4 : 8}, facts, choice, fold);
-    if (best >= 0 && plan.microseconds >= microseconds) continue;
+    double cost = wgmma8_plan({m, n, k, packed ? 4 : 8}, facts, choice, fold).microseconds;
+    if (folds_by_blocks(row)) cost += order_us;
+    if (best >= 0 && cost >= microseconds) continue;
     best = static_cast<int>(i);
-    microseconds = plan.microseconds;
+    microseconds = cost;
   }
   if (best < 0) return refuse("shape", "has no instance for these scales");
   PolicyResult result = policy::accept(best, microseconds);
   result.layout = layout;
-  // Room for x where the copy engine cannot read it as it lies.
-  if (!p.is_aligned16("x") || !p.is_contiguous("x"))
-    result.workspace_bytes = static_cast<size_t>(m * ((k + 15) / 16 * 16));
+  const InstanceRow& row = instances[static_cast<size_t>(best)];
+  const Wgmma8Room room = wgmma8_room(p, folds_by_blocks(row) ? policy::axis(row, "tokens") : 0);
+  result.workspace_bytes = static_cast<size_t>(room.x_bytes + room.factor_bytes);
   return result;
 }
 

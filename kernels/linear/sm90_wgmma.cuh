@@ -17,7 +17,8 @@
 // adds its part of the tokens in rank order: no workspace, no flags, and the same bits at every run. Or the blocks of a
 // cluster work on neighbouring channels of the same tokens (kShare) and fetch x once for all. Two of them may have some
 // 64-channel tiles of a last wave in common (kDivide): each multiplies every other stage of those, or half of K where
-// they have nothing else, and they send each other halves of the sums.
+// they have nothing else, and they send each other halves of the sums. Where so few tiles share x that most of the chip
+// would idle, K is split over clusters (kApart): their sums go to the workspace, and wgmma_add_parts adds them.
 #pragma once
 
 #include <initializer_list>
@@ -35,73 +36,9 @@
 #include "kernels/linear/gather.cuh"
 #include "kernels/linear/policy_cuda.hpp"
 #include "kernels/linear/wgmma_copy.cuh"
+#include "kernels/linear/wgmma_write.cuh"
 
 namespace spf::linear {
-
-// Results of kTokens tokens and 64 channels, staged as WgmmaConsumer::stage_results() does it, to out: by kThreads
-// threads, 16 bytes each where rows allow that. kAnyRows: else out has rows on 16 bytes, one distance apart.
-template <class C, int kTokens, int kThreads, bool kAnyRows>
-__device__ __forceinline__ void write_out(const WgmmaArgs& a, const uint8_t* staged, int channel, int token,
-                                          int thread) {
-  const int q = thread % 8, n = channel + q * 8; // a token's row of 64 channels is eight pieces
-  if (n >= a.n) return;
-  const int end = min(kTokens, a.m - token);
-  // Pairs of channels of a piece come from four sub-tiles, and so from four pieces.
-  const auto pair = [&](int t, int p) {
-    const int from = C::kDense ? q : ((q / 2 - p) & 3) * 2 + q % 2;
-    return staged + t * 128 + (from ^ (t % 8)) * 16 + p * 4;
-  };
-  const bool even = a.vector_out && a.rows.dims <= 1;
-  if (n + 8 <= a.n && (even || !kAnyRows)) {
-    const int64_t stride = a.rows.stride[0][0];
-    auto* to = static_cast<uint16_t*>(a.out) + (token + thread / 8) * stride + n;
-    constexpr int kUnroll = kThreads == 128 ? 4 : 1;
-#pragma unroll kUnroll
-    for (int t = thread / 8; t < end; t += kThreads / 8, to += kThreads / 8 * stride) {
-      uint32_t v[4];
-#pragma unroll
-      for (int p = 0; p < 4; ++p) v[p] = *reinterpret_cast<const uint32_t*>(pair(t, p));
-      *reinterpret_cast<uint4*>(to) = make_uint4(v[0], v[1], v[2], v[3]);
-    }
-    return;
-  }
-#pragma unroll 1
-  for (int t = thread / 8; t < end; t += kThreads / 8) {
-    int64_t row[1] = {(token + t) * a.rows.stride[0][0]};
-    if constexpr (kAnyRows) a.rows.offsets(token + t, row);
-    auto* to = static_cast<uint16_t*>(a.out) + row[0] + n;
-#pragma unroll 1
-    for (int i = 0; i < 8 && n + i < a.n; ++i) to[i] = *reinterpret_cast<const uint16_t*>(pair(t, i / 2) + i % 2 * 2);
-  }
-}
-
-// Whether a warp writes results while the next tile is multiplied: not those of the last, or of one that is divided.
-template <class C>
-__device__ __forceinline__ bool writes_aside(const WgmmaArgs& a, const WgmmaShare& share, int unit) {
-  return unit + share.step < a.units && (!C::kDivide || unit < a.whole) && a.vector_out && a.rows.dims <= 1;
-}
-
-// The writing warp.
-template <class C>
-__device__ __forceinline__ void write_tiles(const WgmmaArgs& a, const WgmmaShare& share, const uint8_t* staged,
-                                            uint32_t written, uint32_t drained) {
-  using Tile = typename C::Tile;
-  uint32_t phase = 0;
-  for (int unit = share.first; writes_aside<C>(a, share, unit); unit += share.step) {
-    const WgmmaPlace place = locate<C>(a, unit, share.rank);
-#pragma unroll 1
-    for (int i = 0; i < Tile::kChannels / 64; ++i) {
-      const int group = i / C::kT;
-      if (i % C::kT == 0) cuda::barrier_wait(written + 8 * group, phase);
-      write_out<C, C::kN, 32, false>(a, staged + i * C::kN * 128, place.channel + i * 64, place.token,
-                                     threadIdx.x % 32);
-      if (i % C::kT != C::kT - 1) continue;
-      __syncwarp(); // every lane has read
-      if (threadIdx.x % 32 == 0) cuda::barrier_arrive(drained + 8 * group);
-    }
-    phase ^= 1;
-  }
-}
 
 // One consuming warpgroup.
 template <class C>
@@ -543,23 +480,39 @@ struct WgmmaConsumer {
             make_float4(acc[i][4 * b], acc[i][4 * b + 1], acc[i][4 * b + 2], acc[i][4 * b + 3]);
     cuda::cluster_arrive();
     cuda::cluster_wait();
-    constexpr int kPitch = Tile::kChannels + 8;
     auto* staged = reinterpret_cast<Element*>(memory + kT * kN * 2 * C::kConsumerThreads);
     const int begin = kN / 8 * share.rank / a.split, end = kN / 8 * (share.rank + 1) / a.split;
     const uint32_t at = cuda::shared_address(mine);
+    stage_sums(place, begin, end, staged, [&](int piece) {
+      float4 v = make_float4(0.0f, 0.0f, 0.0f, 0.0f);
+      for (int r = 0; r < a.split; ++r)
+        add(v, cuda::load_from_cluster(cuda::in_block(at + piece * 16 * C::kConsumerThreads, r)));
+      return v;
+    });
+    cuda::cluster_arrive_relaxed(); // nobody reads this block's sums any more
+    cuda::sync_threads(7, C::kConsumerThreads);
+    write_staged(place, begin, end, staged);
+    cuda::cluster_wait();
+  }
+
+  static __device__ __forceinline__ void add(float4& sum, const float4& v) {
+    sum.x += v.x;
+    sum.y += v.y;
+    sum.z += v.z;
+    sum.w += v.w;
+  }
+  static constexpr int kStagedPitch = Tile::kChannels + 8; // of a token's results
+  // Results of pieces begin .. end - 1 of eight tokens into shared memory (f32: to out). sum_of(piece): four sums of
+  // this lane, as acc has them.
+  template <class SumOf>
+  __device__ __forceinline__ void stage_sums(const WgmmaPlace& place, int begin, int end, Element* staged,
+                                             const SumOf& sum_of) const {
+    constexpr int kPitch = kStagedPitch;
 #pragma unroll
     for (int i = 0; i < kT; ++i) {
       const Finish f = finish(place.channel + (consumer * kT + i) * 64);
       for (int b = begin; b < end; ++b) {
-        float4 v = make_float4(0.0f, 0.0f, 0.0f, 0.0f);
-        for (int r = 0; r < a.split; ++r) {
-          const float4 p =
-              cuda::load_from_cluster(cuda::in_block(at + (i * (kN / 8) + b) * 16 * C::kConsumerThreads, r));
-          v.x += p.x;
-          v.y += p.y;
-          v.z += p.z;
-          v.w += p.w;
-        }
+        const float4 v = sum_of(i * (kN / 8) + b);
         if constexpr (C::kWide) {
           const int token = place.token + b * 8 + lane % 4 * 2, channel = place.channel + (consumer * kT + i) * 64;
           write_wide(token, channel, f, v.x, v.z);
@@ -574,16 +527,31 @@ struct WgmmaConsumer {
         to[kPitch + 8] = S::narrow(v.w * f.factor[1] + f.bias[1]);
       }
     }
-    cuda::cluster_arrive_relaxed(); // nobody reads this block's sums any more
-    cuda::sync_threads(7, C::kConsumerThreads);
+  }
+  __device__ __forceinline__ void write_staged(const WgmmaPlace& place, int begin, int end,
+                                               const Element* staged) const {
     constexpr int kPieces = Tile::kChannels / 8;
     const int pieces = C::kWide ? 0 : (end - begin) * 8 * kPieces;
-    for (int e = thread; e < pieces; e += C::kConsumerThreads) {
+    for (int e = threadIdx.x - 128; e < pieces; e += C::kConsumerThreads) {
       const int token = e / kPieces, q = e % kPieces;
       write(place.token + begin * 8 + token, place.channel + q * 8,
-            *reinterpret_cast<const uint4*>(staged + token * kPitch + q * 8));
+            *reinterpret_cast<const uint4*>(staged + token * kStagedPitch + q * 8));
     }
-    cuda::cluster_wait();
+  }
+
+  // Where the sums of a thread over part `of_k` of K lie in the workspace, C::kConsumerThreads apart (kApart).
+  __device__ __forceinline__ float4* partial(int unit, int of_k) const {
+    const int64_t block = (static_cast<int64_t>(of_k) * a.units + unit) * C::kShare + share.rank;
+    return a.partial + block * (kT * (kN / 8) * C::kConsumerThreads) + (threadIdx.x - 128);
+  }
+  __device__ __forceinline__ void store_partial(int unit, int of_k) const {
+    float4* to = partial(unit, of_k);
+#pragma unroll
+    for (int i = 0; i < kT; ++i)
+#pragma unroll
+      for (int b = 0; b < kN / 8; ++b)
+        to[(i * (kN / 8) + b) * C::kConsumerThreads] =
+            make_float4(acc[i][4 * b], acc[i][4 * b + 1], acc[i][4 * b + 2], acc[i][4 * b + 3]);
   }
 
   // A unit some of whose tiles two blocks have in common: waits until the rings of both are free. common: this
@@ -651,9 +619,16 @@ __global__ void __launch_bounds__(C::kThreads, 1) wgmma_linear(const __grid_cons
     share.rank = static_cast<int>(cluster_rank());
     share.first = blockIdx.x / width;
   }
-  if (C::kShare == 1 && a.split > 1) {
-    share.kb_begin = a.k_blocks * share.rank / a.split;
-    share.kb_end = a.k_blocks * (share.rank + 1) / a.split;
+  int of_k = 0; // which part of K
+  if (C::kShare == 1) of_k = share.rank;
+  if constexpr (C::kApart)
+    if (a.split > 1) {
+      of_k = share.first / a.units;
+      share.first -= of_k * a.units;
+    }
+  if ((C::kShare == 1 || C::kApart) && a.split > 1) {
+    share.kb_begin = a.k_blocks * of_k / a.split;
+    share.kb_end = a.k_blocks * (of_k + 1) / a.split;
   }
 
   launch_dependents();
@@ -714,7 +689,9 @@ __global__ void __launch_bounds__(C::kThreads, 1) wgmma_linear(const __grid_cons
             consumer.template exchange_and_store<1>(place, consumer.consumer + alone, meet);
           if (common) continue; // and no block leaves before the other has what it sent
         }
-      if (C::kShare == 1 && a.split > 1) {
+      if (C::kApart && a.split > 1) {
+        consumer.store_partial(unit, of_k);
+      } else if (C::kShare == 1 && a.split > 1) {
         consumer.reduce_and_store(place);
       } else if constexpr (C::kAside) {
         const bool aside = writes_aside<C>(a, share, unit);
@@ -729,6 +706,29 @@ __global__ void __launch_bounds__(C::kThreads, 1) wgmma_linear(const __grid_cons
     cluster_arrive();
     cluster_wait();
   }
+}
+
+// Adds what clusters know of a unit, in the order of K (kApart): clusters, blocks and threads as in wgmma_linear, 16
+// tokens a cluster; those that copied have nothing to do.
+template <class C>
+__global__ void __launch_bounds__(128 + C::kConsumerThreads) wgmma_add_parts(const __grid_constant__ WgmmaArgs a) {
+  SPF_DYNAMIC_SHARED(uint8_t, memory, 16);
+  cuda::launch_dependents();
+  if (threadIdx.x < 128) return;
+  cuda::wait_for_primary();
+  constexpr int kPieces = C::kN / 16;
+  const int cluster = static_cast<int>(blockIdx.x) / C::kShare, begin = cluster % kPieces * 2;
+  const WgmmaShare share = {cluster / kPieces, a.units, 0, 0, static_cast<int>(cuda::cluster_rank())};
+  const WgmmaConsumer<C> consumer(a, share, memory, 0, 0);
+  const WgmmaPlace place = locate<C>(a, share.first, share.rank);
+  auto* staged = reinterpret_cast<typename WgmmaConsumer<C>::Element*>(memory);
+  consumer.stage_sums(place, begin, begin + 2, staged, [&](int piece) {
+    float4 v = make_float4(0.0f, 0.0f, 0.0f, 0.0f);
+    for (int k = 0; k < a.split; ++k) consumer.add(v, consumer.partial(share.first, k)[piece * C::kConsumerThreads]);
+    return v;
+  });
+  cuda::sync_threads(7, C::kConsumerThreads);
+  consumer.write_staged(place, begin, begin + 2, staged);
 }
 
 // --- launch ---------------------------------------------------------------------------------------------------------
@@ -813,8 +813,14 @@ spf_status launch_wgmma(const LaunchContext& ctx, const WgmmaTokens& x, int64_t 
     if (status == SPF_OK) status = cuda::encode("linear", part, maps[count++]);
   if (status != SPF_OK) return status;
   const int width = C::kShare > 1 ? C::kShare : plan.split;
-  return cuda::launch("linear", ctx, wgmma_linear<C>, static_cast<int64_t>(plan.clusters) * width, C::kThreads,
-                      Tile::kSharedBytes, *a, width);
+  status = cuda::launch("linear", ctx, wgmma_linear<C>, static_cast<int64_t>(plan.clusters) * width, C::kThreads,
+                        Tile::kSharedBytes, *a, width);
+  if constexpr (C::kApart)
+    if (status == SPF_OK && plan.split > 1)
+      status = cuda::launch("linear", cuda::following(ctx), wgmma_add_parts<C>,
+                            static_cast<int64_t>(plan.units) * C::kShare * (C::kN / 16), 128 + C::kConsumerThreads,
+                            16 * WgmmaConsumer<C>::kStagedPitch * 2, *a, width);
+  return status;
 }
 
 template <spf_scalar_type T, spf_scalar_type kWeight, int kFold, int kTokens, int kTiles, int kGroups, int kShare,
@@ -830,6 +836,7 @@ spf_status wgmma(const Call& call, const LaunchContext& ctx) {
   a.f16_scales = w.scheme.scale == SPF_F16;
   WgmmaTokens x;
   if (const spf_status status = wgmma_tokens(call, ctx, ctx.workspace, &x); status != SPF_OK) return status;
+  if (C::kApart) a.partial = reinterpret_cast<float4*>(static_cast<uint8_t*>(ctx.workspace) + wgmma_room(call.problem));
   const auto* data = static_cast<const char*>(w.data);
   constexpr int kScale = wgmma_scale_bytes(kWeight);
   constexpr auto kScaleType = kScale == 1   ? CU_TENSOR_MAP_DATA_TYPE_UINT8

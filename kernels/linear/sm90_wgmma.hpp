@@ -37,10 +37,11 @@ struct WgmmaTile {
   static constexpr int kScaleRows = kFold == 0 ? 0 : kFold >= kRows ? 1 : kRows / kFold;
   static constexpr int kChannels = 64 * kTiles * kGroups;
   static constexpr double kDecode = wgmma_decode(kWeight, kFold == 1);
-  static_assert(kChannels == 128 || kChannels == 256);
+  static_assert(kChannels == 128 || kChannels == 192 || kChannels == 256);
   // Codes: bytes of a 64-channel tile of 16 k; such tiles, and rows of 8 bytes, in one copy's box.
   static constexpr int kTileBytes = 128 * kBits;
-  static constexpr int kBoxTiles = kChannels / 64 * kBits > 16 ? 16 / kBits : kChannels / 64;
+  static constexpr int kAllTiles = kChannels / 64, kMostTiles = 16 / kBits;
+  static constexpr int kBoxTiles = kAllTiles <= kMostTiles ? kAllTiles : kAllTiles % kMostTiles == 0 ? kMostTiles : 1;
   static constexpr int kBoxWidth = kBoxTiles * 16 * kBits, kBoxes = kChannels / 64 / kBoxTiles;
   // A stage: kStageK values of K of x (64 wide parts), codes and scales.
   static constexpr int kXPartBytes = kTokens * 128, kXBytes = kXPartBytes * kStageK / 64;
@@ -87,8 +88,9 @@ struct WgmmaShape {
 struct WgmmaPlan {
   int channel_tiles = 0, token_tiles = 0;
   int token_run = 1; // token tiles that consecutive blocks walk before they turn to other channels
-  int split = 1;     // blocks of a cluster, each with a part of K
+  int split = 1;     // blocks of a cluster, each with a part of K; where blocks share tokens, clusters
   int clusters = 0;
+  int64_t partial_bytes = 0; // of workspace, for sums of clusters that have a part of K each
   // What clusters take in turns: `whole` tiles (one for every block that shares tokens), which are the first
   // whole_channels channels, then units of `piece` 64-channel tiles, some of which two blocks have in common.
   int units = 0, whole = 0, whole_channels = 0, piece = 0;
@@ -122,7 +124,11 @@ constexpr WgmmaPlan best_split(int64_t units, int64_t blocks, int share, const s
 }
 
 // Whether two blocks that share tokens may divide 64-channel tiles.
-constexpr bool wgmma_divides(int bits, int tiles, int share) { return bits < 16 && tiles == 1 && share == 2; }
+constexpr bool wgmma_divides(int bits, int tiles, int share, int parts) {
+  return bits < 16 && tiles == 1 && share == 2 && parts == 1;
+}
+// Whether clusters whose blocks share tokens may each have a part of K: their sums meet in the workspace.
+constexpr bool wgmma_parts_meet(int share, int parts) { return share > 1 && parts > 1; }
 
 // Cuts what does not fill the last wave of clusters into smaller units, the smallest that fit into it. groups:
 // 64-channel tiles of a block. Returns how much of a wave the last one then is.
@@ -168,11 +174,14 @@ constexpr WgmmaCost wgmma_cost(const WgmmaShape& s, const WgmmaChoice& c, int st
                                      : (300.0 + 320.0 * c.tiles) * s.decode * stage_k / 128 + multiply * 0.55;
     return {larger(larger(multiply * 1.1, steps), bring), outputs * 4e-5};
   }
-  const WgmmaCost of_int4 = c.tokens == 64 && c.parts > 1 ? WgmmaCost{819, 1.6}
-                            : c.tokens == 64              ? WgmmaCost{1431, 2.3}
-                            : c.tokens == 128             ? WgmmaCost{1197, 1.0}
-                            : c.tokens == 192             ? WgmmaCost{851, 1.6}
-                                                          : WgmmaCost{1112, 2.3};
+  const WgmmaCost of_int4 = wgmma_parts_meet(c.share, c.parts) ? WgmmaCost{740, 1.6} // predicted, not measured
+                            : c.tokens == 64 && c.parts > 1    ? WgmmaCost{819, 1.6}
+                            : c.groups == 3 // predicted, not measured: 46 cycles a product of 64 tokens, 72 of 128
+                                ? (c.tokens == 64 ? WgmmaCost{1104, 2.0} : WgmmaCost{868, 1.2})
+                                : c.tokens == 64    ? WgmmaCost{1431, 2.3}
+                                  : c.tokens == 128 ? WgmmaCost{1197, 1.0}
+                                  : c.tokens == 192 ? WgmmaCost{851, 1.6}
+                                                    : WgmmaCost{1112, 2.3};
   const double slower = 1 + (s.decode - 1) * (c.tokens > 128 ? 0.15 : 0.35);
   // The copy engine takes long for rows of x that do not exist.
   const double rows = static_cast<double>((s.m + c.tokens - 1) / c.tokens * c.tokens),
@@ -196,7 +205,7 @@ constexpr WgmmaPlan wgmma_plan(const WgmmaShape& s, const spf_device_facts& fact
   cut.whole_channels = static_cast<int>(ceil(channel_tiles, c.share) * c.share * c.channels());
   cut.piece = 2 * c.groups;
   const bool halves =
-      wgmma_divides(s.bits, c.tiles, c.share) &&
+      wgmma_divides(s.bits, c.tiles, c.share, c.parts) &&
       wgmma_cut(ceil(s.n, 64), token_tiles, c.groups, clusters_at_once(c.share, facts.sm_count), &cut) < 0.6;
   const WgmmaCost cost = wgmma_cost(s, c, stage_k);
   const bool measured = s.bits < 16 && c.tokens > 32; // since version 13
@@ -211,6 +220,18 @@ constexpr WgmmaPlan wgmma_plan(const WgmmaShape& s, const spf_device_facts& fact
     const double start = c.tokens <= 16 && s.bits < 16 ? 5.5 : measured ? 2.4 : 3.0; // 5.5: four warpgroups' sums meet
     return start + larger((halves ? waves - 0.5 : waves) * each, stream_us) + exchange;
   });
+  // Clusters that have a part of K each: the sums go to the workspace, and a second kernel starts, reads and adds them.
+  for (int split = 2; wgmma_parts_meet(c.share, c.parts) && split <= 8 && split <= blocks; ++split) {
+    if (units * split > clusters_at_once(c.share, facts.sm_count)) break;
+    const double sums = static_cast<double>(units) * c.share * outputs * split * 4;
+    const double each = static_cast<double>(ceil(blocks, split)) * cost.stage / 1750 + cost.end;
+    const double us = 2.4 + larger(each, stream_us) + 2.5 + 2 * sums / 6e6;
+    if (us >= best.microseconds) continue;
+    best.split = split;
+    best.clusters = static_cast<int>(units * split);
+    best.microseconds = us;
+    best.partial_bytes = static_cast<int64_t>(sums);
+  }
   best.channel_tiles = static_cast<int>(channel_tiles);
   best.token_tiles = static_cast<int>(token_tiles);
   best.units = cut.units;

@@ -34,6 +34,13 @@
 
 namespace spf::linear {
 
+// Factors of tokens as tiles of many tokens read them: of a tile and a block of 128 values of K side by side.
+struct Wgmma8Factors {
+  const float* data;
+  int64_t tile_step, block_step; // elements between those of a tile of tokens and the next, of a block and the next
+  int32_t tokens;                // that have factors
+};
+
 struct Wgmma8Args {
   CUtensorMap x;
   CUtensorMap results; // out, if it is `stored`
@@ -45,6 +52,7 @@ struct Wgmma8Args {
   void* out;
   const float* x_scale;         // or nullptr
   int64_t x_scale_step;         // elements between the scales of a token
+  Wgmma8Factors factors;        // instead of them, for tiles that fold by blocks
   const int32_t *azp, *azp_adj; // or nullptr, as the rest
   const float *channel_scale, *out_factor;
   const void* bias;
@@ -55,7 +63,6 @@ struct Wgmma8Args {
   int32_t group_steps, groups;                   // steps of 32 values of K that share a row of scales, and such rows
   int32_t k_steps;                               // of the weight, packed
   bool token_groups;                             // x has a scale a stage, not one a token
-  bool wide_scales;                              // those of four stages lie on 16 bytes
   spf_scalar_type bias_type, out_type, scale_type;
   bool vector_out; // rows of out start on 16 bytes
   bool stored;     // by the copy engine: 16 bits, rows on 16 bytes and one distance apart
@@ -75,7 +82,8 @@ struct Wgmma8PackedConsumer;
 template <spf_scalar_type kX, int kTokens, int kTiles, bool kDivideK, int kFoldSteps, int kShareBlocks,
           bool kPackedCodes = false>
 struct Wgmma8Config {
-  // Many tokens fold by one factor for a token and the block of the weight (sm90_wgmma8_block.cuh).
+  // Many tokens fold by one factor for a token and the block of the weight (sm90_wgmma8_block.cuh). They are the m side
+  // there.
   static constexpr bool kBlocks = kFoldSteps > 0 && kTokens > 128;
   using Folding = std::conditional_t<kBlocks, Wgmma8BlockConsumer<Wgmma8Config>, Wgmma8FoldConsumer<Wgmma8Config>>;
   using Bytes = std::conditional_t<(kFoldSteps > 0), Folding, Wgmma8Consumer<Wgmma8Config>>;
@@ -162,6 +170,9 @@ __device__ __forceinline__ void copy_channel_scales(const Wgmma8Args& a, int ste
 template <class C>
 __device__ __forceinline__ void copy_block_factors(const Wgmma8Args& a, const Wgmma8Work& work, uint8_t* memory,
                                                    uint32_t full, uint32_t empty);
+// On the host, where those of tokens lie: sm90_wgmma8_factors.cuh.
+template <int kTokens>
+spf_status place_factors(const Call& call, const LaunchContext& ctx, void* room, Wgmma8Args* a, LaunchContext* next);
 
 // Packed weights: sm90_wgmma8_packed.cuh.
 template <class C>
@@ -551,12 +562,19 @@ struct Wgmma8Consumer {
       }
     }
   }
-  // Results of a whole tile, where the copy engine writes them to out (write_tiles()).
+  // Results of a whole tile, where the copy engine writes them to out (write_tiles()) in boxes of 64 channels.
+  static constexpr int kBoxTokens = kN;
   template <spf_scalar_type O>
   __device__ __forceinline__ void stage_tile() const {
 #pragma unroll
     for (int i = 0; i < kT; ++i)
       stage_16<O, kN>(i, 0, base + Tile::kStoreAt + consumer * Tile::kStoreEach + i * kN * 128);
+  }
+  // Those of a warpgroup, from where they are staged.
+  static __device__ __forceinline__ void send_tile(const Wgmma8Args& a, const Wgmma8Place& place, int group,
+                                                   uint32_t staged) {
+    for (int i = 0; i < kT; ++i)
+      cuda::store_tile(a.results, place.channel + (group * kT + i) * 64, place.token, staged + i * kN * 128);
   }
   __device__ __forceinline__ void store(const Wgmma8Place& place) const {
     if constexpr (Tile::kAside) {
@@ -575,9 +593,13 @@ struct Wgmma8Consumer {
   }
 
   // Sums of all blocks of the cluster and, where they divide K, of both warpgroups, in that order. The pieces of a
-  // tile, two channels x two tokens a lane, go round the ranks, and then round the warpgroups. Sums of the next tile do
-  // not come in before its first barrier.
+  // tile, two channels x two tokens a lane, go round the ranks, and then round the warpgroups; put(i, b, sums) writes
+  // total[i][4 b .. 4 b + 3]. Sums of the next tile do not come in before its first barrier.
   __device__ __forceinline__ void reduce_and_store(const Wgmma8Place& place) const {
+    reduce([&](int i, int b, const Total(&v)[4]) { put_block(place, i, b, v); });
+  }
+  template <class Put>
+  __device__ __forceinline__ void reduce(const Put& put_sums) const {
     constexpr int kPieces = kT * (kN / 8), kGroupBytes = kPieces * 16 * 128;
     const int thread = threadIdx.x % 128;
     cuda::sync_threads(7, 128 * C::kConsumers); // every stage is done with, and facts are there
@@ -612,7 +634,7 @@ struct Wgmma8Consumer {
             v[2] += value(p.z);
             v[3] += value(p.w);
           }
-        put_block(place, i, b, v);
+        put_sums(i, b, v);
       }
     }
     if (a.split > 1) { // until nobody reads this block's sums any more
@@ -656,9 +678,7 @@ __device__ __forceinline__ void write_tiles(const Wgmma8Args& a, const Wgmma8Wor
     for (int group = 0; group < Tile::kGroups; ++group) {
       cuda::barrier_wait(written + 8 * group, phase);
       if (!a.stored || lane > 0) continue;
-      for (int i = group * C::kT; i < (group + 1) * C::kT; ++i)
-        cuda::store_tile(a.results, place.channel + i * 64, place.token,
-                         cuda::shared_address(memory) + Tile::kStoreAt + i * C::kN * 128);
+      C::Consumer::send_tile(a, place, group, cuda::shared_address(memory) + Tile::kStoreAt + group * Tile::kStoreEach);
       cuda::commit_stores();
     }
   }
@@ -723,11 +743,10 @@ __global__ void __launch_bounds__(C::kThreads, 1) wgmma8_linear(const __grid_con
       if (C::kFold > 0 && threadIdx.x == 96) copy_packed_scales<C>(a, work, shared_address(memory), full, empty);
     }
     if (threadIdx.x == 32) copy_tokens<C>(a, work, shared_address(memory), full, empty);
-    if (C::kFoldTokens && threadIdx.x / 32 == 2) {
-      if constexpr (C::kBlocks)
-        copy_block_factors<C>(a, work, memory, full, empty);
-      else
-        copy_token_scales<C>(a, work, memory, full, empty);
+    if constexpr (C::kBlocks) {
+      if (threadIdx.x == 64) copy_block_factors<C>(a, work, memory, full, empty);
+    } else if constexpr (C::kFoldTokens) {
+      if (threadIdx.x / 32 == 2) copy_token_scales<C>(a, work, memory, full, empty);
     }
     if constexpr (Tile::kAside) {
       if (threadIdx.x / 32 == 3) write_tiles<C>(a, work, memory, ready, written);
@@ -792,7 +811,6 @@ inline Wgmma8Args wgmma8_args(const Call& call, bool scales) {
     a.x_scale = static_cast<const float*>(x_scale->data);
     a.x_scale_step = x_scale->stride[x_scale->rank - 1];
     a.token_groups = p.extent("G") > 1;
-    a.wide_scales = a.token_groups && a.x_scale_step == 1 && p.is_aligned16("x_scale");
   }
   a.azp_adj = static_cast<const int32_t*>(pointer("azp_adj"));
   if (const spf_tensor* azp = call.operand("azp")) {
@@ -832,7 +850,8 @@ spf_status launch_wgmma8(const Call& call, const LaunchContext& ctx, int width, 
   if (const spf_status status = cuda::encode(op, matrix, &a->x); status != SPF_OK) return status;
   if (C::Tile::kAside && a->stored) {
     const int64_t row = a->out_rows.dims == 0 ? (int64_t{a->n} * 2 + 15) / 16 * 16 : a->out_rows.stride[0][0] * 2;
-    const cuda::Matrix results = {a->out, CU_TENSOR_MAP_DATA_TYPE_UINT16, a->n, a->m, row, 64, C::kN, true};
+    constexpr int kBox = C::Consumer::kBoxTokens;
+    const cuda::Matrix results = {a->out, CU_TENSOR_MAP_DATA_TYPE_UINT16, a->n, a->m, row, 64, kBox, true};
     if (const spf_status status = cuda::encode(op, results, &a->results); status != SPF_OK) return status;
   }
   a->channel_tiles = plan.channel_tiles;
@@ -861,11 +880,17 @@ spf_status wgmma8(const Call& call, const LaunchContext& ctx) {
   const Wgmma8Plan plan =
       wgmma8_plan({m, w.n, w.k, kPacked ? 4 : 8}, *ctx.facts, {kTokens, kTiles, kAlong, kShare, kPacked}, kFold);
   a.tile_channels = plan.tile_channels;
-  return launch_wgmma8<C>(call, ctx, 1, plan, &a);
+  LaunchContext next = ctx;
+  if constexpr (C::kBlocks) {
+    void* room = static_cast<uint8_t*>(ctx.workspace) + wgmma8_room(call.problem, kTokens).x_bytes;
+    if (const spf_status status = place_factors<kTokens>(call, ctx, room, &a, &next); status != SPF_OK) return status;
+  }
+  return launch_wgmma8<C>(call, next, 1, plan, &a);
 }
 
 } // namespace spf::linear
 
 #include "kernels/linear/sm90_wgmma8_block.cuh"
+#include "kernels/linear/sm90_wgmma8_factors.cuh"
 #include "kernels/linear/sm90_wgmma8_fold.cuh"
 #include "kernels/linear/sm90_wgmma8_packed.cuh"

@@ -13,10 +13,10 @@ constexpr int kWgmma8Memory = 226 * 1024;
 
 // The ring of stages and what lies behind it, for consuming warpgroups of kTiles 64-channel tiles x kTokens tokens:
 // results on their way out, and 16 bytes of facts a token and channel. kAsideTile: results of a whole tile, which the
-// copy engine writes while the next one is multiplied. kExtraBytes: more, for what copiers keep. kSharers: warpgroups
-// that keep facts of the same channels, each its own.
-template <int kStage, int kTokens, int kTiles, bool kAlong, bool kAsideTile = false, int kExtraBytes = 0,
-          int kWarpgroups = 2, int kSharers = 1>
+// copy engine writes while the next one is multiplied. kSharers: warpgroups that keep facts of the same channels, each
+// its own.
+template <int kStage, int kTokens, int kTiles, bool kAlong, bool kAsideTile = false, int kWarpgroups = 2,
+          int kSharers = 1>
 struct Wgmma8Ring {
   static constexpr bool kAside = kAsideTile;
   static constexpr int kGroups = kWarpgroups, kChannels = 64 * kTiles * (kAlong ? 1 : kGroups), kStageBytes = kStage;
@@ -30,20 +30,19 @@ struct Wgmma8Ring {
   // Sums that meet in shared memory. A split's replace the ring, for its blocks have one tile; those of warpgroups that
   // divide K have a place of their own.
   static constexpr int kSumBytes = kGroups * kTiles * kTokens * 256, kOwnSumBytes = kAlong ? kSumBytes : 0;
-  static constexpr int kMost =
-      (kWgmma8Memory - 1024 - kFactBytes - kStoreBytes - kOwnSumBytes - kExtraBytes) / kStageBytes;
+  static constexpr int kMost = (kWgmma8Memory - 1024 - kFactBytes - kStoreBytes - kOwnSumBytes) / kStageBytes;
   // Even where two warpgroups take turns, so that a stage of the ring always falls to the same one: the other could
   // take the parity of the round before for that of its own, for copies land in any order.
   static constexpr int kStages = (kMost > 20 ? 20 : kMost) & (kAlong ? ~1 : ~0);
   static constexpr int kStoreAt = kStages * kStageBytes, kSumsAt = kAlong ? kStoreAt : 0;
   static constexpr int kFactsAt = kStoreAt + kStoreBytes + kOwnSumBytes, kChannelFactsAt = kFactsAt + kTokenFactBytes;
-  static constexpr int kExtraAt = kFactsAt + kFactBytes, kSharedBytes = kExtraAt + kExtraBytes + 1024;
+  static constexpr int kSharedBytes = kFactsAt + kFactBytes + 1024;
   static_assert(kStages >= 3 && kSumsAt + kSumBytes <= kFactsAt);
 };
 
 // A stage: 128 values of K of x and of the weight, and the scales with which sums are folded: of the channels, up to 4
 // bytes each, and of the tokens, where the weight is not packed. From 256 tokens on the channels of a tile share
-// theirs, and it is part of the tokens'. Arguments as of Wgmma8Tile.
+// theirs, which comes with three others in 16 bytes. Arguments as of Wgmma8Tile.
 template <int kTokens, int kTiles, bool kAlong, int kFold, bool kPacked>
 struct Wgmma8Stage {
   static_assert(kFold == 0 || (kPacked ? 4 % kFold == 0 : kFold == 4));
@@ -55,7 +54,8 @@ struct Wgmma8Stage {
                        kScaleRows = kFold == 0 || kTokens > 128 ? 0 : 4 / kFold;
   static constexpr int kCodesAt = kXBytes, kTokenScalesAt = kCodesAt + kCodeBytes;
   static constexpr int kChannelScalesAt = kTokenScalesAt + (kFold > 0 && !kPacked ? kTokens * 4 : 0);
-  static constexpr int kBytes = (kChannelScalesAt + kScaleRows * kOfTile * 4 + 1023) / 1024 * 1024;
+  static constexpr int kChannelScaleBytes = kFold > 0 && kTokens > 128 ? 16 : kScaleRows* kOfTile * 4;
+  static constexpr int kBytes = (kChannelScalesAt + kChannelScaleBytes + 1023) / 1024 * 1024;
 };
 
 // kTokens: the n side. kTiles: 64-channel tiles of a warpgroup. kAlong: the two consuming warpgroups divide K (each
@@ -64,8 +64,7 @@ struct Wgmma8Stage {
 template <int kTokens, int kTiles, bool kAlong, int kFold, bool kPacked>
 struct Wgmma8Tile : Wgmma8Stage<kTokens, kTiles, kAlong, kFold, kPacked>,
                     Wgmma8Ring<Wgmma8Stage<kTokens, kTiles, kAlong, kFold, kPacked>::kBytes, kTokens, kTiles, kAlong,
-                               (kTokens > 128), (kTokens > 128 && kFold > 0 ? kTokens * 32 : 0),
-                               Wgmma8Stage<kTokens, kTiles, kAlong, kFold, kPacked>::kWarpgroups,
+                               (kTokens > 128), Wgmma8Stage<kTokens, kTiles, kAlong, kFold, kPacked>::kWarpgroups,
                                Wgmma8Stage<kTokens, kTiles, kAlong, kFold, kPacked>::kWarpgroups / 2> {};
 
 struct Wgmma8Choice {

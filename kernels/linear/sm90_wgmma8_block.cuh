@@ -1,150 +1,231 @@
 // Part of sm90_wgmma8.cuh: many tokens whose sums are folded into f32 every 128 values of K, where the channels of a
-// tile share the weight's scale (blocks of 128 x 128). Then a token's scale and the block's are one factor, which the
-// warp that copies scales multiplies once, and a sum costs one multiply-add.
+// tile share the weight's scale (blocks of 128 x 128). Then a token's scale times the block's is one factor, and a sum
+// costs one multiply-add.
 //
-// A unit is a 64-channel tile times 128 tokens times the 128 values of K of a stage: 256 cycles of the tensor cores,
-// which read 24 KiB of shared memory in 192. Fewer tokens a unit read the weights more often than that memory allows.
-// Registers hold the sums of one unit beside the totals, so a warpgroup folds while the other one multiplies.
+// Tokens are the m side here: a lane then has two tokens of a product instead of 32, and reads two factors of it. With
+// tokens on the n side factors took 64 KiB of shared memory's bandwidth a stage, half as much as its products do.
+//
+// A unit is 64 tokens x the tile's 128 channels x the 128 values of K of a stage: 256 cycles of the tensor cores, which
+// read 24 KiB of shared memory in 192. Registers hold the sums of one unit beside the totals of two, so a warpgroup
+// multiplies or folds, and the two go by turns: one has the next turn when half of the products before it are done.
+// Were they to start together, the tensor cores would serve them alike, and they would fold together too; were the
+// turn to come with the last product, its way through a barrier and into the tensor cores would leave those idle.
 #pragma once
 
 #include "kernels/linear/sm90_wgmma8.cuh"
 
 namespace spf::linear {
 
-// The token whose factor is the i-th of a tile's: the four tokens of 16 that a lane of a product has stand side by
-// side.
-__device__ __forceinline__ int token_of_factor(int i) { return i / 16 * 16 + i % 4 / 2 * 8 + i % 16 / 4 * 2 + i % 2; }
-
-// One warp: the factors of every stage, a token's scale times that of the tile's block of the weight; eight tokens a
-// lane. Scales of four stages come together and four stages ahead, 16 bytes a token where rows allow that, and a lane
-// reads what it asked for. It has 1024 cycles a stage, and a warp that seldom may issue needs few instructions.
+// One thread: the factors of every stage, of tokens and of the weight's block.
 template <class C>
 __device__ __forceinline__ void copy_block_factors(const Wgmma8Args& a, const Wgmma8Work& work, uint8_t* memory,
                                                    uint32_t full, uint32_t empty) {
   using Tile = typename C::Tile;
-  constexpr int kEach = 8;
-  static_assert(C::kN == 32 * kEach);
-  const int lane = threadIdx.x % 32;
-  const uint8_t* room = memory + Tile::kExtraAt + lane * 16; // [2][8 tokens][32 lanes][4 stages]
-  const int columns = a.token_groups ? a.k_blocks : 1;
   cuda::wait_for_primary();
-  RingPlace<Tile::kStages> ring;
-  for (int tile = work.first; tile < work.tiles; tile += work.step) {
-    const Wgmma8Place place = work.locate<C>(a, tile);
-    const auto* blocks = static_cast<const float*>(a.scales) + min(place.channel, a.padded_n - 1);
-    const int first = work.begin / 4, last = (work.end - 1) / 4;
-    float next_block = 0.0f; // of the weight, a stage a lane
-    for (int four = first - 1; four <= last; ++four) {
-      const float block = next_block;
-      if (four < last) { // ask for the next four
-        const int64_t group = min(((four + 1) * 4 + lane % 4) * 4 / a.group_steps, a.groups - 1);
-        next_block = blocks[group * a.padded_n];
-        const uint32_t to = cuda::shared_address(room + (four + 1) % 2 * (kEach * 512));
-#pragma unroll 1
-        for (int j = 0; j < kEach; ++j) {
-          const int64_t m = min(place.token + token_of_factor(lane * kEach + j), a.m - 1);
-          int64_t row[1] = {m * a.scale_rows.stride[0][0]};
-          if (a.scale_rows.dims > 1) a.scale_rows.offsets(m, row);
-          const float* from = a.x_scale + row[0];
-          if (a.wide_scales) {
-            cuda::copy_async_part(to + j * 512, from + (four + 1) * 4, min(columns - (four + 1) * 4, 4) * 4);
-            continue;
-          }
-#pragma unroll 1
-          for (int q = 0; q < 4; ++q) {
-            const int column = a.token_groups ? min((four + 1) * 4 + q, columns - 1) : 0;
-            cuda::copy_async<4>(to + j * 512 + q * 4, from + column * a.x_scale_step, true);
-          }
-        }
-      }
-      cuda::commit_copies();
-      if (four < first) continue;
-      cuda::wait_for_copies<1>();
-      const uint8_t* here = room + four % 2 * (kEach * 512);
-      const int until = min(work.end - four * 4, 4);
-      for (int q = max(work.begin - four * 4, 0); q < until; ++q) {
-        const float by = __shfl_sync(0xffffffffu, block, q);
-        float f[kEach];
-#pragma unroll
-        for (int j = 0; j < kEach; ++j) f[j] = *reinterpret_cast<const float*>(here + j * 512 + q * 4) * by;
-        cuda::barrier_wait(empty + 8 * ring.stage, ring.phase ^ 1);
-        auto* to = reinterpret_cast<float4*>(memory + ring.stage * Tile::kStageBytes + Tile::kTokenScalesAt) + lane * 2;
-        to[0] = make_float4(f[0], f[1], f[2], f[3]);
-        to[1] = make_float4(f[4], f[5], f[6], f[7]);
-        __syncwarp();
-        if (lane == 0) cuda::barrier_arrive(full + 8 * ring.stage);
-        ring.advance(1);
-      }
-    }
-  }
+  for_each_stage<C>(a, work, full, empty, [&](const Wgmma8Place& place, int kb, uint32_t at, uint32_t arrived) {
+    const int bytes = min(C::kN, a.factors.tokens - place.token) * 4;
+    const float* from = a.factors.data + place.token / C::kN * a.factors.tile_step + kb * a.factors.block_step;
+    cuda::barrier_expect(arrived, bytes + Tile::kChannelScaleBytes);
+    const uint32_t to = cuda::shared_address(memory) + at;
+    cuda::copy_bulk(to + Tile::kTokenScalesAt, from, bytes, arrived);
+    const int channel = min(place.channel, a.padded_n - Tile::kBlockChannels); // tiles may reach past the padding
+    copy_channel_scales(a, kb * 4, channel, Tile::kChannelScaleBytes / 4, to + Tile::kChannelScalesAt, arrived);
+  });
 }
 
 template <class C>
 struct Wgmma8BlockConsumer : Wgmma8Consumer<C> {
   using Base = Wgmma8Consumer<C>;
   using Tile = typename C::Tile;
-  static constexpr int kUnitN = 128, kHalves = C::kN / kUnitN;
+  static constexpr int kChannels = Tile::kChannels, kGroups = Tile::kGroups, kUnitTokens = 64;
+  static constexpr int kBoxTokens = C::kN / kGroups, kUnits = kBoxTokens / kUnitTokens; // of a warpgroup
+  static constexpr int kUnitSums = kChannels / 2, kBlocks = kChannels / 8;              // of a lane; of eight channels
+  static constexpr int kTurns = 3; // barriers: kTurns + a warpgroup. Others are 1, 2 and 7
+  static_assert(C::kT == 1 && kGroups == 2 && kChannels == Tile::kBlockChannels);
 
-  float part[kUnitN / 2];
+  float part[kUnitSums];
 
+  // The first turn is warpgroup 0's, and it waits for the one behind the last, which the other has no use for: so every
+  // turn is given once and taken once.
   __device__ __forceinline__ Wgmma8BlockConsumer(const Wgmma8Args& args, const Wgmma8Work& work, uint8_t* memory,
                                                  uint32_t full, uint32_t empty)
-      : Base(args, work, memory, full, empty) {}
+      : Base(args, work, memory, full, empty) {
+    if (this->consumer == 1) give_turn();
+  }
+  Wgmma8BlockConsumer(const Wgmma8BlockConsumer&) = delete;
+  Wgmma8BlockConsumer& operator=(const Wgmma8BlockConsumer&) = delete;
+  __device__ __forceinline__ ~Wgmma8BlockConsumer() {
+    if (this->consumer == 0) take_turn();
+  }
+  __device__ __forceinline__ void take_turn() const { cuda::sync_threads(kTurns + this->consumer, 256); }
+  __device__ __forceinline__ void give_turn() const { cuda::arrive_threads(kTurns + 1 - this->consumer, 256); }
 
-  // Products of a unit, four of them.
-  __device__ __forceinline__ void multiply(int stage, int half) {
-    const uint32_t at = this->base + stage * Tile::kStageBytes;
-    const uint32_t tokens = cuda::uniform(cuda::wgmma_operand(at)) + half * kUnitN * 8;
-    const uint32_t weights = cuda::uniform(cuda::wgmma_operand(at + Tile::kCodesAt + this->consumer * 8192));
+  // Products of a unit, four of them in two groups. tokens, weights: operands of the stage.
+  __device__ __forceinline__ void multiply(uint32_t tokens, uint32_t weights) {
     cuda::wgmma_fence();
 #pragma unroll
-    for (int kk = 0; kk < 4; ++kk)
-      cuda::Wgmma8<kUnitN>::multiply(part, weights + 2 * kk, tokens + 2 * kk, kk > 0 ? 1 : 0);
-    cuda::wgmma_commit();
-  }
-
-  // Factors of a lane's tokens of two blocks of eight: copy_block_factors() puts them side by side.
-  __device__ __forceinline__ float4 factors(int stage, int half, int pair) const {
-    return *reinterpret_cast<const float4*>(this->memory + stage * Tile::kStageBytes + Tile::kTokenScalesAt +
-                                            half * kUnitN * 4 + pair * 64 + this->lane % 4 * 16);
-  }
-  __device__ __forceinline__ void fold(int half, int pair, const float4& f) {
-    auto* to = this->total[0] + half * (kUnitN / 2) + pair * 8;
-    float* from = part + pair * 8;
-    const float by[4] = {f.x, f.y, f.z, f.w};
-#pragma unroll
-    for (int e = 0; e < 8; ++e) {
-      cuda::hold(from[e]);
-      to[e] += from[e] * by[e / 4 * 2 + e % 2];
+    for (int kk = 0; kk < 4; ++kk) {
+      cuda::Wgmma8<kChannels>::multiply(part, tokens + 2 * kk, weights + 2 * kk, kk > 0 ? 1 : 0);
+      if (kk % 2 == 1) cuda::wgmma_commit();
     }
   }
 
-  // As the base's.
+  // Factors of a lane's tokens in every unit of a stage, once it is there.
+  __device__ __forceinline__ void load_factors(float (&factor)[kUnits][2]) const {
+    cuda::barrier_wait(this->full + 8 * this->ring.stage, this->ring.phase);
+    const uint8_t* at = this->memory + this->ring.stage * Tile::kStageBytes;
+    const auto* tokens = reinterpret_cast<const float*>(at + Tile::kTokenScalesAt) + own_token(0, 0);
+    const float block = *reinterpret_cast<const float*>(at + Tile::kChannelScalesAt);
+#pragma unroll
+    for (int unit = 0; unit < kUnits; ++unit)
+#pragma unroll
+      for (int half = 0; half < 2; ++half) factor[unit][half] = tokens[unit * kUnitTokens + half * 8] * block;
+  }
+  __device__ __forceinline__ void fold(int unit, const float (&factor)[2]) {
+    float* to = this->total[0] + unit * kUnitSums;
+#pragma unroll
+    for (int e = 0; e < kUnitSums; ++e) {
+      cuda::hold(part[e]);
+      to[e] += part[e] * factor[e / 2 % 2];
+    }
+  }
+
+  // As the base's. total[0]: sums of unit after unit, in one as a product has them. What the next stage needs is read
+  // while the last unit is multiplied, so that nothing but a turn stands between a fold and the products after it. So
+  // do operands: the loop carries them, for the compiler would find them anew behind the turn.
   __device__ __forceinline__ void sum() {
+    constexpr uint32_t kStageStep = Tile::kStageBytes / 16, kUnitStep = kUnitTokens * 128 / 16;
     this->clear_total();
+    int left = this->work.end - this->work.begin;
+    if (left == 0) return;
+    const uint32_t first = cuda::uniform(cuda::wgmma_operand(this->base));
+    const uint32_t own = this->consumer * (kUnits * kUnitStep); // tokens before the warpgroup's
+    uint32_t operand = first + this->ring.stage * kStageStep;
+    float factor[kUnits][2], next[kUnits][2] = {};
+    load_factors(factor);
 #pragma unroll 1
-    for (int left = this->work.end - this->work.begin; left > 0; --left) {
+    for (; left > 0; --left) {
       const int stage = this->ring.stage;
-      cuda::barrier_wait(this->full + 8 * stage, this->ring.phase);
+      const uint32_t here = operand;
 #pragma unroll
-      for (int half = 0; half < kHalves; ++half) {
-        multiply(stage, half);
-        // Registers hold most of the factors beside the sums.
-        constexpr int kPairs = kUnitN / 16, kEarly = kPairs - 2;
-        float4 f[kPairs];
-#pragma unroll
-        for (int pair = 0; pair < kEarly; ++pair) f[pair] = factors(stage, half, pair);
-        cuda::wgmma_wait<0>();
-#pragma unroll
-        for (int pair = 0; pair < kPairs; ++pair) {
-          if (pair + kEarly < kPairs) f[pair + kEarly] = factors(stage, half, pair + kEarly);
-          fold(half, pair, f[pair]);
+      for (int unit = 0; unit < kUnits; ++unit) {
+        take_turn();
+        multiply(here + own + unit * kUnitStep, here + Tile::kCodesAt / 16);
+        cuda::wgmma_wait<1>();
+        give_turn();
+        if (unit == kUnits - 1) {
+          this->ring.advance(1);
+          operand = this->ring.stage == 0 ? first : here + kStageStep;
+          if (left > 1) load_factors(next);
         }
+        cuda::wgmma_wait<0>();
+        if (unit == kUnits - 1) this->release(stage); // a turn ago every lane had read its factors
+        fold(unit, factor[unit]);
       }
-      __syncwarp(); // every lane has read its factors
-      this->release(stage);
-      this->ring.advance(1);
+#pragma unroll
+      for (int i = 0; i < kUnits * 2; ++i) factor[i / 2][i % 2] = next[i / 2][i % 2];
     }
+  }
+
+  // --- results: of a lane two tokens and two neighbouring channels of every eight
+
+  __device__ __forceinline__ int own_token(int unit, int half) const { // of the tile
+    return this->consumer * kBoxTokens + unit * kUnitTokens + this->warp * 16 + half * 8 + this->lane / 4;
+  }
+  __device__ __forceinline__ int own_channel(int block) const { return block * 8 + this->lane % 4 * 2; }
+  __device__ __forceinline__ const ChannelFacts* channel_facts() const {
+    return reinterpret_cast<const ChannelFacts*>(this->memory + Tile::kChannelFactsAt);
+  }
+  // The result of total[0][unit * kUnitSums + block * 4 + half * 2], or of the next one.
+  __device__ __forceinline__ float result_of(float sum, const ChannelFacts& c, int unit, int half) const {
+    return Base::result(sum, c, this->token_facts()[own_token(unit, half)]);
+  }
+
+  // 16 bits: boxes of 64 channels x the tokens of the warpgroup, for send_tile().
+  template <spf_scalar_type O>
+  __device__ __forceinline__ void stage_tile() const {
+    const int row = this->warp * 16 + this->lane % 16; // whose address the lane gives
+    const uint32_t to = this->base + Tile::kStoreAt + this->consumer * Tile::kStoreEach + row * 128;
+    // Facts of four channels are read before the results of the four before them are written.
+    ChannelFacts next[4];
+    const auto read = [&](int block) {
+#pragma unroll
+      for (int q = 0; q < 4; ++q) next[q] = channel_facts()[own_channel(block + q / 2) + q % 2];
+    };
+    TokenFacts t[kUnits][2];
+#pragma unroll
+    for (int i = 0; i < kUnits * 2; ++i) t[i / 2][i % 2] = this->token_facts()[own_token(i / 2, i % 2)];
+    read(0);
+#pragma unroll
+    for (int block = 0; block < kBlocks; block += 2) {
+      const ChannelFacts c[4] = {next[0], next[1], next[2], next[3]};
+      if (block + 2 < kBlocks) read(block + 2);
+#pragma unroll
+      for (int unit = 0; unit < kUnits; ++unit) {
+        uint32_t r[4];
+#pragma unroll
+        for (int q = 0; q < 4; ++q) {
+          const float* sums = this->total[0] + unit * kUnitSums + (block + q / 2) * 4 + q % 2 * 2;
+          const TokenFacts& of = t[unit][q % 2];
+          r[q] = cuda::Scalar<O>::narrow2(Base::result(sums[0], c[q / 2 * 2], of),
+                                          Base::result(sums[1], c[q / 2 * 2 + 1], of));
+        }
+        const int piece = (block % 8 + this->lane / 16) ^ (this->lane % 8);
+        cuda::store_matrices(to + block / 8 * (kBoxTokens * 128) + unit * kUnitTokens * 128 + piece * 16, r);
+      }
+    }
+  }
+  static __device__ __forceinline__ void send_tile(const Wgmma8Args& a, const Wgmma8Place& place, int group,
+                                                   uint32_t staged) {
+    for (int i = 0; i < kChannels / 64; ++i)
+      cuda::store_tile(a.results, place.channel + i * 64, place.token + group * kBoxTokens,
+                       staged + i * kBoxTokens * 128);
+  }
+  // Of any type: 16 tokens x 64 channels of a warp at a time.
+  __device__ __forceinline__ void store_any(const Wgmma8Place& place) const {
+    constexpr int kPitch = 72; // floats of a token: pairs of eight tokens lie in different banks
+    static_assert(4 * 16 * kPitch * 4 <= Tile::kStoreEach);
+    auto* staged = reinterpret_cast<float*>(this->memory + Tile::kStoreAt + this->consumer * Tile::kStoreEach) +
+                   this->warp * 16 * kPitch;
+#pragma unroll
+    for (int unit = 0; unit < kUnits; ++unit)
+#pragma unroll
+      for (int first = 0; first < kBlocks; first += 8) {
+        __syncwarp();
+#pragma unroll
+        for (int i = 0; i < 16; ++i) {
+          const int block = i / 2, half = i % 2;
+          const float* sums = this->total[0] + unit * kUnitSums + (first + block) * 4 + half * 2;
+          const ChannelFacts* c = channel_facts() + own_channel(first + block);
+          float* to = staged + (half * 8 + this->lane / 4) * kPitch + own_channel(block);
+          to[0] = result_of(sums[0], c[0], unit, half);
+          to[1] = result_of(sums[1], c[1], unit, half);
+        }
+        __syncwarp();
+#pragma unroll 1
+        for (int e = this->lane; e < 16 * 64; e += 32)
+          this->put(place, own_token(unit, 0) - this->lane / 4 + e / 64, place.channel + first * 8 + e % 64,
+                    staged[e / 64 * kPitch + e % 64]);
+      }
+  }
+  __device__ __forceinline__ void store(const Wgmma8Place& place) const {
+    if (!this->a.stored)
+      store_any(place);
+    else if (this->a.out_type == SPF_BF16)
+      stage_tile<SPF_BF16>();
+    else
+      stage_tile<SPF_F16>();
+  }
+  __device__ __forceinline__ void reduce_and_store(const Wgmma8Place& place) const {
+    this->reduce([&](int, int b, const float(&sums)[4]) {
+      const int unit = b / kBlocks;
+#pragma unroll
+      for (int e = 0; e < 4; ++e) {
+        const int channel = own_channel(b % kBlocks) + e % 2;
+        this->put(place, own_token(unit, e / 2), place.channel + channel,
+                  result_of(sums[e], channel_facts()[channel], unit, e / 2));
+      }
+    });
   }
 };
 

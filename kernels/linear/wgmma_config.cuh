@@ -27,6 +27,7 @@ struct WgmmaArgs {
   spf_scalar_type bias_type, column_scale_type;
   bool vector_out; // rows of out start on 16 bytes
   bool f16_scales; // with bf16 activations: rounded to bf16
+  float4* partial; // [split][units][blocks of a cluster] tiles of sums (kApart), or nullptr
 };
 
 // kFold: k16 rows between scales (8: 128 values or more), 0 for one scale a channel. kT: 64-channel tiles of a
@@ -46,13 +47,15 @@ struct WgmmaConfig {
   // Descriptors in uniform registers: a shuffle more, and no move before every product. Pays where a stage has many.
   static constexpr bool kUniform = kDense || kTokens >= 256 || (kTokens >= 64 && kTiles * kGroups * kTurns == 4);
   // The two blocks of a cluster may have some of their 64-channel tiles in common, and divide K of those.
-  static constexpr bool kDivide = wgmma_divides(Tile::kBits, kTiles, kShareBlocks);
+  static constexpr bool kDivide = wgmma_divides(Tile::kBits, kTiles, kShareBlocks, kTurns);
+  static constexpr bool kApart = wgmma_parts_meet(kShareBlocks, kTurns); // clusters may divide K
   static constexpr int kScaleRows = Tile::kScaleRows;
   static constexpr int kThreads = 128 * (kConsumers + 1);
   static constexpr int kConsumerThreads = 128 * kGroups; // that hold sums of the block's tile
   static constexpr int kCopiers = kHasGroups ? 3 : 2;
-  static constexpr int kCopierRegisters = kConsumers == 2 ? 40 : 32, kConsumerRegisters = kConsumers == 2 ? 232 : 112;
-  static_assert(kConsumers == 2 || kConsumers == 4);
+  static constexpr int kCopierRegisters = kConsumers == 2 ? 40 : kConsumers == 3 ? 56 : 32;
+  static constexpr int kConsumerRegisters = kConsumers == 2 ? 232 : kConsumers == 3 ? 152 : 112;
+  static_assert(kConsumers >= 2 && kConsumers <= 4);
   static_assert(kParts == 1 || kFew || kTokens * kTiles <= 128);
   static_assert(!kDivide || (2 * kConsumers * kTokens * 128 <= Tile::kStages * Tile::kStageBytes && Tile::kStages > 2));
   using Fragment = cuda::WeightFragment<T, kCode, kHasGroups, kFoldRows == 1>;

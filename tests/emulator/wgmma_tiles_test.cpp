@@ -19,6 +19,7 @@ struct Case {
   int64_t m, n, k;
   int64_t pitch;       // of out, elements
   bool halves = false; // out has two leading dimensions that no single distance describes
+  bool split = false;  // K is divided over blocks or clusters
 };
 
 std::vector<uint16_t> normal(int64_t count, unsigned seed) {
@@ -58,6 +59,11 @@ void expect_product(const Case& c, std::initializer_list<cuda::Matrix> weight, i
   a.n = static_cast<int32_t>(c.n);
   a.group = group;
   a.unit = unit;
+  const WgmmaPlan plan = wgmma_plan({c.m, c.n, c.k, C::Tile::kBits, C::Tile::kDecode}, facts,
+                                    {C::kN, C::kT, C::kChannelGroups, C::kShare, C::kParts});
+  DeviceArray<float4> partial(std::vector<float4>(static_cast<size_t>(plan.partial_bytes / 16)));
+  a.partial = partial.data();
+  EXPECT_EQ(plan.split > 1, c.split) << plan.split;
   LaunchContext ctx;
   ctx.facts = &facts;
   ASSERT_EQ(launch_wgmma<C>(ctx, {device_x.data(), c.k}, c.k, weight, &a), SPF_OK) << last_error();
@@ -141,13 +147,26 @@ TEST(WgmmaTiles, DividedOfFewTokensByFour) { expect_int4<64, 1, 2, 4>({4, 33, 51
 TEST(WgmmaTiles, DividedOfFewTokensByTurns) { expect_int4<64, 1, 2, 4>({2, 60, 430, 192, 432}); }
 TEST(WgmmaTiles, DividedOfOneStage) { expect_int4<64, 1, 2, 4>({2, 64, 448, 128, 448}); }
 TEST(WgmmaTiles, PartsOfFewTokens) { expect_int4<64, 1, 1, 2, 2>({2, 64, 256, 896, 256}); }
-TEST(WgmmaTiles, PartsOfFewTokensSplit) { expect_int4<64, 1, 1, 2, 2>({8, 60, 128, 1920, 128}); }
+TEST(WgmmaTiles, PartsOfFewTokensSplit) { expect_int4<64, 1, 1, 2, 2>({8, 60, 128, 1920, 128, false, true}); }
+
+// 192 channels by three warpgroups.
+TEST(WgmmaTiles, ThreeWarpgroups) { expect_int4<128, 1, 1, 3>({2, 300, 500, 192, 504}); }
+TEST(WgmmaTiles, ThreeWarpgroupsFewTokens) { expect_int4<64, 1, 1, 3>({2, 100, 400, 384, 400}); }
+TEST(WgmmaTiles, ThreeWarpgroupsSplit) { expect_int4<128, 1, 1, 3>({8, 100, 192, 1920, 192, false, true}); }
+
+// Pairs of blocks that share x, by turns; K split over clusters, whose sums meet in the workspace. The last pair has
+// one block without channels.
+TEST(WgmmaTiles, PartsShareTokens) { expect_int4<64, 1, 2, 2, 2>({2, 150, 500, 384, 504}); }
+TEST(WgmmaTiles, ClustersDivideK) { expect_int4<64, 1, 2, 2, 2>({16, 60, 330, 4096, 331, false, true}); }
+TEST(WgmmaTiles, ClustersDivideKOfSeveralTokenTiles) {
+  expect_int4<64, 1, 2, 2, 2>({16, 130, 256, 3968, 256, false, true});
+}
 
 // K split over clusters of two to eight blocks.
-TEST(WgmmaTiles, Split) { expect_int4<64, 1, 1>({8, 60, 128, 1920, 128}); }
-TEST(WgmmaTiles, SplitOfMany) { expect_int4<256, 1, 1>({16, 250, 256, 1280, 256}); }
-TEST(WgmmaTiles, SplitOfTwoTilesAWarpgroup) { expect_int4<128, 2, 1>({12, 128, 256, 1536, 259}); }
-TEST(WgmmaTiles, SplitOfFew) { expect_int4<16, 4, 1, 1, 4>({40, 13, 256, 4096, 256}); }
+TEST(WgmmaTiles, Split) { expect_int4<64, 1, 1>({8, 60, 128, 1920, 128, false, true}); }
+TEST(WgmmaTiles, SplitOfMany) { expect_int4<256, 1, 1>({16, 250, 256, 1280, 256, false, true}); }
+TEST(WgmmaTiles, SplitOfTwoTilesAWarpgroup) { expect_int4<128, 2, 1>({12, 128, 256, 1536, 259, false, true}); }
+TEST(WgmmaTiles, SplitOfFew) { expect_int4<16, 4, 1, 1, 4>({40, 13, 256, 4096, 256, false, true}); }
 TEST(WgmmaTiles, Tokens192) { expect_int4<192, 1, 2>({2, 300, 320, 320, 320}); }
 // Scales of two groups a stage, of one for two stages, and none.
 TEST(WgmmaTiles, GroupsOf32) { expect_int4<64, 1, 1, 2, 2, 2>({2, 60, 128, 384, 128}); }

@@ -123,6 +123,30 @@ TEST(ScaledLinear, ScalesOf128ColumnsMayLieByColumns) {
   expect_near(got, want);
 }
 
+// On a device that is not here: tiles of 256 tokens get their scales by way of a workspace, a factor a token and block.
+TEST(ScaledLinear, BlockTilesAreChosenWhateverWayScalesLie) {
+  DeviceFacts h200;
+  check(spf_device_facts_by_name("h200", &h200));
+  const Device device(spf_device{SPF_CUDA, 0});
+  constexpr int64_t kWide = 8192, kGroups = 64;
+  const auto plan = [&](int64_t m, const Shape& strides) {
+    const Tensor x(nullptr, SPF_E4M3, {m, kWide}, device), out(nullptr, SPF_BF16, {m, kWide}, device);
+    const Tensor scale(nullptr, SPF_F32, {m, kGroups}, strides, device);
+    Plan made;
+    Launch launch(device);
+    launch.plan_only(made, h200);
+    scaled_linear(x, scale, unpacked_weight(quant_scheme("fp8-block"), kWide, kWide, device), out, {}, launch);
+    return made;
+  };
+  for (const Shape& strides : {Shape{kGroups, 1}, Shape{kGroups + 1, 1}, Shape{1, 4000}, Shape{1, 4001}}) {
+    const Plan many = plan(4000, strides), few = plan(16, strides);
+    EXPECT_NE(many.instance().find("tokens=256"), std::string::npos) << many.instance();
+    EXPECT_EQ(many.workspace_bytes(), 4096U * kGroups * 4) << strides[0];
+    EXPECT_EQ(few.instance().find("tokens=256"), std::string::npos) << few.instance();
+    EXPECT_EQ(few.workspace_bytes(), 0U) << strides[0];
+  }
+}
+
 TEST(ScaledLinear, RefusesByName) {
   Integers t;
   const Tensor scale = matrix(t.scale, SPF_F32, t.kM, 1);

@@ -47,9 +47,11 @@ def embedded(path):
 
 
 def kernels(cuobjdump, path):
-    """Set of (mangled kernel, "90a") with machine code in a file. cuobjdump shows 'a' and leaves 'f' out."""
+    """Counter of (mangled kernel, "90a") with machine code in a file. cuobjdump shows 'a' and leaves 'f' out. Of a very
+    long name it shows the beginning, "-" and the place of the code in the file: such kernels count as "BEGINNING-"."""
     text = subprocess.run([cuobjdump, "-ltext", str(path)], capture_output=True, text=True, check=False).stdout
-    return set(re.findall(r"x-(\S+)\.sm_(\d+a?)\.elf\.bin", text))
+    return collections.Counter((re.sub(r"-\d+$", "-", name), arch)
+                               for name, arch in re.findall(r"x-(\S+)\.sm_(\d+a?)\.elf\.bin", text))
 
 
 def promised(code):
@@ -79,7 +81,8 @@ def main():
             lib["code"].append(args.promise)
     missing = []
     total = collections.Counter()
-    linked_kernels = kernels(args.cuobjdump, args.library) if args.cuobjdump else set()
+    linked_kernels = kernels(args.cuobjdump, args.library) if args.cuobjdump else collections.Counter()
+    shortened = collections.Counter()
     units = 0
     for lib in libraries:
         wanted = set().union(*(promised(code) for code in lib["code"]))
@@ -100,8 +103,9 @@ def main():
                 for kind, number in sorted(wanted):
                     if kind == "sass" and not any(arch == number.rstrip("f") for _, arch in own):
                         missing.append(f"{who}: no kernel with machine code for {number}")
-                for kernel, arch in sorted(own - linked_kernels):
+                for kernel, arch in sorted(set(own) - set(linked_kernels)):
                     missing.append(f"{who}: {kernel} for {arch} is not in the library")
+                shortened.update({kernel: count for kernel, count in own.items() if kernel[0].endswith("-")})
     for row in report["rows"]:
         if not row["built"] or not re.match(r"\d", row["code"]):
             continue
@@ -114,6 +118,9 @@ def main():
     for what, count in sorted(total.items()):
         if linked[what] < count:
             missing.append(f"the library holds {linked[what]} pieces of {what[0]} for {what[1]}, its objects {count}")
+    for (kernel, arch), count in sorted(shortened.items()):
+        if linked_kernels[kernel, arch] < count:
+            missing.append(f"the library holds {linked_kernels[kernel, arch]} kernels {kernel}... for {arch}, its objects {count}")
     for line in missing:
         print(line)
     print(f"{units} units, {sum(total.values())} pieces of code in objects, {sum(linked.values())} in the library, "

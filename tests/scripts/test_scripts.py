@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """scripts/test_summary.py counts as a reader would, the cost records of translation units are true, what functions
-take of a multiprocessor is held against the manifests, scripts/setup makes toolkits of what Python packages hold, and
-the record of a run on a GPU says what its logs say."""
+take of a multiprocessor is held against the manifests, scripts/setup makes toolkits of what Python packages hold, the
+record of a run on a GPU says what its logs say, and the check of linked code knows kernels by the names cuobjdump shows."""
 import json
 import pathlib
 import shutil
@@ -202,6 +202,35 @@ class Setup(unittest.TestCase):
         code, errors, links = self.run_setup("cutlass", nvcc=True, installs=["../../cutlass_library/source/include/cutlass/cutlass.h"])
         self.assertEqual((code, errors), (0, ""))
         self.assertIn("cutlass", links)
+
+
+class LinkedCode(unittest.TestCase):
+    """tests/linked_code over what a stand-in for cuobjdump lists."""
+
+    def check(self, in_object, in_library):
+        with tempfile.TemporaryDirectory() as name:
+            folder = pathlib.Path(name)
+            (folder / "objects" / "spf.dir").mkdir(parents=True)
+            for path, names in ((folder / "objects" / "spf.dir" / "a.cu.o", in_object), (folder / "library", in_library)):
+                path.write_text("".join(f"SASS text section {i} : x-{n}.elf.bin\n" for i, n in enumerate(names, 1)))
+            lists = folder / "cuobjdump"
+            lists.write_text("#!/bin/sh\ncat $2\n")
+            lists.chmod(0o755)
+            library = {"language": "CUDA", "name": "spf", "code": [], "units": [{"file": "a.cu", "kernels": ["linear/a"]}]}
+            (folder / "coverage.json").write_text(json.dumps({"libraries": [library], "rows": []}))
+            run = subprocess.run([sys.executable, SCRIPTS.parent / "tests" / "linked_code" / "check_linked_code.py", "--coverage",
+                                  folder / "coverage.json", "--objects", folder / "objects", "--library", folder / "library",
+                                  "--cuobjdump", lists], capture_output=True, text=True, check=False)
+            return run.returncode, run.stdout
+
+    def test_names_that_cuobjdump_shortens(self):
+        """A long name is listed by its beginning and the place of its code in the file."""
+        own = ["_Z1av.sm_90a", "_ZN7cutl-2.sm_100", "_ZN7cutl-3.sm_100"]
+        self.assertEqual(self.check(own, ["_ZN7cutl-1.sm_100", "_Z1av.sm_90a", "_ZN7cutl-8.sm_100"])[0], 0)
+        code, text = self.check(own, ["_ZN7cutl-1.sm_100", "_Z1av.sm_90a"])
+        self.assertEqual(code, 1)
+        self.assertIn("holds 1 kernels _ZN7cutl-... for 100, its objects 2", text)
+        self.assertIn("_Z1av for 90a is not in the library", self.check(own, ["_ZN7cutl-1.sm_100", "_ZN7cutl-8.sm_100"])[1])
 
 
 class GpuRecord(unittest.TestCase):

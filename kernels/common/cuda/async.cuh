@@ -23,6 +23,15 @@ __device__ __forceinline__ void sync_threads(int id, int threads) {
 #endif
 }
 
+// Arrives there and does not wait, for others that do.
+__device__ __forceinline__ void arrive_threads(int id, int threads) {
+#ifdef SPF_EMULATED
+  emulated::block_barrier_arrive(id, threads);
+#else
+  asm volatile("bar.arrive %0, %1;" ::"r"(id), "r"(threads) : "memory");
+#endif
+}
+
 // --- cp.async: 8.0 and later ---------------------------------------------------------------------------------------
 
 // kBytes (4, 8 or 16) from global to shared memory, past L1 for 16; writes zeros and reads nothing where !valid.

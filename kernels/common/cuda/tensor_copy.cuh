@@ -183,7 +183,17 @@ __device__ __forceinline__ void load_shared(uint32_t address, uint32_t (&to)[4])
 #endif
 }
 
-// Four 8x8 matrices of 16-bit elements, transposed; lane L gives the address of row L % 8 of matrix L / 8.
+// Four 8x8 matrices of 16-bit elements; lane L gives the address of row L % 8 of matrix L / 8.
+__device__ __forceinline__ void store_matrices(uint32_t address, const uint32_t (&r)[4]) {
+#ifdef SPF_EMULATED
+  emulated::store_matrices(address, r, false);
+#else
+  asm volatile("stmatrix.sync.aligned.m8n8.x4.shared.b16 [%0], {%1, %2, %3, %4};" ::"r"(address), "r"(r[0]), "r"(r[1]),
+               "r"(r[2]), "r"(r[3])
+               : "memory");
+#endif
+}
+// The same, transposed.
 __device__ __forceinline__ void store_matrices_transposed(uint32_t address, const uint32_t (&r)[4]) {
 #ifdef SPF_EMULATED
   emulated::store_matrices(address, r, true);
