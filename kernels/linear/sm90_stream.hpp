@@ -74,9 +74,9 @@ constexpr StreamGeometry stream_geometry(const StreamShape& shape, const spf_dev
       static_cast<int64_t>(g.kWarps) * g.kStages * slot_bytes + shape.m * pitch + sums + g.kCluster * columns;
   // With multiprocessors to spare, two blocks of the next launch would share one of them while this launch drains: more
   // than half of the shared memory keeps them apart (kernels/linear/notes/sm90_stream.md, version 3).
-  constexpr int64_t kAlone = 116 * 1024;
-  if (clusters * g.kCluster < facts.sm_count && bytes < kAlone) bytes = kAlone;
-  if (bytes > facts.shared_memory_per_block - 1024 || pitch > 1 << 20) return g;
+  const int64_t room = facts.shared_memory_per_block - 1024, alone = room < 116 * 1024 ? room : 116 * 1024;
+  if (clusters * g.kCluster < facts.sm_count && bytes < alone) bytes = alone;
+  if (bytes > room || pitch > 1 << 20) return g;
   g.x_pitch = static_cast<int>(pitch);
   g.shared_bytes = static_cast<size_t>(bytes);
   g.clusters = static_cast<int>(clusters);
