@@ -151,19 +151,21 @@ TEST(Plan, TextFitsAWindow) {
   }
 }
 
-// A reason names what is short: 4096 columns are few for 170 multiprocessors, 99 KiB of shared memory are not enough.
+// A reason names what is short: 99 KiB of shared memory do not hold the ring of sm90_column, nor a long row of x.
 TEST(Plan, ReasonsAreThoseOfTheDevice) {
-  const auto reason = [](const char* n, const char* device, const std::string& kernel) {
-    const Json j = json_of(
-        plan({"linear", "--m", "1", "--n", n, "--k", "4096", "--weight", "nvfp4", "--device", device, "--json"}));
+  const auto reason = [](const char* n, const char* k, const char* device, const std::string& kernel) {
+    const Json j =
+        json_of(plan({"linear", "--m", "1", "--n", n, "--k", k, "--weight", "nvfp4", "--device", device, "--json"}));
     for (const Json& r : j["rejected"])
       if (r["kernel"] == kernel) return r["reason"].get<std::string>();
     return std::string("runs");
   };
   const std::string memory = "needs more shared memory than a block of this device has";
-  EXPECT_EQ(reason("4096", "rtx5090", "linear/sm90_column"), memory);
-  EXPECT_EQ(reason("4096", "rtx5090", "linear/sm90_stream"), memory);
-  EXPECT_EQ(reason("200000", "h200", "linear/sm90_column"), "takes up to 1024 output features a multiprocessor");
+  EXPECT_EQ(reason("4096", "4096", "rtx5090", "linear/sm90_column"), memory);
+  EXPECT_EQ(reason("4096", "4096", "rtx5090", "linear/sm90_stream"), "runs");
+  EXPECT_EQ(reason("4096", "32768", "rtx5090", "linear/sm90_stream"), memory);
+  EXPECT_EQ(reason("200000", "4096", "h200", "linear/sm90_column"),
+            "takes up to 1024 output features a multiprocessor");
 }
 
 TEST(Plan, NothingToComputeHasNoInstance) {
