@@ -117,6 +117,8 @@ void release_if_full(Block& block, NamedBarrier& barrier) {
   if (barrier.expected == 0) return;
   const int expected = barrier.all ? block.alive : barrier.expected;
   if (barrier.arrived < expected) return;
+  const auto own = static_cast<uint16_t>(1u << (&barrier - block.barriers.data()));
+  for (Thread* t : barrier.here) t->at_barriers = static_cast<uint16_t>(t->at_barriers & ~own);
   for (Thread* t : barrier.waiting) {
     t->result = barrier.sum;
     t->state = State::kReady;
@@ -244,12 +246,14 @@ void Block::start(Grid& g, Cluster& c, int r, int64_t number) {
     warps.resize(static_cast<size_t>((alive + 31) / 32));
   }
   barriers = {};
+  mbarriers.clear();
   engine.clear();
   for (Warp& warp : warps) {
     warp.ended = 0xffffffffu;
     warp.pending.clear();
     warp.multiplications.clear();
   }
+  divide_registers();
   for (int i = 0; i < alive; ++i) {
     Thread& t = threads[static_cast<size_t>(i)];
     const auto n = static_cast<unsigned>(i);
@@ -263,6 +267,7 @@ void Block::start(Grid& g, Cluster& c, int r, int64_t number) {
     t.state = State::kReady;
     t.over = nullptr;
     t.cluster_phase = -1;
+    t.at_barriers = 0;
     t.stack = t.stack_pointer = nullptr;
     t.copies.clear();
     t.bulk_stores.clear();
@@ -345,9 +350,24 @@ void Block::end() {
     wrong = "the block ended with " + std::to_string(engine.size()) + " copies of the copy engine under way";
   for (const Warp& warp : warps)
     if (wrong.empty() && !warp.multiplications.empty()) wrong = "a warp ended without waiting for its multiplications";
+  if (wrong.empty()) wrong = barriers_damage();
+  if (wrong.empty()) wrong = warpgroups_damage();
   if (!wrong.empty())
     grid->fail(grid->facts.name + ", block " + std::to_string(index.x) + "," + std::to_string(index.y) + "," +
                std::to_string(index.z) + ": " + wrong);
+}
+
+std::string Block::barriers_damage() const {
+  for (size_t id = 0; id < barriers.size(); ++id)
+    if (barriers[id].arrived > 0)
+      return "the block ended with " + std::to_string(barriers[id].arrived) + " of " +
+             std::to_string(barriers[id].expected) + " threads at barrier " + std::to_string(id);
+  for (const std::byte* place : mbarriers)
+    if (const int64_t bytes = missing_bytes(place); bytes != 0)
+      return "the block ended with an mbarrier " +
+             (bytes > 0 ? "that misses " + std::to_string(bytes) + " bytes"
+                        : "to which " + std::to_string(-bytes) + " bytes came that nobody expected");
+  return "";
 }
 
 std::string Block::where_threads_wait() const {
@@ -448,6 +468,11 @@ NamedBarrier& arrive(int id, int count, const char* what) {
   if (barrier.expected != expected)
     fault(std::string(what) + ": barrier " + std::to_string(id) + " expects " + std::to_string(barrier.expected) +
           " threads, not " + std::to_string(expected));
+  const auto own = static_cast<uint16_t>(1u << id);
+  if ((current->at_barriers & own) != 0)
+    fault(std::string(what) + ": arrives again at barrier " + std::to_string(id) + ", where others are missing");
+  current->at_barriers |= own;
+  barrier.here.push_back(current);
   ++barrier.arrived;
   return barrier;
 }
@@ -469,6 +494,8 @@ int barrier_sum(int id, int count, int value, const char* what) {
 
 void block_barrier(int id, int threads, const char* what) { barrier_sum(id, threads, 0, what); }
 int block_barrier_count(bool value, const char* what) { return barrier_sum(0, 0, value ? 1 : 0, what); }
+
+void wait_for_primary() { current->block->grid->waited = true; }
 
 void block_barrier_arrive(int id, int threads) {
   NamedBarrier& barrier = arrive(id, threads, "bar.arrive");

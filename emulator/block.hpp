@@ -1,6 +1,7 @@
 // Inside the emulator: blocks, warps and clusters while they run.
 #pragma once
 
+#include <algorithm>
 #include <array>
 #include <atomic>
 #include <condition_variable>
@@ -36,6 +37,7 @@ struct Grid {
   int cluster_size = 1;
   std::atomic<int64_t> next{0}; // cluster
   std::atomic<bool> failed{false};
+  std::atomic<bool> waited{false}; // for the grid before it
   std::mutex mutex;
   std::string error;
 
@@ -54,12 +56,20 @@ struct Warp {
   uint32_t ended = 0; // lanes that are done, or never were
   std::vector<PendingCollective> pending;
   Groups multiplications;
+  int registers = 0, wanted = 0; // of a thread (setmaxnreg)
+};
+
+// What its warps multiply, in their order: the operands of those that some warps have not asked for yet.
+struct Warpgroup {
+  std::array<int64_t, 4> asked = {}; // by each warp
+  int64_t first = 0;                 // that not all have asked for
+  std::deque<std::array<uint64_t, 2>> operands;
 };
 
 struct NamedBarrier {
   int arrived = 0, expected = 0, sum = 0; // expected 0: nobody is here
   bool all = false;                       // expects all that have not ended
-  std::vector<Thread*> waiting;
+  std::vector<Thread*> here, waiting;     // waiting: those of them that do not only arrive
 };
 
 struct Cluster;
@@ -101,8 +111,11 @@ struct Block {
   int alive = 0;
   std::deque<Thread> threads;
   std::deque<Warp> warps;
+  std::vector<Warpgroup> warpgroups;
+  int free_registers = 0; // that warps gave and none has taken
   std::vector<int> order;
   std::array<NamedBarrier, 16> barriers;
+  std::vector<const std::byte*> mbarriers; // that were initialized
   std::deque<Deferred> engine;
   Thread engine_thread; // runs what the copy engine does
   std::byte* dynamic = nullptr;
@@ -121,7 +134,16 @@ struct Block {
   void end();
   void thread_ended(Thread& t);
   std::string where_threads_wait() const;
+
+ private:
+  void divide_registers();
+  // What warps left undone that their warpgroup did, or barriers expect although nobody comes any more; "" if nothing.
+  std::string warpgroups_damage() const;
+  std::string barriers_damage() const;
 };
+
+// Bytes that the mbarrier at `place` misses, negative if more came than it expects; 0 if there is no mbarrier.
+int64_t missing_bytes(const std::byte* place);
 
 // The blocks of a cluster; one runs at a time.
 struct Cluster {

@@ -41,6 +41,9 @@ class Machine {
       wait_for_workers(lock, grid);
     }
     remove_fault_handlers();
+    // Grids after it take its end for that of all grids before.
+    if (spec.dependent && !grid.waited && !grid.failed)
+      grid.fail(grid.facts.name + ": a dependent launch that never waits for the grid before it");
     return grid.error;
   }
 

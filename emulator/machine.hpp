@@ -58,6 +58,7 @@ struct Thread {
   void* over_state = nullptr;
   int result = 0;             // of a barrier that counts
   int64_t cluster_phase = -1; // of the cluster barrier, at which it arrived and did not yet wait
+  uint16_t at_barriers = 0;   // bits: bar.sync or bar.arrive that others have not completed
   void* stack = nullptr;
   void* stack_pointer = nullptr;
   Groups copies;      // cp.async
@@ -106,6 +107,10 @@ void collective(const char* what, uint32_t mask, Operands* operands) {
 // Of this thread's warp: asynchronous warpgroup multiplications.
 Groups& warp_groups();
 uint32_t lanes_of_warp(); // that have not ended
+// setmaxnreg.inc, which waits until other warps have given enough, and .dec.
+void set_registers(int count, bool more);
+// Faults unless the other warps of the warpgroup give the same descriptors for the same multiplication.
+void multiplies_as_warpgroup(const char* what, uint64_t a, uint64_t b);
 
 // --- blocks ----------------------------------------------------------------------------------------------------------
 
@@ -152,12 +157,16 @@ uint32_t absolute_address(uint32_t address);
 // SPEARFISH_EMULATED_ASYNC: "late" (default) or "early".
 bool asynchronous_is_late();
 
+// griddepcontrol.wait: notes that the grid does so.
+void wait_for_primary();
+
 // --- launches
 // ----------------------------------------------------------------------------------------------------------
 
 struct LaunchSpec {
   dim3 grid = {}, block = {}, cluster = {1, 1, 1};
   size_t dynamic_bytes = 0;
+  bool dependent = false; // may start before the grid before it has ended
   const void* kernel = nullptr;
   std::function<void()> body; // calls the kernel with its arguments
 };

@@ -106,11 +106,14 @@ cudaError_t launch(const cudaLaunchConfig_t& config, const void* kernel, std::fu
   spec.dynamic_bytes = config.dynamicSmemBytes;
   spec.kernel = kernel;
   spec.body = std::move(body);
-  for (unsigned i = 0; i < config.numAttrs; ++i)
+  for (unsigned i = 0; i < config.numAttrs; ++i) {
     if (config.attrs[i].id == cudaLaunchAttributeClusterDimension) {
       const auto& d = config.attrs[i].val.clusterDim;
       spec.cluster = dim3(d.x, d.y, d.z);
     }
+    if (config.attrs[i].id == cudaLaunchAttributeProgrammaticStreamSerialization)
+      spec.dependent = config.attrs[i].val.programmaticStreamSerializationAllowed != 0;
+  }
   const uint64_t threads = uint64_t{spec.block.x} * spec.block.y * spec.block.z;
   const unsigned cluster = spec.cluster.x * spec.cluster.y * spec.cluster.z;
   if (spec.grid.x == 0 || spec.grid.y == 0 || spec.grid.z == 0 || spec.grid.y > 65535 || spec.grid.z > 65535 ||

@@ -41,14 +41,17 @@ struct Mbarrier {
   uint32_t parity;
 };
 
+bool is_initialized(uint64_t word) { return (word >> 61 & 3) == 2; }
+int64_t bytes_of(uint64_t word) { return static_cast<int64_t>(word >> 40 & 0x1fffff) - kBias; }
+
 Mbarrier read(uint32_t address, const char* what, std::byte** place) {
   *place = shared_memory(address, 8, 8);
   uint64_t word;
   std::memcpy(&word, *place, 8);
-  if ((word >> 61 & 3) != 2)
+  if (!is_initialized(word))
     fault(std::string(what) + ": there is no initialized mbarrier at shared address " + hex(address));
-  return {static_cast<uint32_t>(word & 0xfffff), static_cast<uint32_t>(word >> 20 & 0xfffff),
-          static_cast<int64_t>(word >> 40 & 0x1fffff) - kBias, static_cast<uint32_t>(word >> 63)};
+  return {static_cast<uint32_t>(word & 0xfffff), static_cast<uint32_t>(word >> 20 & 0xfffff), bytes_of(word),
+          static_cast<uint32_t>(word >> 63)};
 }
 
 void write(std::byte* place, Mbarrier b) {
@@ -71,6 +74,12 @@ void change_bytes(uint32_t address, int64_t change, const char* what) {
 }
 
 } // namespace
+
+int64_t missing_bytes(const std::byte* place) {
+  uint64_t word;
+  std::memcpy(&word, place, 8);
+  return is_initialized(word) ? bytes_of(word) : 0;
+}
 
 uint32_t shared_address(const void* pointer) {
   Block& own = *current->block;
@@ -175,7 +184,10 @@ void cluster_wait() {
 
 void mbarrier_init(uint32_t address, uint32_t arrivals) {
   if (arrivals == 0 || arrivals > 0xfffff) fault("mbarrier.init with " + std::to_string(arrivals) + " arrivals");
-  write(shared_memory(address, 8, 8), {arrivals, arrivals, 0, 0});
+  std::byte* const place = shared_memory(address, 8, 8);
+  write(place, {arrivals, arrivals, 0, 0});
+  std::vector<const std::byte*>& known = current->block->mbarriers;
+  if (std::ranges::find(known, place) == known.end()) known.push_back(place);
 }
 
 void mbarrier_arrive(uint32_t address, uint32_t count) {

@@ -9,6 +9,7 @@ namespace spf::linear {
 template <spf_scalar_type X, spf_scalar_type kEnd>
 __global__ void __launch_bounds__(256) emulated_gemm(const __grid_constant__ CutlassGemm a) {
   using namespace spf::cuda;
+  wait_for_primary();
   const int64_t at = static_cast<int64_t>(blockIdx.x) * 256 + threadIdx.x, row = at / a.n, column = at - row * a.n;
   if (row >= a.m) return;
   const auto* x = static_cast<const uint8_t*>(a.x) + row * a.x_pitch;
@@ -52,6 +53,7 @@ __device__ float scaled_value(const void* codes, int64_t pitch, const void* scal
 template <BlockLinear kOp, spf_scalar_type X, spf_scalar_type kEnd>
 __global__ void __launch_bounds__(256) emulated_block_gemm(const __grid_constant__ CutlassBlockGemm a) {
   using namespace spf::cuda;
+  wait_for_primary();
   const int64_t at = static_cast<int64_t>(blockIdx.x) * 256 + threadIdx.x, row = at / a.n, column = at - row * a.n;
   if (row >= a.m) return;
   const int64_t tiles = scale_tiles((a.k + block_of(kOp) - 1) / block_of(kOp));

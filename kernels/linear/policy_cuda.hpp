@@ -53,9 +53,10 @@ inline WgmmaFormat wgmma_format(const spf_quant_scheme& s, int64_t group, spf_sc
   if (s.group_n > 1) return no("takes scales of single columns");
   // A bf16 scale may be out of the range of f16.
   if (group != 0 && type == SPF_F16 && s.scale != SPF_F16) return no("takes f16 group scales with f16 activations");
-  if (group != 0 && group != 32 && group % 64 != 0)
-    return no("takes groups of 32, multiples of 64, or one scale a column");
-  return {eight ? SPF_U8B128 : s.weight, group == 0 ? 0 : group == 32 ? 2 : group % 128 == 0 ? 8 : 4, nullptr};
+  // A new scale every 64 values of K or every whole number of stages: groups of 192 would be taken for groups of 64.
+  if (group != 0 && group != 32 && group != 64 && group % 128 != 0)
+    return no("takes groups of 32, 64, multiples of 128, or one scale a column");
+  return {eight ? SPF_U8B128 : s.weight, group >= 128 ? 8 : group / 16, nullptr};
 }
 
 // What scales of columns have to be multiplied by: the Marlin order holds 16-bit ones of fp8 weights with a factor.

@@ -83,6 +83,28 @@ TEST(Barriers, ADeadlockSaysWhoWaitsWhere) {
   EXPECT_TEXT(text, "64 threads in bar.sync (64-127)");
 }
 
+// Two halves of a block that take turns, `rounds` times. The first turn is the first half's; the second half gives it.
+__global__ void turns(int rounds, int mistake) {
+  const int half = threadIdx.x / 64;
+  if (half == 1) arrive_threads(1, 128);
+  for (int i = 0; i < rounds; ++i) {
+    sync_threads(1 + half, 128);
+    arrive_threads(2 - half, 128);
+    if (mistake == 1 && half == 0 && i == 1) arrive_threads(2, 128); // gives a turn twice
+  }
+  if (half == 0 && mistake != 2) sync_threads(1, 128); // takes what the second half has no use for
+}
+
+TEST(Barriers, TurnsAreGivenAndTakenOnce) {
+  EXPECT_EQ(run({.threads = 128}, turns, 0, 0), "");
+  EXPECT_EQ(run({.threads = 128}, turns, 3, 0), "");
+  EXPECT_TEXT(run({.threads = 128}, turns, 3, 1), "bar.arrive: arrives again at barrier 2");
+  EXPECT_TEXT(run({.threads = 128}, turns, 3, 2), "the block ended with 64 of 128 threads at barrier 1");
+}
+
+__global__ void counts_differ() { sync_threads(1, threadIdx.x < 64 ? 128 : 96); }
+TEST(Barriers, CountsThatDifferAreReported) { EXPECT_TEXT(run({.threads = 128}, counts_differ), "barrier 1 expects"); }
+
 // --- warps -----------------------------------------------------------------------------------------------------------
 
 __global__ void shuffles(int* out) {
@@ -249,6 +271,9 @@ __global__ void bulk_rounds(const uint32_t* from, uint32_t* out, int mistake) {
     out[64 * round + threadIdx.x] = place[threadIdx.x];
     __syncthreads();
   }
+  if (threadIdx.x > 0) return;
+  if (mistake == 4) emulated::mbarrier_complete(shared_address(&barrier.word), 16); // of a copy too long
+  if (mistake == 5) emulated::mbarrier_expect(shared_address(&barrier.word), 32);   // of a copy that nobody makes
 }
 
 TEST(Copies, BulkOnesCountBytesOnABarrier) {
@@ -259,6 +284,8 @@ TEST(Copies, BulkOnesCountBytesOnABarrier) {
   EXPECT_EQ(out.read(), numbers);
   EXPECT_TEXT(run({.threads = 64}, bulk_rounds, from.data(), out.data(), 1), "no initialized mbarrier");
   EXPECT_TEXT(run({.threads = 64}, bulk_rounds, from.data(), out.data(), 2), "64 threads in mbarrier.try_wait");
+  EXPECT_TEXT(run({.threads = 64}, bulk_rounds, from.data(), out.data(), 4), "to which 16 bytes came");
+  EXPECT_TEXT(run({.threads = 64}, bulk_rounds, from.data(), out.data(), 5), "an mbarrier that misses 32 bytes");
 }
 
 TEST(Copies, TooManyArrivalsAreReportedLate) {
@@ -333,6 +360,20 @@ TEST(Clusters, ADeadlockNamesEveryBlock) {
   const std::string text = run({.blocks = 2, .threads = 32, .cluster = 2}, one_waits);
   EXPECT_TEXT(text, "block 0: 32 threads in mbarrier.try_wait");
   EXPECT_TEXT(text, "block 1: 32 threads in barrier.cluster.wait");
+}
+
+// --- launches that depend on others
+// ------------------------------------------------------------------------------------
+
+__global__ void follow(bool waits) {
+  launch_dependents();
+  if (waits && threadIdx.x == 31) wait_for_primary();
+}
+
+TEST(Dependents, WaitForTheGridBeforeThem) {
+  EXPECT_EQ(run({.dependent = true}, follow, true), "");
+  EXPECT_EQ(run({.dependent = false}, follow, false), "");
+  EXPECT_TEXT(run({.dependent = true}, follow, false), "follow: a dependent launch that never waits");
 }
 
 // --- streams

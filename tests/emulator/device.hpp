@@ -39,21 +39,24 @@ struct Shape {
   int blocks = 1, threads = 32, cluster = 1;
   size_t dynamic_bytes = 0;
   cudaStream_t stream = nullptr;
+  bool dependent = false; // programmatic dependent launch
 };
 
 // "" or what the launch reports.
 template <class... Parameters, class... Arguments>
 std::string run(const Shape& shape, void (*kernel)(Parameters...), Arguments... arguments) {
-  cudaLaunchAttribute attribute = {};
-  attribute.id = cudaLaunchAttributeClusterDimension;
-  attribute.val.clusterDim = {static_cast<unsigned>(shape.cluster), 1, 1};
+  cudaLaunchAttribute attributes[2] = {};
+  attributes[0].id = cudaLaunchAttributeProgrammaticStreamSerialization;
+  attributes[0].val.programmaticStreamSerializationAllowed = shape.dependent ? 1 : 0;
+  attributes[1].id = cudaLaunchAttributeClusterDimension;
+  attributes[1].val.clusterDim = {static_cast<unsigned>(shape.cluster), 1, 1};
   cudaLaunchConfig_t config = {};
   config.gridDim = dim3(static_cast<unsigned>(shape.blocks));
   config.blockDim = dim3(static_cast<unsigned>(shape.threads));
   config.dynamicSmemBytes = shape.dynamic_bytes;
   config.stream = shape.stream;
-  config.attrs = &attribute;
-  config.numAttrs = shape.cluster > 1 ? 1 : 0;
+  config.attrs = attributes;
+  config.numAttrs = shape.cluster > 1 ? 2 : 1;
   const cudaError_t error = spf::emulated::launch_kernel(&config, kernel, arguments...);
   (void)cudaGetLastError();
   return error == cudaSuccess ? "" : cudaGetErrorString(error);

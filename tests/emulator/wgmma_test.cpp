@@ -100,7 +100,7 @@ TEST(TensorCopies, MapsThatTheDriverRefuses) {
 __global__ void multicast(const __grid_constant__ TileArgs a) {
   SPF_DYNAMIC_SHARED(uint8_t, memory, 128);
   __shared__ Barrier barrier;
-  if (threadIdx.x == 0) {
+  if (threadIdx.x == 0 && cluster_rank() != 1) {
     barrier.init(1);
     barrier.arrive_expect(static_cast<uint32_t>(a.bytes));
   }
@@ -232,6 +232,49 @@ TEST(Wgmma, IsReportedIfNobodyWaitsLate) {
       run({.threads = 128, .dynamic_bytes = 17 * 1024}, product, ProductArgs{a.data(), b.data(), out.data(), 0, 0, 0}),
       "without waiting for its multiplications");
   EXPECT_EQ(out.read()[5], 1.0f);
+}
+
+// --- registers and warpgroups --------------------------------------------------------------------------------------
+
+// Of 384 threads, launched with 168 registers each: one warpgroup gives, two take.
+template <int kGiven, int kTaken>
+__global__ void move_registers(bool by_warpgroup) {
+  if (threadIdx.x < 128) {
+    if (by_warpgroup || threadIdx.x < 96) give_registers<kGiven>();
+  } else {
+    take_registers<kTaken>();
+  }
+}
+
+TEST(Registers, MoveFromWarpgroupToWarpgroup) {
+  EXPECT_EQ(run({.threads = 384}, move_registers<40, 232>, true), "");
+  EXPECT_EQ(run({.threads = 512}, move_registers<56, 152>, true), ""); // of 128
+  EXPECT_TEXT(run({.threads = 384}, move_registers<48, 232>, true), "threads in setmaxnreg.inc");
+  EXPECT_TEXT(run({.threads = 512}, move_registers<40, 160>, true), "threads in setmaxnreg.inc");
+  EXPECT_TEXT(run({.threads = 384}, move_registers<36, 232>, true), "multiples of 8 from 24 to 256");
+  EXPECT_TEXT(run({.threads = 384}, move_registers<40, 152>, true), "setmaxnreg.inc 152 of a warp that has 168");
+  EXPECT_TEXT(run({.threads = 512}, move_registers<136, 152>, true), "setmaxnreg.dec 136 of a warp that has 128");
+  EXPECT_TEXT(run({.threads = 384}, move_registers<24, 184>, false), "not as many registers in warp 3");
+}
+
+// mistake 1: a warp takes its operand further on; 2: a warp does not multiply.
+__global__ void multiply_nothing(int mistake) {
+  SPF_DYNAMIC_SHARED(uint8_t, raw, 128);
+  const int warp = threadIdx.x / 32;
+  uint32_t a[4] = {};
+  float d[8 / 2] = {};
+  const uint32_t at = shared_address(raw) + (1024 - shared_address(raw) % 1024) % 1024;
+  if (mistake == 2 && warp == 3) return;
+  wgmma_fence();
+  Wgmma<8>::multiply<SPF_BF16>(d, a, wgmma_operand(at + (mistake == 1 && warp == 2 ? 1024 : 0)));
+  wgmma_commit();
+  wgmma_wait<0>();
+}
+
+TEST(Wgmma, WarpsOfAWarpgroupMultiplyTheSame) {
+  EXPECT_EQ(run({.threads = 128, .dynamic_bytes = 3072}, multiply_nothing, 0), "");
+  EXPECT_TEXT(run({.threads = 128, .dynamic_bytes = 3072}, multiply_nothing, 1), "give different descriptors");
+  EXPECT_TEXT(run({.threads = 128, .dynamic_bytes = 3072}, multiply_nothing, 2), "multiplications of warp 3");
 }
 
 } // namespace

@@ -1,6 +1,8 @@
 // Every kernel on every weight format that it accepts, and what the kernels promise of each other's bits.
 #include <cmath>
 
+#include <spearfish/spearfish.hpp>
+
 #include "core/scalar.hpp"
 #include "problem.hpp"
 
@@ -133,6 +135,28 @@ TEST(Kernels, ExtremeActivationsKeepTheirScale) {
               << k.name << " " << magnitude;
         }
     }
+  }
+}
+
+// On a device that is not here: kernels of the Marlin order that take scales in groups of 64 count on a new one every
+// 64 values of K. Groups of 192 or 320, multiples of 64 but not of 128, are other kernels' to multiply.
+TEST(Kernels, GroupsOfOddMultiplesOf64AreNotTakenForGroupsOf64) {
+  using namespace spearfish;
+  DeviceFacts h200;
+  check(spf_device_facts_by_name("h200", &h200));
+  const Device device(spf_device{SPF_CUDA, 0});
+  const auto kernel_for = [&](const char* format, int32_t group, int64_t m) {
+    QuantScheme scheme = quant_scheme(format);
+    scheme.group_k = group;
+    const Tensor x(nullptr, SPF_F16, {m, 1920}, device), out(nullptr, SPF_F16, {m, 4096}, device);
+    return plan_linear(x, scheme, 4096, 1920, {}, out, Launch(device), h200).kernel();
+  };
+  for (const int64_t m : {1, 12, 40, 64, 100, 500}) {
+    EXPECT_TRUE(kernel_for("int4-g64", 64, m).starts_with("linear/sm90_")) << m;
+    for (const int32_t group : {192, 320})
+      for (const char* format : {"int4-g64", "int8-g128"})
+        EXPECT_FALSE(kernel_for(format, group, m).starts_with("linear/sm90_"))
+            << format << " group " << group << " m=" << m;
   }
 }
 

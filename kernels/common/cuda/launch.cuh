@@ -13,7 +13,9 @@
 namespace spf::cuda {
 
 __device__ __forceinline__ void wait_for_primary() {
-#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 900 && !defined(SPF_EMULATED) // there kernels run one by one
+#ifdef SPF_EMULATED // there kernels run one by one
+  emulated::wait_for_primary();
+#elif defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 900
   asm volatile("griddepcontrol.wait;" ::: "memory");
 #endif
 }

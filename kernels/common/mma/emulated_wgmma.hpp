@@ -119,6 +119,7 @@ void wgmma_of_warp(WgmmaOperands<D>* const (&lanes)[32], uint32_t mask) {
   work->a_descriptor = lanes[0]->a_descriptor;
   work->b_descriptor = lanes[0]->b_descriptor;
   work->accumulate = lanes[0]->accumulate;
+  multiplies_as_warpgroup("wgmma", work->a_descriptor, work->b_descriptor);
   for (int lane = 0; lane < 32; ++lane) {
     const WgmmaOperands<D>& o = *lanes[lane];
     if (o.b_descriptor != work->b_descriptor || o.a_descriptor != work->a_descriptor)
@@ -218,6 +219,7 @@ void sparse_wgmma_of_warp(SparseWgmmaOperands<D>* const (&lanes)[32], uint32_t m
   work->selector = first.selector;
   work->a_descriptor = first.a;
   work->b_descriptor = first.b;
+  multiplies_as_warpgroup("sparse wgmma", first.a, first.b);
   for (int lane = 0; lane < 32; ++lane) {
     const SparseWgmmaOperands<D>& o = *lanes[lane];
     if (o.a != first.a || o.b != first.b) fault("wgmma: lanes of a warp give different descriptors");

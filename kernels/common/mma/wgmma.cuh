@@ -37,13 +37,17 @@ __device__ __forceinline__ void wgmma_wait() {
 // Registers of each thread of a warpgroup, from now on: fewer, or more once others have given them.
 template <int kRegisters>
 __device__ __forceinline__ void give_registers() {
-#ifndef SPF_EMULATED
+#ifdef SPF_EMULATED
+  emulated::set_registers(kRegisters, false);
+#else
   asm volatile("setmaxnreg.dec.sync.aligned.u32 %0;" ::"n"(kRegisters));
 #endif
 }
 template <int kRegisters>
 __device__ __forceinline__ void take_registers() {
-#ifndef SPF_EMULATED
+#ifdef SPF_EMULATED
+  emulated::set_registers(kRegisters, true);
+#else
   asm volatile("setmaxnreg.inc.sync.aligned.u32 %0;" ::"n"(kRegisters));
 #endif
 }
