@@ -747,13 +747,7 @@ inline spf_status wgmma_tokens(const Call& call, const LaunchContext& ctx, void*
   *tokens = {x.data, rows.dims == 0 ? even : rows.stride[0][0]};
   if (call.problem.is_aligned16("x") && rows.dims <= 1 && tokens->pitch >= k && k % 8 == 0) return SPF_OK;
   *tokens = {room, even};
-  const Gather<uint16_t> g = {static_cast<const uint16_t*>(x.data),
-                              static_cast<uint16_t*>(room),
-                              rows,
-                              nullptr,
-                              static_cast<int32_t>(k),
-                              static_cast<int32_t>(even)};
-  return cuda::launch("linear", ctx, gather<uint16_t>, call.problem.extent("*"), 256, 0, g);
+  return launch_gather<uint16_t>("linear", ctx, x.data, rows, room, k, even);
 }
 
 // The part of a call that does not depend on the form of its weight.

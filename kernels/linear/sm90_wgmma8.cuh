@@ -840,9 +840,8 @@ spf_status launch_wgmma8(const Call& call, const LaunchContext& ctx, int width, 
   int64_t pitch = rows.dims == 0 ? even : rows.stride[0][0];
   if (needs_gathering(call.problem, rows.dims, pitch / width)) {
     pitch = even;
-    const Gather<uint8_t> g = {static_cast<const uint8_t*>(x.data), static_cast<uint8_t*>(ctx.workspace), rows, nullptr,
-                               static_cast<int32_t>(bytes),         static_cast<int32_t>(pitch)};
-    if (const spf_status status = cuda::launch(op, ctx, gather<uint8_t>, a->m, 256, 0, g); status != SPF_OK)
+    if (const spf_status status = launch_gather<uint8_t>(op, ctx, x.data, rows, ctx.workspace, bytes, pitch);
+        status != SPF_OK)
       return status;
     tokens = ctx.workspace;
   }
