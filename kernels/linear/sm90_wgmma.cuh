@@ -36,6 +36,7 @@
 #include "kernels/linear/gather.cuh"
 #include "kernels/linear/policy_cuda.hpp"
 #include "kernels/linear/wgmma_copy.cuh"
+#include "kernels/linear/wgmma_frame.cuh"
 #include "kernels/linear/wgmma_write.cuh"
 
 namespace spf::linear {
@@ -789,16 +790,11 @@ spf_status launch_wgmma(const LaunchContext& ctx, const WgmmaTokens& x, int64_t 
   using Tile = typename C::Tile;
   const WgmmaShape shape = {a->m, a->n, k, Tile::kBits, Tile::kDecode};
   const WgmmaPlan plan = wgmma_plan(shape, *ctx.facts, {C::kN, C::kT, C::kChannelGroups, C::kShare, C::kParts});
-  a->k_blocks = static_cast<int32_t>(stream_ceil(k, Tile::kStageK));
-  a->channel_tiles = plan.channel_tiles;
-  a->token_tiles = plan.token_tiles;
-  a->token_run = plan.token_run;
-  a->split = plan.split;
-  a->clusters = plan.clusters;
-  a->units = plan.units;
-  a->whole = plan.whole;
-  a->whole_channels = plan.whole_channels;
-  a->piece = plan.piece;
+  set_schedule(plan, a);
+  a->units = plan.cut.units;
+  a->whole = plan.cut.whole;
+  a->whole_channels = plan.cut.whole_channels;
+  a->piece = plan.cut.piece;
   const cuda::Matrix tokens = {x.data, C::kElement, k, a->m, x.pitch * 2, 64, C::kN / C::kShare, true};
   spf_status status = cuda::encode("linear", tokens, &a->x);
   CUtensorMap* maps[] = {&a->codes, &a->scales, &a->zeros};
@@ -812,7 +808,7 @@ spf_status launch_wgmma(const LaunchContext& ctx, const WgmmaTokens& x, int64_t 
   if constexpr (C::kApart)
     if (status == SPF_OK && plan.split > 1)
       status = cuda::launch("linear", cuda::following(ctx), wgmma_add_parts<C>,
-                            static_cast<int64_t>(plan.units) * C::kShare * (C::kN / 16), 128 + C::kConsumerThreads,
+                            static_cast<int64_t>(plan.cut.units) * C::kShare * (C::kN / 16), 128 + C::kConsumerThreads,
                             16 * WgmmaConsumer<C>::kStagedPitch * 2, *a, width);
   return status;
 }
