@@ -5,9 +5,8 @@
 //
 //   copiers     weights (bulk copies: whole blocks of the layout k128, or rows of tiles of marlin_a8), x (copy engine),
 //               scales, into a ring of stages
-//   consumers   wgmma on a stage | release the one before          one scale for all of K: sums stay in the
-//   accumulators
-//               wgmma on a stage | sums since the last scales times those, added in f32        groups (kFold)
+//   consumers   one scale for all of K: wgmma on a stage | release the one before; sums stay in the accumulators
+//               groups (kFold): wgmma on a stage | sums since the last scales times those, added in f32
 //
 // A byte a code is the operand as it lies in shared memory; 4-bit codes (kPacked) are decoded into registers, while the
 // tensor cores multiply the chunk of K before.
@@ -31,123 +30,11 @@
 #include "kernels/common/rows.hpp"
 #include "kernels/linear/gather.cuh"
 #include "kernels/linear/policy_scaled.hpp"
-#include "kernels/linear/wgmma_frame.cuh"
+#include "kernels/linear/wgmma8_copy.cuh"
 
 namespace spf::linear {
 
-// Factors of tokens as tiles of many tokens read them: of a tile and a block of 128 values of K side by side.
-struct Wgmma8Factors {
-  const float* data;
-  int64_t tile_step, block_step; // elements between those of a tile of tokens and the next, of a block and the next
-  int32_t tokens;                // that have factors
-};
-
-struct Wgmma8Args {
-  CUtensorMap x;
-  CUtensorMap results; // out, if it is `stored`
-  // Blocks of Tile::kBlockChannels channels and a stage of K; packed: tiles of 32 k x 32 channels, along channels
-  // first.
-  const uint8_t* codes;
-  const void* scales; // [groups][padded_n], or nullptr: f32; packed: scale_type, in the order of column_scale_place()
-  RowSpace<1> out_rows, scale_rows, azp_rows;
-  void* out;
-  const float* x_scale;         // or nullptr
-  int64_t x_scale_step;         // elements between the scales of a token
-  Wgmma8Factors factors;        // instead of them, for tiles that fold by blocks
-  const int32_t *azp, *azp_adj; // or nullptr, as the rest
-  const float *channel_scale, *out_factor;
-  const void* bias;
-  int32_t m, n, padded_n;
-  int32_t tile_channels; // of a tile; less than it has room for where that divides the work better
-  int32_t channel_tiles, token_tiles, token_run; // tiles; consecutive tiles walk token_run token tiles first
-  int32_t k_blocks, split, clusters;             // k_blocks: stages of K
-  int32_t group_steps, groups;                   // steps of 32 values of K that share a row of scales, and such rows
-  int32_t k_steps;                               // of the weight, packed
-  bool token_groups;                             // x has a scale a stage, not one a token
-  spf_scalar_type bias_type, out_type, scale_type;
-  bool vector_out; // rows of out start on 16 bytes
-  bool stored;     // by the copy engine: 16 bits, rows on 16 bytes and one distance apart
-};
-
-// What multiplies the stages, and so knows how weights lie in them: a byte a code and one scale for all of K, or scales
-// of 128 values (sm90_wgmma8_fold.cuh); packed codes (sm90_wgmma8_packed.cuh).
-template <class C>
-struct Wgmma8Consumer;
-template <class C>
-struct Wgmma8FoldConsumer;
-template <class C>
-struct Wgmma8BlockConsumer;
-template <class C>
-struct Wgmma8PackedConsumer;
-
-template <spf_scalar_type kX, int kTokens, int kTiles, bool kDivideK, int kFoldSteps, int kShareBlocks,
-          bool kPackedCodes = false>
-struct Wgmma8Config {
-  // Many tokens fold by one factor for a token and the block of the weight (sm90_wgmma8_block.cuh). They are the m side
-  // there.
-  static constexpr bool kBlocks = kFoldSteps > 0 && kTokens > 128;
-  using Folding = std::conditional_t<kBlocks, Wgmma8BlockConsumer<Wgmma8Config>, Wgmma8FoldConsumer<Wgmma8Config>>;
-  using Bytes = std::conditional_t<(kFoldSteps > 0), Folding, Wgmma8Consumer<Wgmma8Config>>;
-  using Consumer = std::conditional_t<kPackedCodes, Wgmma8PackedConsumer<Wgmma8Config>, Bytes>;
-  using Tile = Wgmma8Tile<kTokens, kTiles, kDivideK, kFoldSteps, kPackedCodes>;
-  using Sum = std::conditional_t<kX == SPF_S8, int32_t, float>; // of the tensor cores
-  using Total = std::conditional_t<(kFoldSteps > 0), float, Sum>;
-  static constexpr spf_scalar_type X = kX;
-  static constexpr int kN = kTokens, kT = kTiles, kShare = kShareBlocks, kFold = kFoldSteps;
-  static constexpr bool kAlong = kDivideK, kPacked = kPackedCodes, kApart = false;
-  static constexpr bool kFoldTokens = kFold > 0 && !kPacked; // the scales of tokens too
-  static constexpr int kConsumers = Tile::kGroups, kThreads = 128 * (kConsumers + 1);
-  // Arrivals at a full stage: weights, x, and a warp that brings scales; at an empty one: the warps that read it.
-  static constexpr int kCopiers = kPacked ? (kFold > 0 ? 4 : 3) : kFoldTokens ? 3 : 2;
-  static constexpr int kReaders = (kAlong ? 4 : 4 * kConsumers) * kShare;
-  static constexpr int kCopierRegisters = kConsumers > 2 ? 32 : kPacked ? 24 : 40;
-  static constexpr int kConsumerRegisters = kConsumers > 2 ? 112 : kPacked ? 240 : 232;
-  static __device__ __forceinline__ int tiles(const Wgmma8Args& a) {
-    return (a.channel_tiles + kShare - 1) / kShare * a.token_tiles;
-  }
-  static __device__ __forceinline__ int tile_channels(const Wgmma8Args& a) { return a.tile_channels; }
-};
-
-// A tile of the output: its first channel and token, and where its channels end.
-struct Wgmma8Place {
-  int channel, token, end;
-};
-
-template <class C>
-__device__ __forceinline__ Wgmma8Place locate(const Wgmma8Args& a, const WgmmaWork<C>& work, int tile) {
-  Wgmma8Place place;
-  place_tile(a, work, (a.channel_tiles + C::kShare - 1) / C::kShare, tile, &place);
-  place.end = min(a.n, place.channel + a.tile_channels);
-  return place;
-}
-
-// --- copiers --------------------------------------------------------------------------------------------------------
-
-// body(place, stage of K, shared offset of the stage, its full barrier) for every stage of this block, each once it is
-// empty; or, of a tile's, for the first, the first + kStep, ...
-template <class C, int kStep = 1, class Body>
-__device__ __forceinline__ void for_each_stage(const Wgmma8Args& a, const WgmmaWork<C>& work, uint32_t full,
-                                               uint32_t empty, const Body& body, int first = 0) {
-  using Tile = typename C::Tile;
-  RingPlace<Tile::kStages> ring;
-  for (int tile = work.first; tile < work.tiles; tile += work.step) {
-    const Wgmma8Place place = locate(a, work, tile);
-    for (int kb = work.begin; kb < work.end; ++kb, ring.advance(1)) {
-      if (kStep > 1 && (kb - work.begin) % kStep != first) continue;
-      cuda::barrier_wait(empty + 8 * ring.stage, ring.phase ^ 1);
-      body(place, kb, ring.stage * Tile::kStageBytes, full + 8 * ring.stage);
-    }
-  }
-}
-
-// A row of scales of channels [channel, channel + count).
-__device__ __forceinline__ void copy_channel_scales(const Wgmma8Args& a, int step, int channel, int count, uint32_t to,
-                                                    uint32_t arrived) {
-  const int bytes = a.scale_type == SPF_F32 ? 4 : 2;
-  const int64_t group = min(step / a.group_steps, a.groups - 1);
-  cuda::copy_bulk(to, static_cast<const char*>(a.scales) + (group * a.padded_n + channel) * bytes, count * bytes,
-                  arrived);
-}
+// --- what other files hold ------------------------------------------------------------------------------------------
 
 // Factors of tokens and blocks: sm90_wgmma8_block.cuh.
 template <class C>
@@ -164,84 +51,6 @@ __device__ __forceinline__ void copy_packed_weights(const Wgmma8Args& a, const W
 template <class C>
 __device__ __forceinline__ void copy_packed_scales(const Wgmma8Args& a, const WgmmaWork<C>& work, uint32_t memory,
                                                    uint32_t full, uint32_t empty);
-
-// The thread of a copier: 0, or where the warpgroups divide K 0 and 1, which take turns.
-template <class C>
-__device__ __forceinline__ void copy_weights(const Wgmma8Args& a, const WgmmaWork<C>& work, uint32_t memory,
-                                             uint32_t full, uint32_t empty, int copier) {
-  using Tile = typename C::Tile;
-  constexpr int kBlock = Tile::kBlockChannels, kRow = Tile::kRowBytes;
-  constexpr int kPart = Tile::kChannels < kBlock ? Tile::kChannels : kBlock; // channels of one copy
-  const auto copy = [&](const Wgmma8Place& place, int kb, uint32_t at, uint32_t arrived) {
-    cuda::barrier_expect(arrived, Tile::kChannels * (kRow + Tile::kScaleRows * 4));
-#pragma unroll
-    for (int part = 0; part < Tile::kChannels; part += kPart) {
-      const int channel = min(place.channel + part, a.padded_n - kPart); // tiles may reach past the padding
-      const int64_t block = static_cast<int64_t>(channel / kBlock) * a.k_blocks + kb;
-      cuda::copy_bulk(memory + at + Tile::kCodesAt + part * kRow,
-                      a.codes + block * (kBlock * kRow) + channel % kBlock * kRow, kPart * kRow, arrived);
-      if constexpr (Tile::kScaleRows > 0)
-        copy_channel_scales(a, kb * 4, channel, kPart, memory + at + Tile::kChannelScalesAt + part * 4, arrived);
-    }
-  };
-  for_each_stage<C, C::kAlong ? 2 : 1>(a, work, full, empty, copy, copier);
-}
-
-template <class C>
-__device__ __forceinline__ void copy_tokens(const Wgmma8Args& a, const WgmmaWork<C>& work, uint32_t memory,
-                                            uint32_t full, uint32_t empty) {
-  using Tile = typename C::Tile;
-  cuda::wait_for_primary(); // weights do not depend on the kernel before
-  for_each_stage<C>(a, work, full, empty, [&](const Wgmma8Place& place, int kb, uint32_t at, uint32_t arrived) {
-    cuda::barrier_expect(arrived, Tile::kXBytes);
-    if constexpr (C::kShare > 1) {
-      constexpr int kPart = C::kN / C::kShare;
-      cuda::copy_tile_to_all(memory + at + work.rank * kPart * 128, a.x, kb * 128, place.token + work.rank * kPart,
-                             arrived, (1 << C::kShare) - 1);
-    } else {
-      cuda::copy_tile(memory + at, a.x, kb * 128, place.token, arrived);
-    }
-  });
-}
-
-// One warp: scales of the tokens of every stage, read a stage ahead of their use.
-template <class C>
-__device__ __forceinline__ void copy_token_scales(const Wgmma8Args& a, const WgmmaWork<C>& work, uint8_t* memory,
-                                                  uint32_t full, uint32_t empty) {
-  using Tile = typename C::Tile;
-  constexpr int kEach = (C::kN + 31) / 32;
-  const int lane = threadIdx.x % 32;
-  cuda::wait_for_primary();
-  RingPlace<Tile::kStages> ring;
-  for (int tile = work.first; tile < work.tiles; tile += work.step) {
-    const Wgmma8Place place = locate(a, work, tile);
-    const float* from[kEach];
-    float next[kEach];
-#pragma unroll
-    for (int i = 0; i < kEach; ++i) {
-      int64_t row[1];
-      a.scale_rows.offsets(min(place.token + lane + 32 * i, a.m - 1), row);
-      from[i] = a.x_scale + row[0];
-      next[i] = work.begin < work.end ? from[i][a.token_groups ? work.begin * a.x_scale_step : 0] : 0.0f;
-    }
-    for (int kb = work.begin; kb < work.end; ++kb) {
-      float now[kEach];
-#pragma unroll
-      for (int i = 0; i < kEach; ++i) {
-        now[i] = next[i];
-        if (kb + 1 < work.end && a.token_groups) next[i] = from[i][(kb + 1) * a.x_scale_step];
-      }
-      cuda::barrier_wait(empty + 8 * ring.stage, ring.phase ^ 1);
-      auto* to = reinterpret_cast<float*>(memory + ring.stage * Tile::kStageBytes + Tile::kTokenScalesAt);
-#pragma unroll
-      for (int i = 0; i < kEach; ++i)
-        if (lane + 32 * i < C::kN) to[lane + 32 * i] = now[i];
-      __syncwarp();
-      if (lane == 0) cuda::barrier_arrive(full + 8 * ring.stage);
-      ring.advance(1);
-    }
-  }
-}
 
 // --- consumers ------------------------------------------------------------------------------------------------------
 
