@@ -26,4 +26,13 @@ __global__ void __launch_bounds__(256) gather(const __grid_constant__ Gather<Ele
     to[i] = i < a.k ? a.x[from[0] + (a.column != nullptr ? a.column[i] : i)] : Element{0};
 }
 
+// Rows of k elements to `to`, `pitch` elements apart.
+template <class Element>
+spf_status launch_gather(const char* op, const LaunchContext& ctx, const void* x, const RowSpace<1>& rows, void* to,
+                         int64_t k, int64_t pitch, const int32_t* column = nullptr) {
+  const Gather<Element> g = {static_cast<const Element*>(x), static_cast<Element*>(to),  rows, column,
+                             static_cast<int32_t>(k),        static_cast<int32_t>(pitch)};
+  return cuda::launch(op, ctx, gather<Element>, rows.rows, 256, 0, g);
+}
+
 } // namespace spf::linear

@@ -65,9 +65,9 @@ spf_status launch_mma(const char* op, const Call& call, const LaunchContext& ctx
   a.x_pieces = static_cast<int32_t>(room.x_pitch * static_cast<int64_t>(sizeof(Element)) / 16);
   LaunchContext next = ctx;
   if (column != nullptr || rows.dims > 1 || shape.k != room.x_pitch || !call.problem.is_aligned16("x")) {
-    const Gather<Element> g = {static_cast<const Element*>(x.data), static_cast<Element*>(ctx.workspace), rows, column,
-                               static_cast<int32_t>(shape.k),       static_cast<int32_t>(room.x_pitch)};
-    if (const spf_status s = cuda::launch(op, ctx, gather<Element>, shape.m, 256, 0, g); s != SPF_OK) return s;
+    if (const spf_status s = launch_gather<Element>(op, ctx, x.data, rows, workspace, shape.k, room.x_pitch, column);
+        s != SPF_OK)
+      return s;
     a.x = workspace;
     a.x_stride = room.x_pitch * static_cast<int64_t>(sizeof(Element));
     next = cuda::following(ctx);

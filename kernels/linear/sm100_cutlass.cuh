@@ -40,8 +40,8 @@ spf_status cutlass_scaled(const Call& call, const LaunchContext& ctx) {
   g.x = x.data;
   g.x_pitch = rows.dims == 0 ? w.k : rows.stride[0][0];
   if (needs_gathering(p, rows.dims, g.x_pitch)) {
-    const Gather<uint8_t> copy = {static_cast<const uint8_t*>(x.data), gathered, rows, nullptr, g.k, g.k};
-    if (const spf_status s = cuda::launch("scaled_linear", ctx, gather<uint8_t>, m, 256, 0, copy); s != SPF_OK)
+    if (const spf_status s = launch_gather<uint8_t>("scaled_linear", ctx, x.data, rows, gathered, g.k, g.k);
+        s != SPF_OK)
       return s;
     g.x = gathered;
     g.x_pitch = w.k;

@@ -45,10 +45,8 @@ spf_status cutlass_blocks(const Call& call, const LaunchContext& ctx) {
   g.x = x.data;
   g.x_pitch = pitch * kEach;
   if (bytes != room.x_pitch || !p.is_aligned16("x") || rows.dims > 1 || (rows.dims == 1 && pitch < bytes)) {
-    const Gather<uint8_t> copy = {
-        static_cast<const uint8_t*>(x.data), gathered, rows, nullptr, static_cast<int32_t>(bytes),
-        static_cast<int32_t>(room.x_pitch)};
-    if (const spf_status s = cuda::launch(op, ctx, gather<uint8_t>, m, 256, 0, copy); s != SPF_OK) return s;
+    if (const spf_status s = launch_gather<uint8_t>(op, ctx, x.data, rows, gathered, bytes, room.x_pitch); s != SPF_OK)
+      return s;
     g.x = gathered;
     g.x_pitch = room.x_pitch * kEach;
   }

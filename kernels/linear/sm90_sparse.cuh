@@ -31,9 +31,7 @@ struct SparseConsumer : Wgmma8Consumer<C> {
   using Tile = typename C::Tile;
   static constexpr int kWords = sparse_width(C::kType) == 1 ? 2 : 1; // 16 bits: one word serves both products
 
-  __device__ __forceinline__ SparseConsumer(const Wgmma8Args& args, const Wgmma8Work& work, uint8_t* memory,
-                                            uint32_t full, uint32_t empty)
-      : Base(args, work, memory, full, empty) {}
+  using Base::Base;
 
   __device__ __forceinline__ uint32_t block_at(int stage) const {
     return this->base + stage * Tile::kStageBytes + Tile::kCodesAt +
@@ -92,7 +90,6 @@ spf_status sparse(const Call& call, const LaunchContext& ctx) {
   const int64_t m = call.problem.extent("*");
   if (m == 0 || w.n == 0) return SPF_OK;
   Wgmma8Args a = wgmma8_args(call, kWidth == 1);
-  a.k_blocks = static_cast<int32_t>(w.padded_k / sparse_stage_k(kWidth));
   a.tile_channels = C::Tile::kChannels;
   a.scale_type = SPF_F32;
   const WgmmaPlan plan = sparse_plan({m, w.n, w.k, kWidth * 8}, *ctx.facts, {kTokens, 1, kAlong, kShare});

@@ -31,28 +31,23 @@ struct SparseTile : SparseStage<kWidth, kTokens, kAlong>,
 // the two warpgroups, each of which reads x anew for its 64 channels, 144 cycles for 256 tokens and 64 channels where
 // the tensor cores need 128. What copies bring at the same time costs nothing. The rest is as in wgmma8_plan().
 constexpr WgmmaPlan sparse_plan(const WgmmaShape& s, const spf_device_facts& facts, const Wgmma8Choice& c) {
-  const auto ceil = [](int64_t a, int64_t b) { return (a + b - 1) / b; };
   const auto larger = [](double a, double b) { return a > b ? a : b; };
   const int width = s.bits / 8, row = sparse_row_bytes(width);
-  const int64_t channel_tiles = ceil(s.n, c.channels()), token_tiles = ceil(s.m, c.tokens);
-  const int64_t blocks = ceil(s.k, sparse_stage_k(width)), units = ceil(channel_tiles, c.share) * token_tiles;
+  const WgmmaTiles tiles = wgmma_tiles(s, c.channels(), c.tokens, sparse_stage_k(width), c.share);
   const double x_bytes = c.tokens * 128.0, weight_bytes = static_cast<double>(c.channels()) * row;
   const double multiply = c.channels() / 64 * (x_bytes + 4096) / 128 + 20;
   const double bring = (weight_bytes + x_bytes / c.share) / 42;
   const double stage_us = larger(larger(multiply, bring), 180.0) / 1600;
   const double outputs = static_cast<double>(c.channels()) * c.tokens;
-  const double stream_us = (static_cast<double>(s.n) * static_cast<double>(blocks * row) +
+  const double stream_us = (static_cast<double>(s.n) * static_cast<double>(tiles.stages * row) +
                             static_cast<double>(s.m) * static_cast<double>(s.k * width + 2 * s.n)) /
                            4.3e6;
-  WgmmaPlan best = best_split(units, blocks, c.share, facts, [&](int split, double waves) {
+  const auto token_run = static_cast<int32_t>(tiles.tokens < 16 ? tiles.tokens : 16);
+  return best_split(tiles, facts, token_run, [&](double stages, int split, double waves) {
     const double exchange = split > 1 ? 0.8 + outputs * 8e-5 + 0.1 * split : c.along ? 0.2 : 0.0;
-    const double loop_us = waves * (static_cast<double>(ceil(blocks, split)) * stage_us + outputs * 4e-5);
+    const double loop_us = waves * (stages * stage_us + outputs * 4e-5);
     return 2.8 + larger(loop_us, stream_us) + exchange;
   });
-  best.channel_tiles = static_cast<int>(channel_tiles);
-  best.token_tiles = static_cast<int>(token_tiles);
-  best.token_run = static_cast<int>(token_tiles < 16 ? token_tiles : 16);
-  return best;
 }
 
 } // namespace spf::linear

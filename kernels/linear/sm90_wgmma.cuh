@@ -33,8 +33,8 @@
 #include "kernels/common/mma/m16n8k16.cuh"
 #include "kernels/common/mma/wgmma.cuh"
 #include "kernels/common/rows.hpp"
-#include "kernels/linear/gather.cuh"
 #include "kernels/linear/policy_cuda.hpp"
+#include "kernels/linear/wgmma_call.cuh"
 #include "kernels/linear/wgmma_copy.cuh"
 #include "kernels/linear/wgmma_write.cuh"
 
@@ -52,7 +52,7 @@ struct WgmmaConsumer {
   static constexpr int kScaleElement = Fragment::kScaleBytes;
 
   const WgmmaArgs& a;
-  const WgmmaShare& share;
+  const WgmmaWork<C>& work;
   uint8_t* memory;
   uint32_t base, full, release_at;
   int consumer, part, warp, lane;      // consumer: of a part, which are the channels; part: which are the stages
@@ -60,26 +60,25 @@ struct WgmmaConsumer {
   uint32_t code_at, scale_at, zero_at; // of the first of its tiles, which lie one behind the other
   uint32_t x_at; // in a part of x: this lane's row of the four 8x8 matrices of 16 tokens and 16 k (kFew)
   static_assert(C::kDense || kT <= Tile::kBoxTiles);
-  int stage; // whose words are read next
-  uint32_t phase = 0;
-  int next, end = 0; // stages of all tiles so far: this part's next, and where the tile's end
+  RingPlace<Tile::kStages> ring; // of the stage whose words are read next
+  int next, end = 0;             // stages of all tiles so far: this part's next, and where the tile's end
   uint32_t words[kRows][kT][Fragment::kWords];
   cuda::RowFacts facts[C::kHasGroups ? C::kScaleRows : 1][kT];
   Fragment decoders[kT]; // for the rows decoded last
   float acc[kT][kN / 2];
 
-  __device__ __forceinline__ WgmmaConsumer(const WgmmaArgs& args, const WgmmaShare& s, uint8_t* mem, uint32_t full_at,
+  __device__ __forceinline__ WgmmaConsumer(const WgmmaArgs& args, const WgmmaWork<C>& w, uint8_t* mem, uint32_t full_at,
                                            uint32_t empty_at)
-      : a(args), share(s), memory(mem), base(cuda::shared_address(mem)), full(full_at) {
+      : a(args), work(w), memory(mem), base(cuda::shared_address(mem)), full(full_at) {
     consumer = (threadIdx.x / 128 - 1) % C::kChannelGroups;
     part = (threadIdx.x / 128 - 1) / C::kChannelGroups;
-    stage = next = part;
+    ring.stage = next = part;
     warp = threadIdx.x / 32 % 4;
     lane = threadIdx.x % 32;
     word = C::kDense ? warp : (warp + lane / 8) % 4;
     x_at = (lane / 16 * 8 + lane % 8) * 128 + ((lane / 8 ^ lane) % 2 + lane % 8 / 2 * 2) * 16;
     cuda::keep_in_register(base); // as `full` is
-    release_at = C::kShare > 1 ? cuda::in_block(empty_at, lane % C::kShare) : empty_at;
+    release_at = release_place<C>(empty_at, lane);
     const int tile = consumer * kT, box = tile / Tile::kBoxTiles, in = tile % Tile::kBoxTiles;
     code_at = base + Tile::kCodesAt + (box * kRows * Tile::kBoxTiles + in) * Tile::kTileBytes +
               lane * (4 * Tile::kBits) + word * Tile::kBits;
@@ -93,9 +92,9 @@ struct WgmmaConsumer {
 
   // Words of the next stage, once it is there.
   __device__ __forceinline__ void fetch() {
-    cuda::barrier_wait(full + 8 * stage, phase);
-    load<0, kRows>(stage * Tile::kStageBytes);
-    advance();
+    cuda::barrier_wait(full + 8 * ring.stage, ring.phase);
+    load<0, kRows>(ring.stage * Tile::kStageBytes);
+    ring.advance(C::kParts);
   }
   // Words of kCount k16 rows from row kFrom on, and the scales that begin there, of a stage at `at`.
   template <int kFrom, int kCount>
@@ -123,12 +122,6 @@ struct WgmmaConsumer {
           facts[r][i].zero = cuda::load_shared(zero_at + at + (r * Tile::kChannels + i * 64) * Tile::kBits / 8);
       }
     }
-  }
-  __device__ __forceinline__ void advance() {
-    stage += C::kParts;
-    if (stage < Tile::kStages) return;
-    stage -= Tile::kStages;
-    phase ^= 1;
   }
   // Scales and zero points of this lane's two rows, out of the words that hold them.
   __device__ __forceinline__ cuda::RowFacts own(cuda::RowFacts f) const {
@@ -206,18 +199,12 @@ struct WgmmaConsumer {
         cuda::Wgmma<kN>::template multiply<C::kType>(acc[i], channels + i * (64 * 128 / 16) + kk * 2, tokens + kk * 2);
     cuda::wgmma_commit();
   }
-  __device__ __forceinline__ void release(int from) const {
-    if constexpr (C::kShare > 1) {
-      if (lane < C::kShare) cuda::barrier_arrive_in_cluster(release_at + 8 * from);
-    } else {
-      if (lane == 0) cuda::barrier_arrive(release_at + 8 * from);
-    }
-  }
+  __device__ __forceinline__ void release(int from) const { release_stage<C>(release_at, from, lane); }
 
   // Whether this warpgroup's 64-channel tile is one of those that the other block has too.
   __device__ __forceinline__ bool is_common(int common) const {
     if constexpr (!C::kDivide) return false;
-    return share.rank == 0 ? consumer >= C::kChannelGroups - common : consumer < common;
+    return work.rank == 0 ? consumer >= C::kChannelGroups - common : consumer < common;
   }
 
   // acc = the sums of a tile, over this block's part of K.
@@ -226,7 +213,7 @@ struct WgmmaConsumer {
     for (int i = 0; i < kT; ++i)
 #pragma unroll
       for (int e = 0; e < kN / 2; ++e) acc[i][e] = 0.0f;
-    const WgmmaStages stages = stages_of<C>(a, share, common);
+    const WgmmaStages stages = stages_of(a, work, common);
     int count = stages.end - stages.begin;
     if constexpr (C::kParts > 1) {
       end += count;
@@ -235,7 +222,7 @@ struct WgmmaConsumer {
     }
     if (count == 0) return;
     if constexpr (C::kDivide) // its stages are this block's own, but for common tiles beside others
-      release_at = cuda::in_block(full + 8 * Tile::kStages, divides_all<C>(common) ? share.rank : lane % C::kShare);
+      release_at = cuda::in_block(full + 8 * Tile::kStages, divides_all<C>(common) ? work.rank : lane % C::kShare);
     if constexpr (C::kDense)
       sum_shared(count);
     else if constexpr (C::kFew)
@@ -246,12 +233,12 @@ struct WgmmaConsumer {
   static __device__ __forceinline__ int before(int s) { return s == 0 ? Tile::kStages - 1 : s - 1; }
 
   __device__ __forceinline__ void sum_shared(int count) {
-    int used = stage;
+    int used = ring.stage;
     for (int i = 0; i < count; ++i) {
-      used = stage;
-      cuda::barrier_wait(full + 8 * stage, phase);
-      multiply_shared(stage);
-      advance();
+      used = ring.stage;
+      cuda::barrier_wait(full + 8 * ring.stage, ring.phase);
+      multiply_shared(ring.stage);
+      ring.advance(C::kParts);
       cuda::wgmma_wait<1>(); // the stage before is done with
       if (i > 0) release(before(used));
     }
@@ -264,15 +251,15 @@ struct WgmmaConsumer {
 #pragma unroll
     for (int i = 0; !C::kHasGroups && i < kT; ++i) decoders[i].prepare({}, false);
     for (int i = 0; i < count; ++i) {
-      const int at = stage * Tile::kStageBytes;
-      cuda::barrier_wait(full + 8 * stage, phase);
+      const int at = ring.stage * Tile::kStageBytes;
+      cuda::barrier_wait(full + 8 * ring.stage, ring.phase);
       load<0, kHalf>(at);
       multiply_few<0>(at);
       load<kHalf, kHalf>(at);
       multiply_few<kHalf>(at);
       __syncwarp(); // every lane has read
-      release(stage);
-      advance();
+      release(ring.stage);
+      ring.advance(C::kParts);
     }
   }
 
@@ -309,9 +296,9 @@ struct WgmmaConsumer {
 
   // A stage that is the other block's to multiply.
   __device__ __forceinline__ void pass() {
-    cuda::barrier_wait(full + 8 * stage, phase); // an earlier arrival would count for the stage's last use
-    release(stage);
-    advance();
+    cuda::barrier_wait(full + 8 * ring.stage, ring.phase); // an earlier arrival would count for the stage's last use
+    release(ring.stage);
+    ring.advance(C::kParts);
   }
 
   // by_turns: 1 if the other block's warpgroup takes every other stage.
@@ -320,11 +307,11 @@ struct WgmmaConsumer {
     Fragments first, second;
     int own = count;
     if constexpr (C::kDivide) {
-      if (by_turns != 0) own = (count + 1 - share.rank) / 2;
-      if (by_turns != 0 && share.rank > 0) pass();
+      if (by_turns != 0) own = (count + 1 - work.rank) / 2;
+      if (by_turns != 0 && work.rank > 0) pass();
       if (own == 0) return;
     }
-    int previous = 0, used = stage;
+    int previous = 0, used = ring.stage;
     fetch();
     decode<0>(first);
     for (int i = 0; i < own; ++i) {
@@ -337,7 +324,7 @@ struct WgmmaConsumer {
       multiply<kHalf>(second, tokens);
       if (i + 1 < own) {
         if (C::kDivide && by_turns != 0) pass();
-        used = stage;
+        used = ring.stage;
         fetch();
       }
       cuda::wgmma_wait<1>();
@@ -345,7 +332,7 @@ struct WgmmaConsumer {
     }
     cuda::wgmma_wait<0>();
     release(previous);
-    if (C::kDivide && by_turns != 0 && 2 * own + share.rank == count) pass(); // the last
+    if (C::kDivide && by_turns != 0 && 2 * own + work.rank == count) pass(); // the last
   }
 
   // Factor and bias of the two channels of a lane in a 64-channel tile.
@@ -373,15 +360,11 @@ struct WgmmaConsumer {
     if (m >= a.m || n >= a.n) return;
     int64_t row[1];
     a.rows.offsets(m, row);
-    auto* to = static_cast<Element*>(a.out) + row[0] + n;
-    if (a.vector_out && n + 8 <= a.n) {
+    auto* to = static_cast<uint16_t*>(a.out) + row[0] + n;
+    if (a.vector_out && n + 8 <= a.n)
       *reinterpret_cast<uint4*>(to) = chunk;
-      return;
-    }
-    const uint32_t parts[4] = {chunk.x, chunk.y, chunk.z, chunk.w};
-#pragma unroll
-    for (int i = 0; i < 8; ++i)
-      if (n + i < a.n) reinterpret_cast<uint16_t*>(to)[i] = static_cast<uint16_t>(parts[i / 2] >> (16 * (i % 2)));
+    else
+      store_some(to, n, a.n, chunk);
   }
 
   // A lane's two channels of one token, to an out in f32: eight lanes write 32 bytes.
@@ -417,8 +400,7 @@ struct WgmmaConsumer {
         const int e = (from / 8 + b + q / 2) * 4 + q % 2 * 2;
         r[q] = S::narrow2(acc[i][e] * f.factor[q % 2] + f.bias[q % 2], acc[i][e + 1] * f.factor[q % 2] + f.bias[q % 2]);
       }
-      const int token = (b + lane / 16) * 8 + lane % 8, piece = (warp * 2 + lane / 8 % 2) ^ (lane % 8);
-      cuda::store_matrices_transposed(to + token * 128 + piece * 16, r);
+      stage_16_tokens(to, b, warp, lane, r);
     }
   }
   // Sums to out, through shared memory so that rows are written in 16-byte pieces.
@@ -481,7 +463,7 @@ struct WgmmaConsumer {
     cuda::cluster_arrive();
     cuda::cluster_wait();
     auto* staged = reinterpret_cast<Element*>(memory + kT * kN * 2 * C::kConsumerThreads);
-    const int begin = kN / 8 * share.rank / a.split, end = kN / 8 * (share.rank + 1) / a.split;
+    const int begin = kN / 8 * work.rank / a.split, end = kN / 8 * (work.rank + 1) / a.split;
     const uint32_t at = cuda::shared_address(mine);
     stage_sums(place, begin, end, staged, [&](int piece) {
       float4 v = make_float4(0.0f, 0.0f, 0.0f, 0.0f);
@@ -541,7 +523,7 @@ struct WgmmaConsumer {
 
   // Where the sums of a thread over part `of_k` of K lie in the workspace, C::kConsumerThreads apart (kApart).
   __device__ __forceinline__ float4* partial(int unit, int of_k) const {
-    const int64_t block = (static_cast<int64_t>(of_k) * a.units + unit) * C::kShare + share.rank;
+    const int64_t block = (static_cast<int64_t>(of_k) * a.units + unit) * C::kShare + work.rank;
     return a.partial + block * (kT * (kN / 8) * C::kConsumerThreads) + (threadIdx.x - 128);
   }
   __device__ __forceinline__ void store_partial(int unit, int of_k) const {
@@ -612,24 +594,8 @@ __global__ void __launch_bounds__(C::kThreads, 1) wgmma_linear(const __grid_cons
   keep_in_register(full);
   const uint32_t empty = full + 8 * Tile::kStages, written = empty + 8 * Tile::kStages,
                  drained = written + 8 * C::kChannelGroups; // results for the writing warp
-  const int width = C::kShare > 1 ? C::kShare : a.split;    // blocks of a cluster
 
-  WgmmaShare share = {static_cast<int>(blockIdx.x), a.clusters, 0, a.k_blocks, 0};
-  if (width > 1) {
-    share.rank = static_cast<int>(cluster_rank());
-    share.first = blockIdx.x / width;
-  }
-  int of_k = 0; // which part of K
-  if (C::kShare == 1) of_k = share.rank;
-  if constexpr (C::kApart)
-    if (a.split > 1) {
-      of_k = share.first / a.units;
-      share.first -= of_k * a.units;
-    }
-  if ((C::kShare == 1 || C::kApart) && a.split > 1) {
-    share.kb_begin = a.k_blocks * of_k / a.split;
-    share.kb_end = a.k_blocks * (of_k + 1) / a.split;
-  }
+  const WgmmaWork<C> work(a);
 
   launch_dependents();
   if (threadIdx.x == 32) {
@@ -640,7 +606,7 @@ __global__ void __launch_bounds__(C::kThreads, 1) wgmma_linear(const __grid_cons
   if (threadIdx.x == 0) {
     for (int s = 0; s < Tile::kStages; ++s) {
       barrier_init(full + 8 * s, C::kCopiers);
-      barrier_init(empty + 8 * s, 4 * C::kChannelGroups * C::kShare);
+      barrier_init(empty + 8 * s, C::kReaders);
     }
     for (int g = 0; C::kAside && g < C::kChannelGroups; ++g) {
       barrier_init(written + 8 * g, 4);
@@ -650,7 +616,7 @@ __global__ void __launch_bounds__(C::kThreads, 1) wgmma_linear(const __grid_cons
     fence_barrier_init();
   }
   __syncthreads();
-  if (width > 1) {
+  if (work.width > 1) {
     cluster_arrive_relaxed();
     cluster_wait();
   }
@@ -658,54 +624,50 @@ __global__ void __launch_bounds__(C::kThreads, 1) wgmma_linear(const __grid_cons
   if (threadIdx.x < 128) {
     give_registers<C::kCopierRegisters>();
     if (threadIdx.x % 32 == 0 && threadIdx.x / 32 < C::kCopiers)
-      copy_stages<C>(a, share, threadIdx.x / 32, shared_address(memory), full, empty);
+      copy_stages(a, work, threadIdx.x / 32, shared_address(memory), full, empty);
     if constexpr (C::kAside) {
       static_assert(C::kCopiers <= 3);
       if (threadIdx.x / 32 == 3) {
         wait_for_primary(); // which may still read out
-        write_tiles<C>(a, share, memory + Tile::kStages * Tile::kStageBytes, written, drained);
+        write_tiles(a, work, memory + Tile::kStages * Tile::kStageBytes, written, drained);
       }
     }
   } else {
     take_registers<C::kConsumerRegisters>();
     wait_for_primary();
-    WgmmaConsumer<C> consumer(a, share, memory, full, empty);
+    WgmmaConsumer<C> consumer(a, work, memory, full, empty);
     int count = 0; // of tiles that the writing warp has been given
-    for (int unit = share.first; unit < a.units; unit += share.step) {
+    for (int unit = work.first; unit < a.units; unit += work.step) {
       consumer.sum(C::kDivide && unit >= a.whole ? 2 * C::kChannelGroups - a.piece : 0);
       if constexpr (C::kParts > 1) {
         consumer.combine();
         if (consumer.part > 0) continue;
       }
-      const WgmmaPlace place = locate<C>(a, unit, share.rank);
+      const WgmmaPlace place = locate(a, work, unit);
       if constexpr (C::kDivide)
         if (place.common > 0) {
           const bool common = consumer.is_common(place.common);
           consumer.meet_block(common, meet);
           const int alone = C::kChannelGroups - place.common;
-          if (common && share.rank == 0)
+          if (common && work.rank == 0)
             consumer.template exchange_and_store<0>(place, consumer.consumer - alone, meet);
           else if (common)
             consumer.template exchange_and_store<1>(place, consumer.consumer + alone, meet);
           if (common) continue; // and no block leaves before the other has what it sent
         }
       if (C::kApart && a.split > 1) {
-        consumer.store_partial(unit, of_k);
+        consumer.store_partial(unit, work.part);
       } else if (C::kShare == 1 && a.split > 1) {
         consumer.reduce_and_store(place);
       } else if constexpr (C::kAside) {
-        const bool aside = writes_aside<C>(a, share, unit);
+        const bool aside = writes_aside(a, work, unit);
         consumer.store_whole(place, aside, count, written, drained);
         if (aside) ++count;
       } else
         consumer.store(place);
     }
   }
-  if constexpr (C::kShare > 1) { // no block leaves while another's copies are on their way to it
-    __syncwarp();
-    cluster_arrive();
-    cluster_wait();
-  }
+  end_block<C>();
 }
 
 // Adds what clusters know of a unit, in the order of K (kApart): clusters, blocks and threads as in wgmma_linear, 16
@@ -718,13 +680,13 @@ __global__ void __launch_bounds__(128 + C::kConsumerThreads) wgmma_add_parts(con
   cuda::wait_for_primary();
   constexpr int kPieces = C::kN / 16;
   const int cluster = static_cast<int>(blockIdx.x) / C::kShare, begin = cluster % kPieces * 2;
-  const WgmmaShare share = {cluster / kPieces, a.units, 0, 0, static_cast<int>(cuda::cluster_rank())};
-  const WgmmaConsumer<C> consumer(a, share, memory, 0, 0);
-  const WgmmaPlace place = locate<C>(a, share.first, share.rank);
+  const WgmmaWork<C> work(cluster / kPieces, static_cast<int>(cuda::cluster_rank()));
+  const WgmmaConsumer<C> consumer(a, work, memory, 0, 0);
+  const WgmmaPlace place = locate(a, work, work.first);
   auto* staged = reinterpret_cast<typename WgmmaConsumer<C>::Element*>(memory);
   consumer.stage_sums(place, begin, begin + 2, staged, [&](int piece) {
     float4 v = make_float4(0.0f, 0.0f, 0.0f, 0.0f);
-    for (int k = 0; k < a.split; ++k) consumer.add(v, consumer.partial(share.first, k)[piece * C::kConsumerThreads]);
+    for (int k = 0; k < a.split; ++k) consumer.add(v, consumer.partial(work.first, k)[piece * C::kConsumerThreads]);
     return v;
   });
   cuda::sync_threads(7, C::kConsumerThreads);
@@ -732,60 +694,6 @@ __global__ void __launch_bounds__(128 + C::kConsumerThreads) wgmma_add_parts(con
 }
 
 // --- launch ---------------------------------------------------------------------------------------------------------
-
-// x as the copy engine reads it: itself, or a copy in `room` where its rows do not start on 16 bytes or have no common
-// distance.
-struct WgmmaTokens {
-  const void* data = nullptr;
-  int64_t pitch = 0; // elements between rows
-};
-
-inline spf_status wgmma_tokens(const Call& call, const LaunchContext& ctx, void* room, WgmmaTokens* tokens) {
-  const spf_tensor& x = *call.operand("x");
-  const int64_t k = call.weight->k, even = stream_ceil(k, 8) * 8;
-  const RowSpace<1> rows = row_space({&x});
-  *tokens = {x.data, rows.dims == 0 ? even : rows.stride[0][0]};
-  if (call.problem.is_aligned16("x") && rows.dims <= 1 && tokens->pitch >= k && k % 8 == 0) return SPF_OK;
-  *tokens = {room, even};
-  const Gather<uint16_t> g = {static_cast<const uint16_t*>(x.data),
-                              static_cast<uint16_t*>(room),
-                              rows,
-                              nullptr,
-                              static_cast<int32_t>(k),
-                              static_cast<int32_t>(even)};
-  return cuda::launch("linear", ctx, gather<uint16_t>, call.problem.extent("*"), 256, 0, g);
-}
-
-// The part of a call that does not depend on the form of its weight.
-inline WgmmaArgs wgmma_args(const Call& call) {
-  WgmmaArgs a = {};
-  const spf_tensor& out = *call.operand("out");
-  a.rows = row_space({&out});
-  a.out = out.data;
-  a.vector_out = call.problem.is_aligned16("out");
-  if (const spf_tensor* bias = call.operand("bias")) {
-    a.bias = bias->data;
-    a.bias_type = bias->type;
-  }
-  a.m = static_cast<int32_t>(call.problem.extent("*"));
-  a.n = static_cast<int32_t>(call.weight->n);
-  a.group = 1;
-  a.unit = 1.0f;
-  return a;
-}
-
-// Scales of columns and of the whole weight, which the epilogue multiplies by.
-template <class Fragment>
-void wgmma_factors(const spf_packed_weight& w, bool grouped, WgmmaArgs* a) {
-  const auto* data = static_cast<const char*>(w.data);
-  a->unit = Fragment::kUnit;
-  if (!grouped) {
-    a->column_scales = data + w.scales_offset;
-    a->column_scale_type = w.scheme.scale;
-    a->column_factor = marlin_column_factor(w.scheme);
-  }
-  if (w.scheme.has_global_scale) a->global_scale = reinterpret_cast<const float*>(data + w.global_offset);
-}
 
 // Describes x and the weight's parts (codes, scales, zeros: those that there are) to the copy engine, divides the work
 // and launches. a->n columns.
@@ -795,16 +703,11 @@ spf_status launch_wgmma(const LaunchContext& ctx, const WgmmaTokens& x, int64_t 
   using Tile = typename C::Tile;
   const WgmmaShape shape = {a->m, a->n, k, Tile::kBits, Tile::kDecode};
   const WgmmaPlan plan = wgmma_plan(shape, *ctx.facts, {C::kN, C::kT, C::kChannelGroups, C::kShare, C::kParts});
-  a->k_blocks = static_cast<int32_t>(stream_ceil(k, Tile::kStageK));
-  a->channel_tiles = plan.channel_tiles;
-  a->token_tiles = plan.token_tiles;
-  a->token_run = plan.token_run;
-  a->split = plan.split;
-  a->clusters = plan.clusters;
-  a->units = plan.units;
-  a->whole = plan.whole;
-  a->whole_channels = plan.whole_channels;
-  a->piece = plan.piece;
+  set_schedule(plan, a);
+  a->units = plan.cut.units;
+  a->whole = plan.cut.whole;
+  a->whole_channels = plan.cut.whole_channels;
+  a->piece = plan.cut.piece;
   const cuda::Matrix tokens = {x.data, C::kElement, k, a->m, x.pitch * 2, 64, C::kN / C::kShare, true};
   spf_status status = cuda::encode("linear", tokens, &a->x);
   CUtensorMap* maps[] = {&a->codes, &a->scales, &a->zeros};
@@ -812,13 +715,13 @@ spf_status launch_wgmma(const LaunchContext& ctx, const WgmmaTokens& x, int64_t 
   for (const cuda::Matrix& part : weight)
     if (status == SPF_OK) status = cuda::encode("linear", part, maps[count++]);
   if (status != SPF_OK) return status;
-  const int width = C::kShare > 1 ? C::kShare : plan.split;
+  const int width = cluster_width<C>(plan);
   status = cuda::launch("linear", ctx, wgmma_linear<C>, static_cast<int64_t>(plan.clusters) * width, C::kThreads,
                         Tile::kSharedBytes, *a, width);
   if constexpr (C::kApart)
     if (status == SPF_OK && plan.split > 1)
       status = cuda::launch("linear", cuda::following(ctx), wgmma_add_parts<C>,
-                            static_cast<int64_t>(plan.units) * C::kShare * (C::kN / 16), 128 + C::kConsumerThreads,
+                            static_cast<int64_t>(plan.cut.units) * C::kShare * (C::kN / 16), 128 + C::kConsumerThreads,
                             16 * WgmmaConsumer<C>::kStagedPitch * 2, *a, width);
   return status;
 }

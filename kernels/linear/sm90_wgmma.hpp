@@ -84,18 +84,38 @@ struct WgmmaShape {
   double decode = 1.0; // wgmma_decode()
 };
 
+// What clusters of sm90_wgmma take in turns: `whole` tiles (one for every block that shares tokens), which are the
+// first whole_channels channels, then units of `piece` 64-channel tiles, some of which two blocks have in common.
+struct WgmmaCut {
+  int32_t units = 0, whole = 0, whole_channels = 0, piece = 0;
+};
+
 // How a choice divides a problem, and about how long it takes.
 struct WgmmaPlan {
-  int channel_tiles = 0, token_tiles = 0;
-  int token_run = 1; // token tiles that consecutive blocks walk before they turn to other channels
-  int split = 1;     // blocks of a cluster, each with a part of K; where blocks share tokens, clusters
-  int clusters = 0;
+  int32_t channel_tiles = 0, token_tiles = 0;
+  int32_t token_run = 1; // token tiles that consecutive tiles walk before they turn to other channels
+  int32_t k_blocks = 0;  // stages of K
+  int32_t split = 1;     // blocks of a cluster, each with a part of K; where blocks share tokens, clusters
+  int32_t clusters = 0;
   int64_t partial_bytes = 0; // of workspace, for sums of clusters that have a part of K each
-  // What clusters take in turns: `whole` tiles (one for every block that shares tokens), which are the first
-  // whole_channels channels, then units of `piece` 64-channel tiles, some of which two blocks have in common.
-  int units = 0, whole = 0, whole_channels = 0, piece = 0;
+  WgmmaCut cut;
   double microseconds = 0;
 };
+
+// A problem in tiles.
+struct WgmmaTiles {
+  int64_t channels, tokens, stages; // tiles of channels and of tokens, stages of K
+  int share;                        // blocks of a cluster that take as many tiles of channels, of the same tokens
+  constexpr int64_t units() const { return (channels + share - 1) / share * tokens; } // that clusters take in turns
+};
+constexpr WgmmaTiles wgmma_tiles(const WgmmaShape& s, int channels, int tokens, int stage_k, int share) {
+  return {(s.n + channels - 1) / channels, (s.m + tokens - 1) / tokens, (s.k + stage_k - 1) / stage_k, share};
+}
+// Token tiles of a run: `most` at most, and in all runs alike.
+constexpr int32_t even_run(int64_t token_tiles, int64_t most) {
+  const int64_t runs = (token_tiles + most - 1) / most;
+  return static_cast<int32_t>((token_tiles + runs - 1) / runs);
+}
 
 // Clusters of a size that run at once: a cluster lies within one of the processing clusters of the chip, of 16 or 18
 // multiprocessors each on H200; 4 and 8 leave some idle.
@@ -105,16 +125,22 @@ constexpr int64_t clusters_at_once(int size, int64_t multiprocessors) {
   return count < 1 ? 1 : count;
 }
 
-// The split of K that takes least: cost(split, waves) in microseconds, for `units` tiles, or pairs of tiles that share
-// tokens, of so many blocks of K each.
+// The split of K that takes least: cost(stages, split, waves) in microseconds, for so many stages that a block
+// multiplies of a tile.
 template <class Cost>
-constexpr WgmmaPlan best_split(int64_t units, int64_t blocks, int share, const spf_device_facts& facts,
+constexpr WgmmaPlan best_split(const WgmmaTiles& tiles, const spf_device_facts& facts, int32_t token_run,
                                const Cost& cost) {
   WgmmaPlan best;
-  for (int split = 1; split <= (share > 1 ? 1 : 8) && split <= blocks; ++split) {
-    const int64_t at_once = clusters_at_once(share > 1 ? share : split, facts.sm_count);
+  best.channel_tiles = static_cast<int32_t>(tiles.channels);
+  best.token_tiles = static_cast<int32_t>(tiles.tokens);
+  best.token_run = token_run;
+  best.k_blocks = static_cast<int32_t>(tiles.stages);
+  const int64_t units = tiles.units();
+  for (int split = 1; split <= (tiles.share > 1 ? 1 : 8) && split <= tiles.stages; ++split) {
+    const int64_t at_once = clusters_at_once(tiles.share > 1 ? tiles.share : split, facts.sm_count);
     if (split > 1 && units > at_once) break; // blocks of a split work on one tile each
-    const double us = cost(split, static_cast<double>((units + at_once - 1) / at_once));
+    const double us = cost(static_cast<double>((tiles.stages + split - 1) / split), split,
+                           static_cast<double>((units + at_once - 1) / at_once));
     if (best.clusters != 0 && us >= best.microseconds) continue;
     best.split = split;
     best.clusters = static_cast<int>(units < at_once ? units : at_once);
@@ -132,7 +158,7 @@ constexpr bool wgmma_parts_meet(int share, int parts) { return share > 1 && part
 
 // Cuts what does not fill the last wave of clusters into smaller units, the smallest that fit into it. groups:
 // 64-channel tiles of a block. Returns how much of a wave the last one then is.
-constexpr double wgmma_cut(int64_t tiles, int64_t token_tiles, int groups, int64_t at_once, WgmmaPlan* plan) {
+constexpr double wgmma_cut(int64_t tiles, int64_t token_tiles, int groups, int64_t at_once, WgmmaCut* cut) {
   const int each = 2 * groups;
   const int64_t all = (tiles + each - 1) / each, waves = (all * token_tiles + at_once - 1) / at_once;
   for (int piece = groups; piece <= each; ++piece) {
@@ -141,11 +167,8 @@ constexpr double wgmma_cut(int64_t tiles, int64_t token_tiles, int groups, int64
     if (whole * each > tiles && piece < each) whole = tiles / each;
     const int64_t left = tiles - whole * each, rest = left > 0 ? (left + piece - 1) / piece : 0;
     if ((whole + rest) * token_tiles > waves * at_once || (piece < each && rest * token_tiles > at_once)) continue;
-    plan->whole = static_cast<int>(whole * token_tiles);
-    plan->whole_channels = static_cast<int>(whole * each * 64);
-    plan->units = static_cast<int>((whole + rest) * token_tiles);
-    plan->piece = piece;
-    plan->clusters = static_cast<int>(plan->units < at_once ? plan->units : at_once);
+    *cut = {static_cast<int32_t>((whole + rest) * token_tiles), static_cast<int32_t>(whole * token_tiles),
+            static_cast<int32_t>(whole * each * 64), piece};
     return static_cast<double>(piece) / each;
   }
   return 1.0;
@@ -195,52 +218,43 @@ constexpr WgmmaCost wgmma_cost(const WgmmaShape& s, const WgmmaChoice& c, int st
 
 // How a choice divides a problem best.
 constexpr WgmmaPlan wgmma_plan(const WgmmaShape& s, const spf_device_facts& facts, const WgmmaChoice& c) {
-  const auto ceil = [](int64_t a, int64_t b) { return (a + b - 1) / b; };
   const auto larger = [](double a, double b) { return a > b ? a : b; };
   const int stage_k = wgmma_stage_k(s.bits, c.tokens, c.tiles, c.groups * c.parts);
-  const int64_t channel_tiles = ceil(s.n, c.channels()), token_tiles = ceil(s.m, c.tokens), blocks = ceil(s.k, stage_k);
-  const int64_t units = ceil(channel_tiles, c.share) * token_tiles;
-  WgmmaPlan cut;
-  cut.units = cut.whole = static_cast<int>(units);
-  cut.whole_channels = static_cast<int>(ceil(channel_tiles, c.share) * c.share * c.channels());
-  cut.piece = 2 * c.groups;
-  const bool halves =
-      wgmma_divides(s.bits, c.tiles, c.share, c.parts) &&
-      wgmma_cut(ceil(s.n, 64), token_tiles, c.groups, clusters_at_once(c.share, facts.sm_count), &cut) < 0.6;
+  const WgmmaTiles tiles = wgmma_tiles(s, c.channels(), c.tokens, stage_k, c.share);
+  const int64_t units = tiles.units(), channels = units / tiles.tokens * c.share * c.channels();
+  WgmmaCut cut = {static_cast<int32_t>(units), static_cast<int32_t>(units), static_cast<int32_t>(channels),
+                  2 * c.groups};
+  const bool divides = wgmma_divides(s.bits, c.tiles, c.share, c.parts);
+  const int64_t at_once = clusters_at_once(c.share, facts.sm_count);
+  const bool halves = divides && wgmma_cut((s.n + 63) / 64, tiles.tokens, c.groups, at_once, &cut) < 0.6;
   const WgmmaCost cost = wgmma_cost(s, c, stage_k);
   const bool measured = s.bits < 16 && c.tokens > 32; // since version 13
   const double outputs = c.channels() * c.tokens;
   const double stream_us = static_cast<double>(s.n) * static_cast<double>(s.k) * s.bits / 8 / 4.2e6;
-  WgmmaPlan best = best_split(units, blocks, c.share, facts, [&](int split, double waves) {
+  const auto tile_us = [&](double stages) { return stages * cost.stage / 1750 + cost.end; };
+  const int32_t token_run = even_run(tiles.tokens, c.tokens < 128 ? 12 : 1024 / c.tokens); // of 1024 tokens at most
+  WgmmaPlan best = best_split(tiles, facts, token_run, [&](double stages, int split, double waves) {
     const double exchange = halves       ? 0.5 + outputs * 1.4e-4
                             : split == 1 ? 0.0
                             : measured   ? 0.5 + outputs * 1.9e-4 + 0.1 * split
                                          : 2.5 + outputs * 8e-5 + 0.15 * split;
-    const double each = static_cast<double>(ceil(blocks, split)) * cost.stage / 1750 + cost.end;
     const double start = c.tokens <= 16 && s.bits < 16 ? 5.5 : measured ? 2.4 : 3.0; // 5.5: four warpgroups' sums meet
-    return start + larger((halves ? waves - 0.5 : waves) * each, stream_us) + exchange;
+    return start + larger((halves ? waves - 0.5 : waves) * tile_us(stages), stream_us) + exchange;
   });
   // Clusters that have a part of K each: the sums go to the workspace, and a second kernel starts, reads and adds them.
-  for (int split = 2; wgmma_parts_meet(c.share, c.parts) && split <= 8 && split <= blocks; ++split) {
-    if (units * split > clusters_at_once(c.share, facts.sm_count)) break;
+  for (int split = 2; wgmma_parts_meet(c.share, c.parts) && split <= 8 && split <= tiles.stages; ++split) {
+    if (units * split > at_once) break;
     const double sums = static_cast<double>(units) * c.share * outputs * split * 4;
-    const double each = static_cast<double>(ceil(blocks, split)) * cost.stage / 1750 + cost.end;
-    const double us = 2.4 + larger(each, stream_us) + 2.5 + 2 * sums / 6e6;
+    const double stages = static_cast<double>((tiles.stages + split - 1) / split);
+    const double us = 2.4 + larger(tile_us(stages), stream_us) + 2.5 + 2 * sums / 6e6;
     if (us >= best.microseconds) continue;
     best.split = split;
-    best.clusters = static_cast<int>(units * split);
+    best.clusters = static_cast<int32_t>(units * split);
     best.microseconds = us;
     best.partial_bytes = static_cast<int64_t>(sums);
   }
-  best.channel_tiles = static_cast<int>(channel_tiles);
-  best.token_tiles = static_cast<int>(token_tiles);
-  best.units = cut.units;
-  best.whole = cut.whole;
-  best.whole_channels = cut.whole_channels;
-  best.piece = cut.piece;
-  if (cut.clusters > 0) best.clusters = cut.clusters;
-  // Token tiles of 1024 tokens at most, and all runs alike.
-  best.token_run = static_cast<int>(ceil(token_tiles, ceil(token_tiles, c.tokens < 128 ? 12 : 1024 / c.tokens)));
+  best.cut = cut;
+  if (divides) best.clusters = static_cast<int32_t>(cut.units < at_once ? cut.units : at_once);
   return best;
 }
 

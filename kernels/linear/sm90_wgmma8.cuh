@@ -5,9 +5,8 @@
 //
 //   copiers     weights (bulk copies: whole blocks of the layout k128, or rows of tiles of marlin_a8), x (copy engine),
 //               scales, into a ring of stages
-//   consumers   wgmma on a stage | release the one before          one scale for all of K: sums stay in the
-//   accumulators
-//               wgmma on a stage | sums since the last scales times those, added in f32        groups (kFold)
+//   consumers   one scale for all of K: wgmma on a stage | release the one before; sums stay in the accumulators
+//               groups (kFold): wgmma on a stage | sums since the last scales times those, added in f32
 //
 // A byte a code is the operand as it lies in shared memory; 4-bit codes (kPacked) are decoded into registers, while the
 // tensor cores multiply the chunk of K before.
@@ -31,144 +30,15 @@
 #include "kernels/common/rows.hpp"
 #include "kernels/linear/gather.cuh"
 #include "kernels/linear/policy_scaled.hpp"
+#include "kernels/linear/wgmma8_copy.cuh"
 
 namespace spf::linear {
 
-// Factors of tokens as tiles of many tokens read them: of a tile and a block of 128 values of K side by side.
-struct Wgmma8Factors {
-  const float* data;
-  int64_t tile_step, block_step; // elements between those of a tile of tokens and the next, of a block and the next
-  int32_t tokens;                // that have factors
-};
-
-struct Wgmma8Args {
-  CUtensorMap x;
-  CUtensorMap results; // out, if it is `stored`
-  // Blocks of Tile::kBlockChannels channels and a stage of K; packed: tiles of 32 k x 32 channels, along channels
-  // first.
-  const uint8_t* codes;
-  const void* scales; // [groups][padded_n], or nullptr: f32; packed: scale_type, in the order of column_scale_place()
-  RowSpace<1> out_rows, scale_rows, azp_rows;
-  void* out;
-  const float* x_scale;         // or nullptr
-  int64_t x_scale_step;         // elements between the scales of a token
-  Wgmma8Factors factors;        // instead of them, for tiles that fold by blocks
-  const int32_t *azp, *azp_adj; // or nullptr, as the rest
-  const float *channel_scale, *out_factor;
-  const void* bias;
-  int32_t m, n, padded_n;
-  int32_t tile_channels; // of a tile; less than it has room for where that divides the work better
-  int32_t channel_tiles, token_tiles, token_run; // tiles; consecutive tiles walk token_run token tiles first
-  int32_t k_blocks, split, clusters;             // k_blocks: stages of K
-  int32_t group_steps, groups;                   // steps of 32 values of K that share a row of scales, and such rows
-  int32_t k_steps;                               // of the weight, packed
-  bool token_groups;                             // x has a scale a stage, not one a token
-  spf_scalar_type bias_type, out_type, scale_type;
-  bool vector_out; // rows of out start on 16 bytes
-  bool stored;     // by the copy engine: 16 bits, rows on 16 bytes and one distance apart
-};
-
-// What multiplies the stages, and so knows how weights lie in them: a byte a code and one scale for all of K, or scales
-// of 128 values (sm90_wgmma8_fold.cuh); packed codes (sm90_wgmma8_packed.cuh).
-template <class C>
-struct Wgmma8Consumer;
-template <class C>
-struct Wgmma8FoldConsumer;
-template <class C>
-struct Wgmma8BlockConsumer;
-template <class C>
-struct Wgmma8PackedConsumer;
-
-template <spf_scalar_type kX, int kTokens, int kTiles, bool kDivideK, int kFoldSteps, int kShareBlocks,
-          bool kPackedCodes = false>
-struct Wgmma8Config {
-  // Many tokens fold by one factor for a token and the block of the weight (sm90_wgmma8_block.cuh). They are the m side
-  // there.
-  static constexpr bool kBlocks = kFoldSteps > 0 && kTokens > 128;
-  using Folding = std::conditional_t<kBlocks, Wgmma8BlockConsumer<Wgmma8Config>, Wgmma8FoldConsumer<Wgmma8Config>>;
-  using Bytes = std::conditional_t<(kFoldSteps > 0), Folding, Wgmma8Consumer<Wgmma8Config>>;
-  using Consumer = std::conditional_t<kPackedCodes, Wgmma8PackedConsumer<Wgmma8Config>, Bytes>;
-  using Tile = Wgmma8Tile<kTokens, kTiles, kDivideK, kFoldSteps, kPackedCodes>;
-  using Sum = std::conditional_t<kX == SPF_S8, int32_t, float>; // of the tensor cores
-  using Total = std::conditional_t<(kFoldSteps > 0), float, Sum>;
-  static constexpr spf_scalar_type X = kX;
-  static constexpr int kN = kTokens, kT = kTiles, kShare = kShareBlocks, kFold = kFoldSteps;
-  static constexpr bool kAlong = kDivideK, kPacked = kPackedCodes;
-  static constexpr bool kFoldTokens = kFold > 0 && !kPacked; // the scales of tokens too
-  static constexpr int kConsumers = Tile::kGroups, kThreads = 128 * (kConsumers + 1);
-  // Arrivals at a full stage: weights, x, and a warp that brings scales; at an empty one: the warps that read it.
-  static constexpr int kCopiers = kPacked ? (kFold > 0 ? 4 : 3) : kFoldTokens ? 3 : 2;
-  static constexpr int kReaders = (kAlong ? 4 : 4 * kConsumers) * kShare;
-  static constexpr int kCopierRegisters = kConsumers > 2 ? 32 : kPacked ? 24 : 40;
-  static constexpr int kConsumerRegisters = kConsumers > 2 ? 112 : kPacked ? 240 : 232;
-};
-
-// A tile of the output: its first channel and token, and where its channels end.
-struct Wgmma8Place {
-  int channel, token, end;
-};
-
-struct Wgmma8Work {
-  int first, step, tiles; // tiles first, first + step, ...
-  int begin, end;         // stages of K
-  int rank;               // in the cluster
-
-  template <class C>
-  __device__ __forceinline__ Wgmma8Place locate(const Wgmma8Args& a, int tile) const {
-    const int channel_units = (a.channel_tiles + C::kShare - 1) / C::kShare;
-    const int per_run = a.token_run * channel_units, run = tile / per_run, in = tile - run * per_run;
-    const int size = min(a.token_run, a.token_tiles - run * a.token_run), channel = in / size;
-    const int first = (C::kShare > 1 ? channel * C::kShare + rank : channel) * a.tile_channels;
-    return {first, (run * a.token_run + in - channel * size) * C::kN, min(a.n, first + a.tile_channels)};
-  }
-};
-
-// A place in the ring.
-template <int kStages>
-struct RingPlace {
-  int stage = 0;
-  uint32_t phase = 0;
-
-  __device__ __forceinline__ void advance(int count) {
-    stage += count;
-    if (stage < kStages) return;
-    stage -= kStages;
-    phase ^= 1;
-  }
-};
-
-// --- copiers
-// ----------------------------------------------------------------------------------------------------------
-
-// body(place, stage of K, shared offset of the stage, its full barrier) for every stage of this block, each once it is
-// empty; or, of a tile's, for the first, the first + kStep, ...
-template <class C, int kStep = 1, class Body>
-__device__ __forceinline__ void for_each_stage(const Wgmma8Args& a, const Wgmma8Work& work, uint32_t full,
-                                               uint32_t empty, const Body& body, int first = 0) {
-  using Tile = typename C::Tile;
-  RingPlace<Tile::kStages> ring;
-  for (int tile = work.first; tile < work.tiles; tile += work.step) {
-    const Wgmma8Place place = work.locate<C>(a, tile);
-    for (int kb = work.begin; kb < work.end; ++kb, ring.advance(1)) {
-      if (kStep > 1 && (kb - work.begin) % kStep != first) continue;
-      cuda::barrier_wait(empty + 8 * ring.stage, ring.phase ^ 1);
-      body(place, kb, ring.stage * Tile::kStageBytes, full + 8 * ring.stage);
-    }
-  }
-}
-
-// A row of scales of channels [channel, channel + count).
-__device__ __forceinline__ void copy_channel_scales(const Wgmma8Args& a, int step, int channel, int count, uint32_t to,
-                                                    uint32_t arrived) {
-  const int bytes = a.scale_type == SPF_F32 ? 4 : 2;
-  const int64_t group = min(step / a.group_steps, a.groups - 1);
-  cuda::copy_bulk(to, static_cast<const char*>(a.scales) + (group * a.padded_n + channel) * bytes, count * bytes,
-                  arrived);
-}
+// --- what other files hold ------------------------------------------------------------------------------------------
 
 // Factors of tokens and blocks: sm90_wgmma8_block.cuh.
 template <class C>
-__device__ __forceinline__ void copy_block_factors(const Wgmma8Args& a, const Wgmma8Work& work, uint8_t* memory,
+__device__ __forceinline__ void copy_block_factors(const Wgmma8Args& a, const WgmmaWork<C>& work, uint8_t* memory,
                                                    uint32_t full, uint32_t empty);
 // On the host, where those of tokens lie: sm90_wgmma8_factors.cuh.
 template <int kTokens>
@@ -176,92 +46,13 @@ spf_status place_factors(const Call& call, const LaunchContext& ctx, void* room,
 
 // Packed weights: sm90_wgmma8_packed.cuh.
 template <class C>
-__device__ __forceinline__ void copy_packed_weights(const Wgmma8Args& a, const Wgmma8Work& work, int part,
+__device__ __forceinline__ void copy_packed_weights(const Wgmma8Args& a, const WgmmaWork<C>& work, int part,
                                                     uint32_t memory, uint32_t full, uint32_t empty);
 template <class C>
-__device__ __forceinline__ void copy_packed_scales(const Wgmma8Args& a, const Wgmma8Work& work, uint32_t memory,
+__device__ __forceinline__ void copy_packed_scales(const Wgmma8Args& a, const WgmmaWork<C>& work, uint32_t memory,
                                                    uint32_t full, uint32_t empty);
 
-// The thread of a copier: 0, or where the warpgroups divide K 0 and 1, which take turns.
-template <class C>
-__device__ __forceinline__ void copy_weights(const Wgmma8Args& a, const Wgmma8Work& work, uint32_t memory,
-                                             uint32_t full, uint32_t empty, int copier) {
-  using Tile = typename C::Tile;
-  constexpr int kBlock = Tile::kBlockChannels, kRow = Tile::kRowBytes;
-  constexpr int kPart = Tile::kChannels < kBlock ? Tile::kChannels : kBlock; // channels of one copy
-  const auto copy = [&](const Wgmma8Place& place, int kb, uint32_t at, uint32_t arrived) {
-    cuda::barrier_expect(arrived, Tile::kChannels * (kRow + Tile::kScaleRows * 4));
-#pragma unroll
-    for (int part = 0; part < Tile::kChannels; part += kPart) {
-      const int channel = min(place.channel + part, a.padded_n - kPart); // tiles may reach past the padding
-      const int64_t block = static_cast<int64_t>(channel / kBlock) * a.k_blocks + kb;
-      cuda::copy_bulk(memory + at + Tile::kCodesAt + part * kRow,
-                      a.codes + block * (kBlock * kRow) + channel % kBlock * kRow, kPart * kRow, arrived);
-      if constexpr (Tile::kScaleRows > 0)
-        copy_channel_scales(a, kb * 4, channel, kPart, memory + at + Tile::kChannelScalesAt + part * 4, arrived);
-    }
-  };
-  for_each_stage<C, C::kAlong ? 2 : 1>(a, work, full, empty, copy, copier);
-}
-
-template <class C>
-__device__ __forceinline__ void copy_tokens(const Wgmma8Args& a, const Wgmma8Work& work, uint32_t memory, uint32_t full,
-                                            uint32_t empty) {
-  using Tile = typename C::Tile;
-  cuda::wait_for_primary(); // weights do not depend on the kernel before
-  for_each_stage<C>(a, work, full, empty, [&](const Wgmma8Place& place, int kb, uint32_t at, uint32_t arrived) {
-    cuda::barrier_expect(arrived, Tile::kXBytes);
-    if constexpr (C::kShare > 1) {
-      constexpr int kPart = C::kN / C::kShare;
-      cuda::copy_tile_to_all(memory + at + work.rank * kPart * 128, a.x, kb * 128, place.token + work.rank * kPart,
-                             arrived, (1 << C::kShare) - 1);
-    } else {
-      cuda::copy_tile(memory + at, a.x, kb * 128, place.token, arrived);
-    }
-  });
-}
-
-// One warp: scales of the tokens of every stage, read a stage ahead of their use.
-template <class C>
-__device__ __forceinline__ void copy_token_scales(const Wgmma8Args& a, const Wgmma8Work& work, uint8_t* memory,
-                                                  uint32_t full, uint32_t empty) {
-  using Tile = typename C::Tile;
-  constexpr int kEach = (C::kN + 31) / 32;
-  const int lane = threadIdx.x % 32;
-  cuda::wait_for_primary();
-  RingPlace<Tile::kStages> ring;
-  for (int tile = work.first; tile < work.tiles; tile += work.step) {
-    const Wgmma8Place place = work.locate<C>(a, tile);
-    const float* from[kEach];
-    float next[kEach];
-#pragma unroll
-    for (int i = 0; i < kEach; ++i) {
-      int64_t row[1];
-      a.scale_rows.offsets(min(place.token + lane + 32 * i, a.m - 1), row);
-      from[i] = a.x_scale + row[0];
-      next[i] = work.begin < work.end ? from[i][a.token_groups ? work.begin * a.x_scale_step : 0] : 0.0f;
-    }
-    for (int kb = work.begin; kb < work.end; ++kb) {
-      float now[kEach];
-#pragma unroll
-      for (int i = 0; i < kEach; ++i) {
-        now[i] = next[i];
-        if (kb + 1 < work.end && a.token_groups) next[i] = from[i][(kb + 1) * a.x_scale_step];
-      }
-      cuda::barrier_wait(empty + 8 * ring.stage, ring.phase ^ 1);
-      auto* to = reinterpret_cast<float*>(memory + ring.stage * Tile::kStageBytes + Tile::kTokenScalesAt);
-#pragma unroll
-      for (int i = 0; i < kEach; ++i)
-        if (lane + 32 * i < C::kN) to[lane + 32 * i] = now[i];
-      __syncwarp();
-      if (lane == 0) cuda::barrier_arrive(full + 8 * ring.stage);
-      ring.advance(1);
-    }
-  }
-}
-
-// --- consumers
-// --------------------------------------------------------------------------------------------------------
+// --- consumers ------------------------------------------------------------------------------------------------------
 
 // Scale, zero point and place in out of a token; what is multiplied and added in a channel.
 struct alignas(16) TokenFacts {
@@ -312,7 +103,7 @@ struct Wgmma8Consumer {
   static constexpr int kT = C::kT, kN = C::kN;
 
   const Wgmma8Args& a;
-  const Wgmma8Work& work;
+  const WgmmaWork<C>& work;
   uint8_t* memory;
   uint32_t base, full, release_at;
   int consumer, warp, lane;
@@ -320,15 +111,15 @@ struct Wgmma8Consumer {
   RingPlace<Tile::kStages> ring;
   Total total[kT][kN / 2];
 
-  __device__ __forceinline__ Wgmma8Consumer(const Wgmma8Args& args, const Wgmma8Work& w, uint8_t* mem, uint32_t full_at,
-                                            uint32_t empty_at)
+  __device__ __forceinline__ Wgmma8Consumer(const Wgmma8Args& args, const WgmmaWork<C>& w, uint8_t* mem,
+                                            uint32_t full_at, uint32_t empty_at)
       : a(args), work(w), memory(mem), base(cuda::shared_address(mem)), full(full_at) {
     // By a shuffle, so that the compiler knows it to be the same in a warp: it serializes wgmma on paths that may
     // diverge.
     consumer = static_cast<int>(__shfl_sync(0xffffffffu, threadIdx.x / 128, 0)) - 1;
     warp = threadIdx.x / 32 % 4;
     lane = threadIdx.x % 32;
-    release_at = C::kShare > 1 ? cuda::in_block(empty_at, lane % C::kShare) : empty_at;
+    release_at = release_place<C>(empty_at, lane);
     if (a.out_factor != nullptr) out_factor = *a.out_factor;
   }
 
@@ -368,13 +159,7 @@ struct Wgmma8Consumer {
     if (thread < kGroupChannels) channel_facts()[thread] = f.channel;
   }
 
-  __device__ __forceinline__ void release(int stage) const {
-    if constexpr (C::kShare > 1) {
-      if (lane < C::kShare) cuda::barrier_arrive_in_cluster(release_at + 8 * stage);
-    } else {
-      if (lane == 0) cuda::barrier_arrive(release_at + 8 * stage);
-    }
-  }
+  __device__ __forceinline__ void release(int stage) const { release_stage<C>(release_at, stage, lane); }
   // sum (+)= the 64-channel tile i of a stage. `add`: 0 starts anew.
   __device__ __forceinline__ void multiply(Sum (&sum)[kN / 2], int i, int stage, int add) const {
     const uint32_t at = base + stage * Tile::kStageBytes;
@@ -475,14 +260,10 @@ struct Wgmma8Consumer {
   __device__ __forceinline__ void put_chunk(const Wgmma8Place& place, int token, int n, const uint4& chunk) const {
     if (place.token + token >= a.m || n >= place.end) return;
     uint16_t* to = static_cast<uint16_t*>(a.out) + token_facts()[token].out + n;
-    if (a.vector_out && n + 8 <= place.end) {
+    if (a.vector_out && n + 8 <= place.end)
       *reinterpret_cast<uint4*>(to) = chunk;
-      return;
-    }
-    const uint32_t parts[4] = {chunk.x, chunk.y, chunk.z, chunk.w};
-#pragma unroll
-    for (int i = 0; i < 8; ++i)
-      if (n + i < place.end) to[i] = static_cast<uint16_t>(parts[i / 2] >> (16 * (i % 2)));
+    else
+      store_some(to, n, place.end, chunk);
   }
 
   // 16-bit results by way of shared memory, so that rows of out are written in 16-byte pieces: 64 channels of a token
@@ -510,8 +291,7 @@ struct Wgmma8Consumer {
         const TokenFacts* of = t + q / 2 * 2;
         r[q] = cuda::Scalar<O>::narrow2(result(total[i][e], c[q % 2], of[0]), result(total[i][e + 1], c[q % 2], of[1]));
       }
-      const int token = (b + lane / 16) * 8 + lane % 8, piece = (warp * 2 + lane / 8 % 2) ^ (lane % 8);
-      cuda::store_matrices_transposed(to + token * 128 + piece * 16, r);
+      stage_16_tokens(to, b, warp, lane, r);
     }
   }
   // Of the loop that writes: few tokens pay for instructions that are fetched once more than for waits.
@@ -655,7 +435,7 @@ struct Wgmma8Consumer {
 // One warp, with Tile::kAside: facts of every tile, while it is multiplied, and its results to out, while the next one
 // is. ready: facts are there, and room for results; written: results of a warpgroup.
 template <class C>
-__device__ __forceinline__ void write_tiles(const Wgmma8Args& a, const Wgmma8Work& work, uint8_t* memory,
+__device__ __forceinline__ void write_tiles(const Wgmma8Args& a, const WgmmaWork<C>& work, uint8_t* memory,
                                             uint32_t ready, uint32_t written) {
   using Tile = typename C::Tile;
   const int lane = threadIdx.x % 32;
@@ -664,7 +444,7 @@ __device__ __forceinline__ void write_tiles(const Wgmma8Args& a, const Wgmma8Wor
   cuda::wait_for_primary(); // which may still read out
   uint32_t phase = 0;
   for (int tile = work.first; tile < work.tiles; tile += work.step, phase ^= 1) {
-    const Wgmma8Place place = work.locate<C>(a, tile);
+    const Wgmma8Place place = locate(a, work, tile);
 #pragma unroll 1
     for (int i = lane; i < C::kN; i += 32) tokens[i] = facts_of_token<C>(a, place.token + i);
 #pragma unroll 1
@@ -695,18 +475,7 @@ __global__ void __launch_bounds__(C::kThreads, 1) wgmma8_linear(const __grid_con
   uint32_t full = shared_address(barriers);
   keep_in_register(full);
   const uint32_t empty = full + 8 * Tile::kStages, ready = empty + 8 * Tile::kStages, written = ready + 8;
-  const int width = C::kShare > 1 ? C::kShare : a.split; // blocks of a cluster
-
-  Wgmma8Work work = {static_cast<int>(blockIdx.x), a.clusters, 0, 0, a.k_blocks, 0};
-  work.tiles = (a.channel_tiles + C::kShare - 1) / C::kShare * a.token_tiles;
-  if (width > 1) {
-    work.rank = static_cast<int>(cluster_rank());
-    work.first = blockIdx.x / width;
-  }
-  if (C::kShare == 1 && a.split > 1) {
-    work.begin = a.k_blocks * work.rank / a.split;
-    work.end = a.k_blocks * (work.rank + 1) / a.split;
-  }
+  const WgmmaWork<C> work(a);
 
   launch_dependents();
   if (threadIdx.x == 32) prefetch_map(a.x);
@@ -757,7 +526,7 @@ __global__ void __launch_bounds__(C::kThreads, 1) wgmma8_linear(const __grid_con
     typename C::Consumer consumer(a, work, memory, full, empty);
     uint32_t phase = 0;
     for (int tile = work.first; tile < work.tiles; tile += work.step, phase ^= 1) {
-      const Wgmma8Place place = work.locate<C>(a, tile);
+      const Wgmma8Place place = locate(a, work, tile);
       if constexpr (Tile::kAside) {
         consumer.sum();
         barrier_wait(ready, phase);
@@ -780,11 +549,7 @@ __global__ void __launch_bounds__(C::kThreads, 1) wgmma8_linear(const __grid_con
       }
     }
   }
-  if constexpr (C::kShare > 1) { // no block leaves while another's copies are on their way to it
-    __syncwarp();
-    cluster_arrive();
-    cluster_wait();
-  }
+  end_block<C>();
 }
 
 // --- launch ---------------------------------------------------------------------------------------------------------
@@ -840,9 +605,8 @@ spf_status launch_wgmma8(const Call& call, const LaunchContext& ctx, int width, 
   int64_t pitch = rows.dims == 0 ? even : rows.stride[0][0];
   if (needs_gathering(call.problem, rows.dims, pitch / width)) {
     pitch = even;
-    const Gather<uint8_t> g = {static_cast<const uint8_t*>(x.data), static_cast<uint8_t*>(ctx.workspace), rows, nullptr,
-                               static_cast<int32_t>(bytes),         static_cast<int32_t>(pitch)};
-    if (const spf_status status = cuda::launch(op, ctx, gather<uint8_t>, a->m, 256, 0, g); status != SPF_OK)
+    if (const spf_status status = launch_gather<uint8_t>(op, ctx, x.data, rows, ctx.workspace, bytes, pitch);
+        status != SPF_OK)
       return status;
     tokens = ctx.workspace;
   }
@@ -854,12 +618,8 @@ spf_status launch_wgmma8(const Call& call, const LaunchContext& ctx, int width, 
     const cuda::Matrix results = {a->out, CU_TENSOR_MAP_DATA_TYPE_UINT16, a->n, a->m, row, 64, kBox, true};
     if (const spf_status status = cuda::encode(op, results, &a->results); status != SPF_OK) return status;
   }
-  a->channel_tiles = plan.channel_tiles;
-  a->token_tiles = plan.token_tiles;
-  a->token_run = plan.token_run;
-  a->split = plan.split;
-  a->clusters = plan.clusters;
-  const int blocks = C::kShare > 1 ? C::kShare : plan.split; // of a cluster
+  set_schedule(plan, a);
+  const int blocks = cluster_width<C>(plan);
   return cuda::launch(op, ctx, wgmma8_linear<C>, static_cast<int64_t>(plan.clusters) * blocks, C::kThreads,
                       C::Tile::kSharedBytes, *a, blocks);
 }
@@ -872,9 +632,8 @@ spf_status wgmma8(const Call& call, const LaunchContext& ctx) {
   if (m == 0 || w.n == 0) return SPF_OK;
   Wgmma8Args a = wgmma8_args(call, true);
   if (kPacked) a.scale_type = w.scheme.scale;
-  a.k_blocks = static_cast<int32_t>((w.k + 127) / 128);
   a.k_steps = static_cast<int32_t>(w.padded_k / 32);
-  const int64_t group = w.scheme.group_k > 0 && w.scheme.group_k < w.k ? w.scheme.group_k : a.k_blocks * int64_t{128};
+  const int64_t group = w.scheme.group_k > 0 && w.scheme.group_k < w.k ? w.scheme.group_k : (w.k + 127) / 128 * 128;
   a.group_steps = static_cast<int32_t>(group / 32);
   a.groups = static_cast<int32_t>((w.k + group - 1) / group);
   const Wgmma8Plan plan =

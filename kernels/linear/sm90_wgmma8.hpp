@@ -85,10 +85,8 @@ struct Wgmma8Plan : WgmmaPlan {
 // take; memory gives 4.35 TB/s, in pieces of 8 KiB 4.15; 2.4 us to start and end, and 1 more for clusters.
 constexpr Wgmma8Plan wgmma8_plan(const WgmmaShape& s, const spf_device_facts& facts, const Wgmma8Choice& c, int fold,
                                  int width) {
-  const auto ceil = [](int64_t a, int64_t b) { return (a + b - 1) / b; };
   const auto larger = [](double a, double b) { return a > b ? a : b; };
-  const int64_t channel_tiles = ceil(s.n, width), token_tiles = ceil(s.m, c.tokens), blocks = ceil(s.k, 128);
-  const int64_t units = ceil(channel_tiles, c.share) * token_tiles;
+  const WgmmaTiles tiles = wgmma_tiles(s, width, c.tokens, 128, c.share);
   const double multiply = c.channels() * (c.tokens < 32 ? 32 : c.tokens) * 128.0 / 4096;
   const double copied = (width * s.bits / 8.0 + c.tokens) * 128;
   const double moved =
@@ -107,19 +105,16 @@ constexpr Wgmma8Plan wgmma8_plan(const WgmmaShape& s, const spf_device_facts& fa
   // What is read from memory, and, at a third of its cost, what the last-level cache gives again to every tile.
   const double read = static_cast<double>(s.n) * static_cast<double>(s.k) * s.bits / 8 +
                       static_cast<double>(s.m) * static_cast<double>(s.k + 2 * s.n);
-  const double again = static_cast<double>(units * blocks) * (copied - c.tokens * 128.0 * (1 - 1.0 / c.share)) - read;
+  const double again =
+      static_cast<double>(tiles.units() * tiles.stages) * (copied - c.tokens * 128.0 * (1 - 1.0 / c.share)) - read;
   const double stream_us = read / (c.along ? 4.15e6 : 4.35e6) + larger(again, 0) / 4.5e7;
-  const auto cost = [&](int split, double waves) {
+  const auto cost = [&](double stages, int split, double waves) {
     const double exchange = split > 1 ? 1.1 + outputs * (c.packed ? 2e-4 : 4e-4) + 0.1 * split : c.along ? 0.2 : 0.0;
     // Where memory bounds, blocks that are left alone in a last wave take the share of those that are done.
-    const double loop_us = waves * (static_cast<double>(ceil(blocks, split)) * stage_us + outputs * 4e-5);
+    const double loop_us = waves * (stages * stage_us + outputs * 4e-5);
     return 2.4 + larger(loop_us, stream_us) + exchange + (c.share > 1 ? 1.0 : 0.0);
   };
-  Wgmma8Plan best = {best_split(units, blocks, c.share, facts, cost), width};
-  best.channel_tiles = static_cast<int>(channel_tiles);
-  best.token_tiles = static_cast<int>(token_tiles);
-  best.token_run = static_cast<int>(ceil(token_tiles, ceil(token_tiles, 8))); // 8 at most, and all alike
-  return best;
+  return {best_split(tiles, facts, even_run(tiles.tokens, 8), cost), width};
 }
 
 // The same for the best width: packed weights come in tiles of 32 channels, any number of which a block may take.

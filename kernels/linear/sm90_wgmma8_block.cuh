@@ -18,7 +18,7 @@ namespace spf::linear {
 
 // One thread: the factors of every stage, of tokens and of the weight's block.
 template <class C>
-__device__ __forceinline__ void copy_block_factors(const Wgmma8Args& a, const Wgmma8Work& work, uint8_t* memory,
+__device__ __forceinline__ void copy_block_factors(const Wgmma8Args& a, const WgmmaWork<C>& work, uint8_t* memory,
                                                    uint32_t full, uint32_t empty) {
   using Tile = typename C::Tile;
   cuda::wait_for_primary();
@@ -47,7 +47,7 @@ struct Wgmma8BlockConsumer : Wgmma8Consumer<C> {
 
   // The first turn is warpgroup 0's, and it waits for the one behind the last, which the other has no use for: so every
   // turn is given once and taken once.
-  __device__ __forceinline__ Wgmma8BlockConsumer(const Wgmma8Args& args, const Wgmma8Work& work, uint8_t* memory,
+  __device__ __forceinline__ Wgmma8BlockConsumer(const Wgmma8Args& args, const WgmmaWork<C>& work, uint8_t* memory,
                                                  uint32_t full, uint32_t empty)
       : Base(args, work, memory, full, empty) {
     if (this->consumer == 1) give_turn();

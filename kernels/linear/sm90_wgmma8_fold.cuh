@@ -22,9 +22,7 @@ struct Wgmma8FoldConsumer : Wgmma8Consumer<C> {
   float scale[2][2]; // of the lane's two channels, of two tiles by turns
   Sum part[2][kUnitN / 2];
 
-  __device__ __forceinline__ Wgmma8FoldConsumer(const Wgmma8Args& args, const Wgmma8Work& work, uint8_t* memory,
-                                                uint32_t full, uint32_t empty)
-      : Base(args, work, memory, full, empty) {}
+  using Base::Base;
 
   // Units go through the halves of a tile, then the tiles.
   static __device__ constexpr int tile_of(int unit) { return unit / kHalves; }

@@ -17,7 +17,7 @@ namespace spf::linear {
 // Warps of copiers: `part` 0 and 1 bring two rows of tiles of every stage each, as far as there are any, and 2 the
 // scales. What a copier computes between two copies is latency of every stage, so addresses move on by constants.
 template <class C>
-__device__ __forceinline__ void copy_packed_weights(const Wgmma8Args& a, const Wgmma8Work& work, int part,
+__device__ __forceinline__ void copy_packed_weights(const Wgmma8Args& a, const WgmmaWork<C>& work, int part,
                                                     uint32_t memory, uint32_t full, uint32_t empty) {
   using Tile = typename C::Tile;
   const int64_t row = static_cast<int64_t>(a.padded_n) * 16;
@@ -25,7 +25,7 @@ __device__ __forceinline__ void copy_packed_weights(const Wgmma8Args& a, const W
   cuda::keep_in_register(to);
   RingPlace<Tile::kStages> ring;
   for (int tile = work.first; tile < work.tiles; tile += work.step) {
-    const Wgmma8Place place = work.locate<C>(a, tile);
+    const Wgmma8Place place = locate(a, work, tile);
     const uint32_t bytes = min(a.tile_channels, a.padded_n - place.channel) * 16;
     const uint8_t* from = a.codes + (work.begin * 4 + part * 2) * row + place.channel * 16;
     int rows = a.k_steps - work.begin * 4 - part * 2;
@@ -40,7 +40,7 @@ __device__ __forceinline__ void copy_packed_weights(const Wgmma8Args& a, const W
   }
 }
 template <class C>
-__device__ __forceinline__ void copy_packed_scales(const Wgmma8Args& a, const Wgmma8Work& work, uint32_t memory,
+__device__ __forceinline__ void copy_packed_scales(const Wgmma8Args& a, const WgmmaWork<C>& work, uint32_t memory,
                                                    uint32_t full, uint32_t empty) {
   using Tile = typename C::Tile;
   const int width = a.scale_type == SPF_F32 ? 4 : 2;
@@ -50,7 +50,7 @@ __device__ __forceinline__ void copy_packed_scales(const Wgmma8Args& a, const Wg
   cuda::keep_in_register(to);
   RingPlace<Tile::kStages> ring;
   for (int tile = work.first; tile < work.tiles; tile += work.step) {
-    const Wgmma8Place place = work.locate<C>(a, tile);
+    const Wgmma8Place place = locate(a, work, tile);
     const uint32_t bytes = min(a.tile_channels, a.padded_n - place.channel) * width;
     const auto* from = static_cast<const char*>(a.scales) + first * row + static_cast<int64_t>(place.channel) * width;
     int in = in_first, left = a.groups - 1 - first; // steps of the group so far; groups behind it
@@ -89,7 +89,7 @@ struct Wgmma8PackedConsumer : Wgmma8Consumer<C> {
 
   // Of a warp's 32 channels a lane has 16 in a tile. Rows of an A fragment belong to lanes, so with two tiles eight
   // lanes may have the other half than the next eight, and 16 lanes read from all banks.
-  __device__ __forceinline__ Wgmma8PackedConsumer(const Wgmma8Args& args, const Wgmma8Work& work, uint8_t* memory,
+  __device__ __forceinline__ Wgmma8PackedConsumer(const Wgmma8Args& args, const WgmmaWork<C>& work, uint8_t* memory,
                                                   uint32_t full, uint32_t empty)
       : Base(args, work, memory, full, empty) {
     const int half = kT == 1 ? this->first_tile() : this->lane / 8 % 2, block = this->channel_group() * 4 + this->warp;

@@ -1,10 +1,9 @@
 // What sm90_wgmma's kernel is given and built for, and how its blocks share the work.
 #pragma once
 
-#include "kernels/common/cuda/tensor_copy.cuh"
 #include "kernels/common/decode/fragment.cuh"
 #include "kernels/common/rows.hpp"
-#include "kernels/linear/sm90_wgmma.hpp"
+#include "kernels/linear/wgmma_frame.cuh"
 
 namespace spf::linear {
 
@@ -52,7 +51,7 @@ struct WgmmaConfig {
   static constexpr int kScaleRows = Tile::kScaleRows;
   static constexpr int kThreads = 128 * (kConsumers + 1);
   static constexpr int kConsumerThreads = 128 * kGroups; // that hold sums of the block's tile
-  static constexpr int kCopiers = kHasGroups ? 3 : 2;
+  static constexpr int kCopiers = kHasGroups ? 3 : 2, kReaders = 4 * kGroups * kShare; // arrivals at a stage
   static constexpr int kCopierRegisters = kConsumers == 2 ? 40 : kConsumers == 3 ? 56 : 32;
   static constexpr int kConsumerRegisters = kConsumers == 2 ? 232 : kConsumers == 3 ? 152 : 112;
   static_assert(kConsumers >= 2 && kConsumers <= 4);
@@ -60,6 +59,8 @@ struct WgmmaConfig {
   static_assert(!kDivide || (2 * kConsumers * kTokens * 128 <= Tile::kStages * Tile::kStageBytes && Tile::kStages > 2));
   using Fragment = cuda::WeightFragment<T, kCode, kHasGroups, kFoldRows == 1>;
   static_assert(Fragment::kScaleBytes == wgmma_scale_bytes(kCode) && Fragment::kZeros == wgmma_zeros(kCode));
+  static __device__ __forceinline__ int tiles(const WgmmaArgs& a) { return a.units; }
+  static __device__ __forceinline__ int tile_channels(const WgmmaArgs&) { return Tile::kChannels; }
 };
 
 // A tile of the output. common: how many of its 64-channel tiles are the other block's too; all, or less than all.
@@ -68,27 +69,20 @@ struct WgmmaPlace {
 };
 
 template <class C>
-__device__ __forceinline__ WgmmaPlace locate(const WgmmaArgs& a, int unit, int rank) {
+__device__ __forceinline__ WgmmaPlace locate(const WgmmaArgs& a, const WgmmaWork<C>& work, int unit) {
   if constexpr (C::kDivide)
     if (unit >= a.whole) {
       const int in = unit - a.whole, column = in / a.token_tiles, common = 2 * C::kChannelGroups - a.piece;
-      return {a.whole_channels + (column * a.piece + rank * (C::kChannelGroups - common)) * 64,
+      return {a.whole_channels + (column * a.piece + work.rank * (C::kChannelGroups - common)) * 64,
               (in - column * a.token_tiles) * C::kN, common};
     }
   const int channel_units =
       C::kDivide ? a.whole_channels / (2 * C::Tile::kChannels) : (a.channel_tiles + C::kShare - 1) / C::kShare;
-  const int per_run = a.token_run * channel_units, run = unit / per_run, in = unit - run * per_run;
-  const int size = min(a.token_run, a.token_tiles - run * a.token_run), channel = in / size;
-  return {(C::kShare > 1 ? channel * C::kShare + rank : channel) * C::Tile::kChannels,
-          (run * a.token_run + in - channel * size) * C::kN, 0};
+  WgmmaPlace place;
+  place_tile(a, work, channel_units, unit, &place);
+  place.common = 0;
+  return place;
 }
-
-// What of the work is this block's.
-struct WgmmaShare {
-  int first, step;      // units first, first + step, ...
-  int kb_begin, kb_end; // stages of K
-  int rank;             // in the cluster
-};
 
 struct WgmmaStages {
   int begin, end;
@@ -100,9 +94,9 @@ __device__ __forceinline__ bool divides_all(int common) {
   return C::kDivide && common == C::kChannelGroups;
 }
 template <class C>
-__device__ __forceinline__ WgmmaStages stages_of(const WgmmaArgs& a, const WgmmaShare& share, int common) {
-  if (divides_all<C>(common)) return {a.k_blocks * share.rank / 2, a.k_blocks * (share.rank + 1) / 2};
-  return {share.kb_begin, share.kb_end};
+__device__ __forceinline__ WgmmaStages stages_of(const WgmmaArgs& a, const WgmmaWork<C>& work, int common) {
+  if (divides_all<C>(common)) return {a.k_blocks * work.rank / 2, a.k_blocks * (work.rank + 1) / 2};
+  return {work.begin, work.end};
 }
 
 } // namespace spf::linear

@@ -9,16 +9,16 @@ namespace spf::linear {
 
 // One copying thread: codes (0), x (1) or scales (2) of every stage, in the order in which they are consumed.
 template <class C>
-__device__ __forceinline__ void copy_stages(const WgmmaArgs& a, const WgmmaShare& share, int copier, uint32_t memory,
+__device__ __forceinline__ void copy_stages(const WgmmaArgs& a, const WgmmaWork<C>& work, int copier, uint32_t memory,
                                             uint32_t full, uint32_t empty) {
   using namespace spf::cuda;
   using Tile = typename C::Tile;
   if (copier == 1) wait_for_primary(); // weights do not depend on the kernel before
   int stage = 0, filled = 0;
   uint32_t phase = 1;
-  for (int unit = share.first; unit < a.units; unit += share.step) {
-    const WgmmaPlace place = locate<C>(a, unit, share.rank);
-    const WgmmaStages stages = stages_of<C>(a, share, place.common);
+  for (int unit = work.first; unit < a.units; unit += work.step) {
+    const WgmmaPlace place = locate(a, work, unit);
+    const WgmmaStages stages = stages_of(a, work, place.common);
     for (int kb = stages.begin; kb < stages.end; ++kb) {
       if (filled >= Tile::kStages)
         barrier_wait(empty + 8 * stage, phase);
@@ -46,7 +46,7 @@ __device__ __forceinline__ void copy_stages(const WgmmaArgs& a, const WgmmaShare
 #pragma unroll
               for (int i = 0; i < C::kShare; ++i) copy_tile(box(i), a.x, column, place.token + i * kTokens, arrived);
             } else {
-              copy_tile_to_all(box(share.rank), a.x, column, place.token + share.rank * kTokens, arrived,
+              copy_tile_to_all(box(work.rank), a.x, column, place.token + work.rank * kTokens, arrived,
                                (1 << C::kShare) - 1);
             }
           } else {

@@ -46,18 +46,18 @@ __device__ __forceinline__ void write_out(const WgmmaArgs& a, const uint8_t* sta
 
 // Whether a warp writes results while the next tile is multiplied: not those of the last, or of one that is divided.
 template <class C>
-__device__ __forceinline__ bool writes_aside(const WgmmaArgs& a, const WgmmaShare& share, int unit) {
-  return unit + share.step < a.units && (!C::kDivide || unit < a.whole) && a.vector_out && a.rows.dims <= 1;
+__device__ __forceinline__ bool writes_aside(const WgmmaArgs& a, const WgmmaWork<C>& work, int unit) {
+  return unit + work.step < a.units && (!C::kDivide || unit < a.whole) && a.vector_out && a.rows.dims <= 1;
 }
 
 // The writing warp.
 template <class C>
-__device__ __forceinline__ void write_tiles(const WgmmaArgs& a, const WgmmaShare& share, const uint8_t* staged,
+__device__ __forceinline__ void write_tiles(const WgmmaArgs& a, const WgmmaWork<C>& work, const uint8_t* staged,
                                             uint32_t written, uint32_t drained) {
   using Tile = typename C::Tile;
   uint32_t phase = 0;
-  for (int unit = share.first; writes_aside<C>(a, share, unit); unit += share.step) {
-    const WgmmaPlace place = locate<C>(a, unit, share.rank);
+  for (int unit = work.first; writes_aside(a, work, unit); unit += work.step) {
+    const WgmmaPlace place = locate(a, work, unit);
 #pragma unroll 1
     for (int i = 0; i < Tile::kChannels / 64; ++i) {
       const int group = i / C::kT;
