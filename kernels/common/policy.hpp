@@ -24,6 +24,27 @@ inline PolicyResult refuse(const char* code, const char* reason) {
   return result;
 }
 
+// What an instance would cost, and need: for cheapest().
+inline PolicyResult offer(double cost_us, int64_t workspace_bytes) {
+  PolicyResult result = accept(0, cost_us);
+  result.workspace_bytes = static_cast<size_t>(workspace_bytes);
+  return result;
+}
+
+// The instance that costs least, of equals the first; `none` if none fits. offer_of(row): offer(), or {} if it does not
+// fit.
+template <class OfferOf>
+PolicyResult cheapest(std::span<const InstanceRow> instances, const PolicyResult& none, const OfferOf& offer_of) {
+  PolicyResult best = none;
+  for (size_t i = 0; i < instances.size(); ++i) {
+    const PolicyResult found = offer_of(instances[i]);
+    if (!found.accepted || (best.accepted && found.cost >= best.cost)) continue;
+    best = found;
+    best.instance = static_cast<int>(i);
+  }
+  return best;
+}
+
 // The value of an instance's axis; -1 if it has no such axis.
 inline int64_t axis(const InstanceRow& instance, std::string_view name) {
   for (const AxisValue& value : instance.axes)

@@ -205,26 +205,16 @@ inline bool wgmma_takes(const Problem& p, PolicyResult* refusal, bool* trivial) 
 template <class Fits>
 PolicyResult wgmma_best(const Problem& p, const spf_device_facts& facts, std::span<const InstanceRow> instances,
                         const Fits& fits) {
-  int best = -1;
-  double microseconds = 0;
-  int64_t partial_bytes = 0;
-  for (size_t i = 0; i < instances.size(); ++i) {
-    const InstanceRow& row = instances[i];
-    if (!fits(row)) continue;
+  const PolicyResult none = policy::refuse("shape", "has no instance for this group size and type");
+  return policy::cheapest(instances, none, [&](const InstanceRow& row) {
+    if (!fits(row)) return PolicyResult{};
     const WgmmaChoice choice = {
         static_cast<int>(policy::axis(row, "tokens")), static_cast<int>(policy::axis(row, "tiles")),
         static_cast<int>(policy::axis(row, "groups")), static_cast<int>(policy::axis(row, "share")),
         static_cast<int>(std::max<int64_t>(policy::axis(row, "parts"), 1))};
     const WgmmaPlan plan = wgmma_plan(wgmma_shape(p), facts, choice);
-    if (best >= 0 && plan.microseconds >= microseconds) continue;
-    best = static_cast<int>(i);
-    microseconds = plan.microseconds;
-    partial_bytes = plan.partial_bytes;
-  }
-  if (best < 0) return policy::refuse("shape", "has no instance for this group size and type");
-  PolicyResult result = policy::accept(best, microseconds);
-  result.workspace_bytes = static_cast<size_t>(wgmma_room(p) + partial_bytes);
-  return result;
+    return policy::offer(plan.microseconds, wgmma_room(p) + plan.partial_bytes);
+  });
 }
 
 // Quantized weights, any number of tokens, on Hopper's warpgroup tensor cores.
@@ -302,21 +292,19 @@ PolicyResult mma_choice(const Problem& p, const spf_device_facts& facts, std::sp
   if (shape.k == 0) return refuse("shape", "takes K of 1 or more");
   constexpr int64_t kMost = int64_t{1} << 30;
   if (shape.m > kMost || shape.n > kMost || shape.k > kMost) return refuse("shape", "takes M, N and K up to 2^30");
-  PolicyResult best = refuse("shape", "has no instance for this group size and type");
-  for (size_t i = 0; i < instances.size(); ++i) {
-    if (!fits(instances[i])) continue;
-    const MmaTile tile = tile_of(instances[i]);
-    if (tile.shared_bytes() > facts.shared_memory_per_block) continue;
-    if (stream_ceil(shape.n, tile.channels) * stream_ceil(shape.m, tile.tokens) > kMost) continue;
+  const PolicyResult none = refuse("shape", "has no instance for this group size and type");
+  return policy::cheapest(instances, none, [&](const InstanceRow& row) {
+    if (!fits(row)) return PolicyResult{};
+    const MmaTile tile = tile_of(row);
+    if (tile.shared_bytes() > facts.shared_memory_per_block ||
+        stream_ceil(shape.n, tile.channels) * stream_ceil(shape.m, tile.tokens) > kMost)
+      return PolicyResult{};
     const MmaPlan plan = mma_plan(shape, facts, tile);
     // Estimates are good to 10 % on 9.0: a kernel of that target that is about as fast stays ahead.
     const double cost = plan.microseconds * (facts.compute_capability == 90 ? 1.25 : 1.0);
-    if (best.accepted && cost >= best.cost) continue;
-    best = policy::accept(static_cast<int>(i), cost);
     const MmaWorkspace room = mma_workspace(p, plan, tile);
-    best.workspace_bytes = room.x_bytes + room.partial_bytes;
-  }
-  return best;
+    return policy::offer(cost, static_cast<int64_t>(room.x_bytes + room.partial_bytes));
+  });
 }
 
 inline MmaTile mma_tile_of(const InstanceRow& row, const MmaFormat& format) {

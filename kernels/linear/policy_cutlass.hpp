@@ -75,18 +75,13 @@ inline PolicyResult sm100_cutlass_policy(const Problem& p, const spf_device_fact
   const CutlassRoom room = cutlass_room(p);
   const spf_scalar_type end = room.direct ? SPF_BF16 : SPF_F32;
   const double bytes = static_cast<double>(n) * static_cast<double>(k);
-  PolicyResult best = refuse("type", "has no instance for these types");
-  for (size_t i = 0; i < instances.size(); ++i) {
-    if (policy::axis(instances[i], "X") != x || policy::axis(instances[i], "end") != end) continue;
+  return policy::cheapest(instances, refuse("type", "has no instance for these types"), [&](const InstanceRow& row) {
+    if (policy::axis(row, "X") != x || policy::axis(row, "end") != end) return PolicyResult{};
     // Tiles of 64 tokens use a quarter of the tensor cores, and spread over more of them.
-    const bool wide = policy::axis(instances[i], "tile") == 256;
+    const bool wide = policy::axis(row, "tile") == 256;
     const int64_t side = wide ? 128 : 64; // of a multiprocessor's part
-    const double cost = cutlass_cost(p, facts, side, side, (wide ? 0.7 : 0.18) * 15e6, bytes, room);
-    if (best.accepted && cost >= best.cost) continue;
-    best = policy::accept(static_cast<int>(i), cost);
-    best.workspace_bytes = static_cast<size_t>(room.bytes());
-  }
-  return best;
+    return policy::offer(cutlass_cost(p, facts, side, side, (wide ? 0.7 : 0.18) * 15e6, bytes, room), room.bytes());
+  });
 }
 
 // The same for the linear layers of block-scaled operands: no scales of tokens or channels; x in whole pieces of 16
@@ -125,16 +120,11 @@ inline PolicyResult sm100_cutlass_blocks_policy(const Problem& p, const spf_devi
   const spf_scalar_type end = room.direct ? SPF_BF16 : SPF_F32;
   const double bytes = static_cast<double>(n) * static_cast<double>(k) / static_cast<double>(values_a_byte(op));
   const double macs = x == SPF_E2M1 ? 60e6 : 15e6;
-  PolicyResult best = refuse("type", "has no instance for these types");
-  for (size_t i = 0; i < instances.size(); ++i) {
-    if (policy::axis(instances[i], "x") != x || policy::axis(instances[i], "end") != end) continue;
-    const bool wide = policy::axis(instances[i], "tile") == 256;
-    const double cost = cutlass_cost(p, facts, 128, 128, (wide ? 0.6 : 0.5) * macs, bytes, room);
-    if (best.accepted && cost >= best.cost) continue;
-    best = policy::accept(static_cast<int>(i), cost);
-    best.workspace_bytes = static_cast<size_t>(room.bytes());
-  }
-  return best;
+  return policy::cheapest(instances, refuse("type", "has no instance for these types"), [&](const InstanceRow& row) {
+    if (policy::axis(row, "x") != x || policy::axis(row, "end") != end) return PolicyResult{};
+    const bool wide = policy::axis(row, "tile") == 256;
+    return policy::offer(cutlass_cost(p, facts, 128, 128, (wide ? 0.6 : 0.5) * macs, bytes, room), room.bytes());
+  });
 }
 
 } // namespace spf::linear

@@ -127,31 +127,22 @@ inline PolicyResult sm90_wgmma8_policy(const Problem& p, const spf_device_facts&
   const auto folds_by_blocks = [&](const InstanceRow& row) { return fold != 0 && policy::axis(row, "tokens") > 128; };
   // A kernel that puts the factors of their tokens in order, and what it reads and writes.
   const double order_us = 2.0 + static_cast<double>(m * ((k + 127) / 128)) * 8 / 4.35e6;
-  int best = -1;
-  double microseconds = 0;
-  for (size_t i = 0; i < instances.size(); ++i) {
-    const InstanceRow& row = instances[i];
+  return policy::cheapest(instances, refuse("shape", "has no instance for these scales"), [&](const InstanceRow& row) {
     if (policy::axis(row, "X") != x || policy::axis(row, "fold") != fold ||
         policy::axis(row, "packed") != (packed ? 1 : 0))
-      continue;
+      return PolicyResult{};
     // Tiles of 256 tokens fold by one scale for all of their channels.
-    if (folds_by_blocks(row) && !blocks) continue;
+    if (folds_by_blocks(row) && !blocks) return PolicyResult{};
     const Wgmma8Choice choice = {static_cast<int>(policy::axis(row, "tokens")),
                                  static_cast<int>(policy::axis(row, "tiles")), policy::axis(row, "along") != 0,
                                  static_cast<int>(policy::axis(row, "share")), packed};
     double cost = wgmma8_plan({m, n, k, packed ? 4 : 8}, facts, choice, fold).microseconds;
     if (folds_by_blocks(row)) cost += order_us;
-    if (best >= 0 && cost >= microseconds) continue;
-    best = static_cast<int>(i);
-    microseconds = cost;
-  }
-  if (best < 0) return refuse("shape", "has no instance for these scales");
-  PolicyResult result = policy::accept(best, microseconds);
-  result.layout = layout;
-  const InstanceRow& row = instances[static_cast<size_t>(best)];
-  const Wgmma8Room room = wgmma8_room(p, folds_by_blocks(row) ? policy::axis(row, "tokens") : 0);
-  result.workspace_bytes = static_cast<size_t>(room.x_bytes + room.factor_bytes);
-  return result;
+    const Wgmma8Room room = wgmma8_room(p, folds_by_blocks(row) ? policy::axis(row, "tokens") : 0);
+    PolicyResult result = policy::offer(cost, room.x_bytes + room.factor_bytes);
+    result.layout = layout;
+    return result;
+  });
 }
 
 } // namespace spf::linear

@@ -21,24 +21,15 @@ inline PolicyResult sparse_policy(const Problem& p, const spf_device_facts& fact
   constexpr int64_t kMost = int64_t{1} << 29; // rows of x in bytes fit 32 bits
   if (m > kMost || n > kMost || k > kMost) return refuse("shape", "takes M, N and K up to 2^29");
   const int width = sparse_width(type);
-  int best = -1;
-  double microseconds = 0;
-  for (size_t i = 0; i < instances.size(); ++i) {
-    const InstanceRow& row = instances[i];
-    if (policy::axis(row, axis) != type) continue;
+  // Room for x where the copy engine cannot read it as it lies.
+  const bool gathers = !p.is_aligned16("x") || !p.is_contiguous("x");
+  const int64_t room = gathers ? m * ((k * width + 15) / 16 * 16) : 0;
+  return policy::cheapest(instances, refuse("type", "has no instance for this type"), [&](const InstanceRow& row) {
+    if (policy::axis(row, axis) != type) return PolicyResult{};
     const Wgmma8Choice choice = {static_cast<int>(policy::axis(row, "tokens")), 1, policy::axis(row, "along") != 0,
                                  static_cast<int>(policy::axis(row, "share"))};
-    const WgmmaPlan plan = sparse_plan({m, n, k, width * 8}, facts, choice);
-    if (best >= 0 && plan.microseconds >= microseconds) continue;
-    best = static_cast<int>(i);
-    microseconds = plan.microseconds;
-  }
-  if (best < 0) return refuse("type", "has no instance for this type");
-  PolicyResult result = policy::accept(best, microseconds);
-  // Room for x where the copy engine cannot read it as it lies.
-  if (!p.is_aligned16("x") || !p.is_contiguous("x"))
-    result.workspace_bytes = static_cast<size_t>(m * ((k * width + 15) / 16 * 16));
-  return result;
+    return policy::offer(sparse_plan({m, n, k, width * 8}, facts, choice).microseconds, room);
+  });
 }
 
 inline PolicyResult sm90_sparse_policy(const Problem& p, const spf_device_facts& facts,
