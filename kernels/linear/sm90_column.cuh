@@ -195,16 +195,7 @@ __device__ __forceinline__ void column_sums(const ColumnArgs& a, const ColumnPla
       const uint8_t* at = ring + slot_of(stage);
       uint32_t words[C::kRows][C::kBits];
 #pragma unroll
-      for (int i = 0; i < C::kRows; ++i)
-#pragma unroll
-        for (int p = 0; p < C::kBits / 4; ++p) {
-          const int piece = lane * (C::kBits / 4) + p;
-          const uint4 v = *reinterpret_cast<const uint4*>(at + i * C::kRowBytes + ColumnProducer<C>::place(piece) * 16);
-          words[i][4 * p] = v.x;
-          words[i][4 * p + 1] = v.y;
-          words[i][4 * p + 2] = v.z;
-          words[i][4 * p + 3] = v.w;
-        }
+      for (int i = 0; i < C::kRows; ++i) load_row<C>(at + i * C::kRowBytes, lane, words[i]);
       uint32_t x[C::kTiles][4];
 #pragma unroll
       for (int i = 0; i < C::kRows; ++i) {

@@ -378,6 +378,20 @@ struct StreamExchange {
   }
 };
 
+// A lane's words of a k16 row of a stage.
+template <class C>
+__device__ __forceinline__ void load_row(const uint8_t* row, int lane, uint32_t (&words)[C::kBits]) {
+#pragma unroll
+  for (int p = 0; p < C::kBits / 4; ++p) {
+    const int piece = lane * (C::kBits / 4) + p;
+    const uint4 v = *reinterpret_cast<const uint4*>(row + StreamProducer<C>::place(piece) * 16);
+    words[4 * p] = v.x;
+    words[4 * p + 1] = v.y;
+    words[4 * p + 2] = v.z;
+    words[4 * p + 3] = v.w;
+  }
+}
+
 // Column n of a token's row, if there are such.
 template <class C>
 __device__ __forceinline__ void write_value(const StreamArgs& a, int token, int n, float scale, float bias, float v) {
@@ -481,17 +495,7 @@ __global__ void __launch_bounds__(C::kThreads, 2) stream_linear(const __grid_con
       const uint8_t* from = ring + slot * C::kSlot.bytes;
       uint32_t words[C::kRows][C::kBits];
 #pragma unroll
-      for (int i = 0; i < C::kRows; ++i)
-#pragma unroll
-        for (int p = 0; p < C::kBits / 4; ++p) {
-          const int piece = lane * (C::kBits / 4) + p;
-          const uint4 v =
-              *reinterpret_cast<const uint4*>(from + i * C::kRowBytes + StreamProducer<C>::place(piece) * 16);
-          words[i][4 * p] = v.x;
-          words[i][4 * p + 1] = v.y;
-          words[i][4 * p + 2] = v.z;
-          words[i][4 * p + 3] = v.w;
-        }
+      for (int i = 0; i < C::kRows; ++i) load_row<C>(from + i * C::kRowBytes, lane, words[i]);
       uint32_t x[C::kTiles][4];
 #pragma unroll
       for (int i = 0; i < C::kRows; ++i) {
