@@ -44,18 +44,11 @@ struct CutlassBlockConfig {
       cutlass::epilogue::fusion::Sm90Compute<cutlass::homogeneous_multiply_add, Out, float, kRound>, Factor,
       cutlass::epilogue::fusion::Sm90AccFetch, Bias>;
 
-  static constexpr int kAlignOut = 128 / cutlass::sizeof_bits<Out>::value;
   static constexpr int kAlign = 128 / cutlass::sizeof_bits<Element>::value;
-  using Epilogue = typename cutlass::epilogue::collective::CollectiveBuilder<
-      cutlass::arch::Sm100, cutlass::arch::OpClassBlockScaledTensorOp, Tile, Cluster,
-      cutlass::epilogue::collective::EpilogueTileAuto, float, float, void, cutlass::layout::RowMajor, kAlignOut, Out,
-      cutlass::layout::RowMajor, kAlignOut, cutlass::epilogue::collective::EpilogueScheduleAuto, Ended>::CollectiveOp;
-  using Mainloop = typename cutlass::gemm::collective::CollectiveBuilder<
-      cutlass::arch::Sm100, cutlass::arch::OpClassBlockScaledTensorOp, Pair, cutlass::layout::RowMajor, kAlign, Pair,
-      cutlass::layout::ColumnMajor, kAlign, float, Tile, Cluster,
-      cutlass::gemm::collective::StageCountAutoCarveout<static_cast<int>(sizeof(typename Epilogue::SharedStorage))>,
-      cutlass::gemm::collective::KernelScheduleAuto>::CollectiveOp;
-  using Kernel = cutlass::gemm::kernel::GemmUniversal<cute::Shape<int, int, int, int>, Mainloop, Epilogue, void>;
+  using Built =
+      CutlassBuilt<cutlass::arch::OpClassBlockScaledTensorOp, Pair, kAlign, Tile, Cluster, float, float, Out, Ended>;
+  using Mainloop = typename Built::Mainloop;
+  using Kernel = typename Built::Kernel;
 };
 
 // Whether CUTLASS reads the scale of a row and a block where the quantizers and the layout "block_rows" put it.
@@ -75,25 +68,20 @@ constexpr bool scales_lie_as_packed(int rows, int k) {
 template <BlockLinear kOp, spf_scalar_type X, spf_scalar_type kEnd, int kTile>
 spf_status cutlass_block_gemm(const char* op, const LaunchContext& ctx, const CutlassBlockGemm& g) {
   using C = CutlassBlockConfig<kOp, X, kEnd, kTile>;
-  using Kernel = typename C::Kernel;
   using Scales = typename C::Mainloop::Sm1xxBlkScaledConfig;
   constexpr int kBlock = static_cast<int>(block_of(kOp));
   static_assert(scales_lie_as_packed<Scales, kBlock>(290, 13 * kBlock));
   const auto shape = cute::make_shape(g.m, g.n, g.k, 1);
-  typename Kernel::Arguments args{
-      cutlass::gemm::GemmUniversalMode::kGemm,
-      {g.m, g.n, g.k, 1},
-      {static_cast<const typename C::Element*>(g.x),
-       {g.x_pitch, cute::_1{}, 0},
-       static_cast<const typename C::Element*>(g.weights),
-       {g.weights_pitch, cute::_1{}, 0},
-       static_cast<const typename C::Scale*>(g.x_scales),
-       Scales::tile_atom_to_shape_SFA(shape),
-       static_cast<const typename C::Scale*>(g.scales),
-       Scales::tile_atom_to_shape_SFB(shape)},
-      {{}, nullptr, {g.out_pitch, cute::_1{}, 0}, static_cast<typename C::Out*>(g.out), {g.out_pitch, cute::_1{}, 0}}};
+  auto args = cutlass_arguments<C>(g, {static_cast<const typename C::Element*>(g.x),
+                                       {g.x_pitch, cute::_1{}, 0},
+                                       static_cast<const typename C::Element*>(g.weights),
+                                       {g.weights_pitch, cute::_1{}, 0},
+                                       static_cast<const typename C::Scale*>(g.x_scales),
+                                       Scales::tile_atom_to_shape_SFA(shape),
+                                       static_cast<const typename C::Scale*>(g.scales),
+                                       Scales::tile_atom_to_shape_SFB(shape)});
   args.epilogue.thread = {{{1.0f, 1.0f}, {g.alpha, g.global}, {}}, {}, {g.bias, 0.0f, {}}, {}};
-  return run_cutlass<Kernel>(op, ctx, args);
+  return run_cutlass<typename C::Kernel>(op, ctx, args);
 }
 
 } // namespace spf::linear

@@ -17,6 +17,24 @@
 
 namespace spf::linear {
 
+// What the builders make for K-major operands whose rows start on kAlign elements, tiles in clusters, sums of type
+// Total and an epilogue End that computes in Compute.
+template <class OpClass, class Operand, int kAlign, class Tile, class Cluster, class Total, class Compute, class Out,
+          class End>
+struct CutlassBuilt {
+  static constexpr int kAlignOut = 128 / cutlass::sizeof_bits<Out>::value;
+  using Epilogue = typename cutlass::epilogue::collective::CollectiveBuilder<
+      cutlass::arch::Sm100, OpClass, Tile, Cluster, cutlass::epilogue::collective::EpilogueTileAuto, Total, Compute,
+      void, cutlass::layout::RowMajor, kAlignOut, Out, cutlass::layout::RowMajor, kAlignOut,
+      cutlass::epilogue::collective::EpilogueScheduleAuto, End>::CollectiveOp;
+  using Mainloop = typename cutlass::gemm::collective::CollectiveBuilder<
+      cutlass::arch::Sm100, OpClass, Operand, cutlass::layout::RowMajor, kAlign, Operand, cutlass::layout::ColumnMajor,
+      kAlign, Total, Tile, Cluster,
+      cutlass::gemm::collective::StageCountAutoCarveout<static_cast<int>(sizeof(typename Epilogue::SharedStorage))>,
+      cutlass::gemm::collective::KernelScheduleAuto>::CollectiveOp;
+  using Kernel = cutlass::gemm::kernel::GemmUniversal<cute::Shape<int, int, int, int>, Mainloop, Epilogue, void>;
+};
+
 template <spf_scalar_type X, spf_scalar_type kEnd, int kTile>
 struct CutlassConfig {
   static constexpr bool kSums = kEnd == SPF_F32;
@@ -42,19 +60,20 @@ struct CutlassConfig {
       Channels>;
   using Unscaled = cutlass::epilogue::fusion::LinearCombination<Total, Total, void, Total, kRound>;
 
-  static constexpr int kAlign = 128 / cutlass::sizeof_bits<Out>::value;
-  using Epilogue = typename cutlass::epilogue::collective::CollectiveBuilder<
-      cutlass::arch::Sm100, cutlass::arch::OpClassTensorOp, Tile, Cluster,
-      cutlass::epilogue::collective::EpilogueTileAuto, Total, cute::conditional_t<kSums, Total, float>, void,
-      cutlass::layout::RowMajor, kAlign, Out, cutlass::layout::RowMajor, kAlign,
-      cutlass::epilogue::collective::EpilogueScheduleAuto, cute::conditional_t<kSums, Unscaled, Ended>>::CollectiveOp;
-  using Mainloop = typename cutlass::gemm::collective::CollectiveBuilder<
-      cutlass::arch::Sm100, cutlass::arch::OpClassTensorOp, Element, cutlass::layout::RowMajor, 16, Element,
-      cutlass::layout::ColumnMajor, 16, Total, Tile, Cluster,
-      cutlass::gemm::collective::StageCountAutoCarveout<static_cast<int>(sizeof(typename Epilogue::SharedStorage))>,
-      cutlass::gemm::collective::KernelScheduleAuto>::CollectiveOp;
-  using Kernel = cutlass::gemm::kernel::GemmUniversal<cute::Shape<int, int, int, int>, Mainloop, Epilogue, void>;
+  using Kernel = typename CutlassBuilt<cutlass::arch::OpClassTensorOp, Element, 16, Tile, Cluster, Total,
+                                       cute::conditional_t<kSums, Total, float>, Out,
+                                       cute::conditional_t<kSums, Unscaled, Ended>>::Kernel;
 };
+
+// The arguments of a product but those of its epilogue tree. mainloop: operands and their strides.
+template <class C, class Gemm>
+typename C::Kernel::Arguments cutlass_arguments(const Gemm& g, const typename C::Kernel::MainloopArguments& mainloop) {
+  return {
+      cutlass::gemm::GemmUniversalMode::kGemm,
+      {g.m, g.n, g.k, 1},
+      mainloop,
+      {{}, nullptr, {g.out_pitch, cute::_1{}, 0}, static_cast<typename C::Out*>(g.out), {g.out_pitch, cute::_1{}, 0}}};
+}
 
 // Launches a CUTLASS kernel whose arguments are complete; it needs no workspace of its own.
 template <class Kernel>
@@ -80,15 +99,10 @@ spf_status run_cutlass(const char* op, const LaunchContext& ctx, typename Kernel
 template <spf_scalar_type X, spf_scalar_type kEnd, int kTile>
 spf_status cutlass_gemm(const LaunchContext& ctx, const CutlassGemm& g) {
   using C = CutlassConfig<X, kEnd, kTile>;
-  using Kernel = typename C::Kernel;
-  typename Kernel::Arguments args{
-      cutlass::gemm::GemmUniversalMode::kGemm,
-      {g.m, g.n, g.k, 1},
-      {static_cast<const typename C::Element*>(g.x),
-       {g.x_pitch, cute::_1{}, 0},
-       static_cast<const typename C::Element*>(g.weights),
-       {g.k, cute::_1{}, 0}},
-      {{}, nullptr, {g.out_pitch, cute::_1{}, 0}, static_cast<typename C::Out*>(g.out), {g.out_pitch, cute::_1{}, 0}}};
+  auto args = cutlass_arguments<C>(g, {static_cast<const typename C::Element*>(g.x),
+                                       {g.x_pitch, cute::_1{}, 0},
+                                       static_cast<const typename C::Element*>(g.weights),
+                                       {g.k, cute::_1{}, 0}});
   if constexpr (C::kSums) {
     args.epilogue.thread.alpha = 1;
     args.epilogue.thread.beta = 0;
@@ -98,7 +112,7 @@ spf_status cutlass_gemm(const LaunchContext& ctx, const CutlassGemm& g) {
                             {g.bias, 0.0f, {}},
                             {}};
   }
-  return run_cutlass<Kernel>("scaled_linear", ctx, args);
+  return run_cutlass<typename C::Kernel>("scaled_linear", ctx, args);
 }
 
 } // namespace spf::linear
