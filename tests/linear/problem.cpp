@@ -137,15 +137,10 @@ Weight::Weight(const spf_quant_scheme& s, int64_t n_, int64_t k_, unsigned seed)
 }
 
 const spf_packed_weight& Weight::packed(const std::string& layout) {
-  for (const auto& [memory, header] : packed_)
-    if (layout == header.layout) return header;
-  size_t bytes = 0;
-  EXPECT_EQ(spf_pack_size(&scheme, layout.c_str(), n, k, &bytes), SPF_OK);
-  packed_.emplace_back(support::AlignedBytes(bytes), spf_packed_weight{});
-  spf_packed_weight& header = packed_.back().second;
-  header.struct_size = sizeof header;
-  EXPECT_EQ(spf_pack(&owned_.weight, layout.c_str(), packed_.back().first.data(), bytes, &header), SPF_OK);
-  return header;
+  for (const support::PackedWeight& p : packed_)
+    if (layout == p.header.layout) return p.header;
+  packed_.push_back(support::packed(owned_.weight, layout.c_str()));
+  return packed_.back().header;
 }
 
 std::string run(const Kernel& kernel, Weight& weight, const Matrix& x, const Matrix* bias, Matrix& out, int threads) {
@@ -158,12 +153,17 @@ std::string run(const Kernel& kernel, Weight& weight, const Matrix& x, const Mat
   spf::Call call;
   EXPECT_EQ(spf::ops::validate(linear_op(), raw, &call), SPF_OK) << support::last_error_field();
   call.problem.allow_activation_8bit = true;
+  SCOPED_TRACE(kernel.name);
+  return run_guarded(call, kernel.policy, kernel.launch, threads);
+}
+
+std::string run_guarded(const spf::Call& call, spf::PolicyFn policy, spf::LaunchFn launch, int threads) {
   spf_device_facts facts = spf::runtime::cpu_facts();
   facts.sm_count = threads;
   spf::InstanceRow instance = {};
   instance.name = "";
-  instance.launch = kernel.launch;
-  const spf::PolicyResult choice = kernel.policy(call.problem, facts, {&instance, 1});
+  instance.launch = launch;
+  const spf::PolicyResult choice = policy(call.problem, facts, {&instance, 1});
   if (!choice.accepted) return choice.reason;
   constexpr size_t kGuard = 512;
   support::AlignedBytes workspace(choice.workspace_bytes + kGuard, kPoison);
@@ -172,10 +172,10 @@ std::string run(const Kernel& kernel, Weight& weight, const Matrix& x, const Mat
   context.workspace = workspace.data();
   context.workspace_bytes = choice.workspace_bytes;
   context.threads = threads;
-  EXPECT_EQ(kernel.launch(call, context), SPF_OK);
+  EXPECT_EQ(launch(call, context), SPF_OK);
   for (size_t i = 0; i < kGuard; ++i) {
     if (workspace.data()[choice.workspace_bytes + i] == kPoison) continue;
-    ADD_FAILURE() << kernel.name << " wrote past its workspace";
+    ADD_FAILURE() << "wrote past the workspace";
     break;
   }
   return "";

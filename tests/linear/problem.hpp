@@ -70,8 +70,12 @@ class Weight {
   support::OwnedWeight owned_;
   std::vector<float> values_;
   std::vector<double> norms_;
-  std::vector<std::pair<support::AlignedBytes, spf_packed_weight>> packed_;
+  std::vector<support::PackedWeight> packed_;
 };
+
+// "" if `launch` ran as its policy's one instance, in a workspace that was poisoned before and whose guard bytes are
+// checked after; else the reason of the refusal. A launch that fails fails the test.
+std::string run_guarded(const spf::Call& call, spf::PolicyFn policy, spf::LaunchFn launch, int threads);
 
 // "" if the kernel ran (workspace poisoned before, its guard bytes checked after), else the reason of its refusal.
 // A failing launch fails the test.

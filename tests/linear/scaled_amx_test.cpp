@@ -7,13 +7,12 @@
 #include "core/scalar.hpp"
 #include "ops/validate.hpp"
 #include "plan/table.hpp"
+#include "problem.hpp"
 #include "runtime/runtime.hpp"
 #include "spearfish/spearfish.hpp"
 #include "support/weights.hpp"
 
 namespace {
-
-constexpr uint8_t kPoison = 0xff;
 
 bool can_emulate() {
   constexpr uint32_t kNeeded = SPF_CPU_AVX512_VNNI | SPF_CPU_AVX512_BF16;
@@ -71,12 +70,7 @@ void expect_product(const Case& c, const char* kernel, spf::LaunchFn launch) {
   for (int64_t n = 0; c.zeros && n < c.n; ++n)
     for (int64_t k = 0; k < c.k; ++k) sums[static_cast<size_t>(n)] += codes[n * c.k + k];
 
-  size_t bytes = 0;
-  ASSERT_EQ(spf_pack_size(&scheme, "cpu_n16", c.n, c.k, &bytes), SPF_OK);
-  support::AlignedBytes memory(bytes);
-  spf_packed_weight packed = {};
-  packed.struct_size = sizeof packed;
-  ASSERT_EQ(spf_pack(&owned.weight, "cpu_n16", memory.data(), bytes, &packed), SPF_OK);
+  const support::PackedWeight packed = support::packed(owned.weight, "cpu_n16");
 
   std::vector<float> out(static_cast<size_t>(c.m * c.n), std::nanf(""));
   const spf_tensor x_view = tensor(x.data(), c.x, {c.m, c.k}),
@@ -88,26 +82,11 @@ void expect_product(const Case& c, const char* kernel, spf::LaunchFn launch) {
       nullptr, nullptr,     &out_view};
   spf::ops::RawCall raw;
   raw.operands = operands;
-  raw.weight = &packed;
+  raw.weight = &packed.header;
   raw.device = {SPF_CPU, 0};
   spf::Call call;
   ASSERT_EQ(spf::ops::validate(scaled_linear_op(), raw, &call), SPF_OK);
-  spf_device_facts facts = spf::runtime::cpu_facts();
-  facts.sm_count = 2;
-  spf::InstanceRow instance = {};
-  instance.name = "";
-  instance.launch = launch;
-  const spf::PolicyResult choice = policy_of(kernel)(call.problem, facts, {&instance, 1});
-  ASSERT_TRUE(choice.accepted) << choice.reason;
-  constexpr size_t kGuard = 512;
-  support::AlignedBytes workspace(choice.workspace_bytes + kGuard, kPoison);
-  spf::LaunchContext context;
-  context.facts = &facts;
-  context.workspace = workspace.data();
-  context.workspace_bytes = choice.workspace_bytes;
-  context.threads = 2;
-  ASSERT_EQ(launch(call, context), SPF_OK);
-  for (size_t i = 0; i < kGuard; ++i) ASSERT_EQ(workspace.data()[choice.workspace_bytes + i], kPoison);
+  ASSERT_EQ(linear_test::run_guarded(call, policy_of(kernel), launch, 2), "");
 
   for (int64_t m = 0; m < c.m; ++m)
     for (int64_t n = 0; n < c.n; ++n) {

@@ -38,13 +38,9 @@ const char* mma_kernel() { return device().facts().compute_capability >= 80 ? "s
 class Weight {
  public:
   explicit Weight(OwnedWeight owned) : owned_(std::move(owned)), values_(support::dequantized(owned_.weight)) {
-    const spf_quantized_weight& w = owned_.weight;
-    size_t bytes = 0;
-    EXPECT_EQ(spf_pack_size(&w.scheme, "marlin", w.n, w.k, &bytes), SPF_OK);
-    support::AlignedBytes host(bytes);
-    packed_.struct_size = sizeof packed_;
-    EXPECT_EQ(spf_pack(&w, "marlin", host.data(), bytes, &packed_), SPF_OK);
-    block_ = on_device(host.data(), static_cast<int64_t>(bytes));
+    const support::PackedWeight host = support::packed(owned_.weight, "marlin");
+    packed_ = host.header;
+    block_ = on_device(host.memory.data(), static_cast<int64_t>(host.memory.size()));
     packed_.data = block_.data();
     packed_.device = device().device();
   }

@@ -79,11 +79,9 @@ struct Weight {
                                                                       1.0f, memory.data(), bytes, &q),
               SPF_OK);
     EXPECT_EQ(support::dequantized(q), values);
-    EXPECT_EQ(spf_pack_size(&s, "sparse24", n, k, &bytes), SPF_OK);
-    support::AlignedBytes host(bytes);
-    packed.struct_size = sizeof packed;
-    EXPECT_EQ(spf_pack(&q, "sparse24", host.data(), bytes, &packed), SPF_OK);
-    block = on_device(host.data(), static_cast<int64_t>(bytes));
+    const support::PackedWeight host = support::packed(q, "sparse24");
+    packed = host.header;
+    block = on_device(host.memory.data(), static_cast<int64_t>(host.memory.size()));
     packed.data = block.data();
     packed.device = device().device();
   }

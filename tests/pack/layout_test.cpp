@@ -25,18 +25,9 @@ std::vector<const spf::pack::LayoutRow*> accepting(const spf_quant_scheme& s) {
   return rows;
 }
 
-struct Packed {
-  AlignedBytes memory;
-  spf_packed_weight header;
-};
-
-Packed packed(const spf_quantized_weight& w, const char* layout, int poison) {
-  size_t bytes = 0;
-  EXPECT_EQ(spf_pack_size(&w.scheme, layout, w.n, w.k, &bytes), SPF_OK);
-  Packed p{AlignedBytes(bytes, poison), {}};
-  p.header.struct_size = sizeof p.header;
-  EXPECT_EQ(spf_pack(&w, layout, p.memory.data(), bytes, &p.header), SPF_OK) << layout;
-  EXPECT_EQ(p.header.bytes, bytes);
+support::PackedWeight packed(const spf_quantized_weight& w, const char* layout, int poison) {
+  support::PackedWeight p = support::packed(w, layout, poison);
+  EXPECT_EQ(p.header.bytes, p.memory.size());
   EXPECT_STREQ(p.header.layout, layout);
   return p;
 }
@@ -51,7 +42,7 @@ TEST_P(Layouts, UnpackEqualsDequantize) {
     const auto q = support::quantized(GetParam().scheme, n, k, support::random_matrix(n, k, 22));
     const std::vector<float> want = support::dequantized(q.weight);
     for (const auto* row : rows) {
-      const Packed a = packed(q.weight, row->name, 0x00), b = packed(q.weight, row->name, 0xff);
+      const support::PackedWeight a = packed(q.weight, row->name, 0x00), b = packed(q.weight, row->name, 0xff);
       ASSERT_EQ(std::memcmp(a.memory.data(), b.memory.data(), a.memory.size()), 0)
           << row->name << " " << n << " x " << k;
       EXPECT_GE(a.header.padded_n, n);
@@ -69,7 +60,7 @@ TEST_P(Layouts, UnpackEqualsDequantize) {
 TEST_P(Layouts, HeadersAreChecked) {
   const auto q = support::quantized(GetParam().scheme, 40, 80, support::random_matrix(40, 80, 23));
   for (const auto* row : accepting(GetParam().scheme)) {
-    const Packed p = packed(q.weight, row->name, 0);
+    const support::PackedWeight p = packed(q.weight, row->name, 0);
     std::vector<float> out(40 * 80);
     const auto refused = [&](auto change, spf_status status) {
       spf_packed_weight header = p.header;
@@ -102,7 +93,7 @@ TEST(GgufBlocks, UnpackEqualsDequantizeForGgufBlocks) {
     const spf_quantized_weight w = support::weight_over(f, f.blocks / 2, k, f.data);
     const std::vector<float> want = support::dequantized(w);
     for (const auto* row : accepting(w.scheme)) {
-      const Packed p = packed(w, row->name, 0xff);
+      const support::PackedWeight p = packed(w, row->name, 0xff);
       std::vector<float> out(want.size(), -77.0f);
       ASSERT_EQ(spf_unpack(&p.header, out.data()), SPF_OK);
       ASSERT_EQ(std::memcmp(out.data(), want.data(), want.size() * sizeof(float)), 0) << row->name << " ggml " << f.id;
@@ -119,14 +110,14 @@ TEST(PackRefuses, IndicesThatLeadOutOfThePackedBytes) {
   std::vector<float> out(8 * 64);
   for (const char* layout : {"reference", "marlin"})
     for (int32_t bad : {-1, 2, 64}) {
-      const Packed p = packed(q.weight, layout, 0);
+      const support::PackedWeight p = packed(q.weight, layout, 0);
       auto* index = reinterpret_cast<int32_t*>(p.memory.data() + p.header.g_idx_offset);
       ASSERT_EQ(spf_unpack(&p.header, out.data()), SPF_OK);
       index[5] = bad;
       EXPECT_EQ(spf_unpack(&p.header, out.data()), SPF_CORRUPT_DATA) << layout << " " << bad;
       EXPECT_EQ(support::last_error_field(), "g_idx[5]");
     }
-  const Packed p = packed(q.weight, "marlin", 0);
+  const support::PackedWeight p = packed(q.weight, "marlin", 0);
   reinterpret_cast<int32_t*>(p.memory.data() + p.header.g_idx_offset)[64 + 7] = 64;
   EXPECT_EQ(spf_unpack(&p.header, out.data()), SPF_CORRUPT_DATA);
   EXPECT_EQ(support::last_error_field(), "perm[7]");

@@ -204,25 +204,11 @@ spf_tensor matrix(void* data, spf_scalar_type type, int64_t rows, int64_t cols) 
   return t;
 }
 
-struct Packed {
-  support::AlignedBytes memory;
-  spf_packed_weight header;
-
-  template <class T>
-  std::vector<T> section(size_t offset, size_t count) const {
-    std::vector<T> values(count);
-    std::memcpy(values.data(), memory.data() + offset, count * sizeof(T));
-    return values;
-  }
-};
-
-Packed packed(const spf_quantized_weight& w, const char* layout) {
-  size_t bytes = 0;
-  EXPECT_EQ(spf_pack_size(&w.scheme, layout, w.n, w.k, &bytes), SPF_OK);
-  Packed p{support::AlignedBytes(bytes), {}};
-  p.header.struct_size = sizeof p.header;
-  EXPECT_EQ(spf_pack(&w, layout, p.memory.data(), bytes, &p.header), SPF_OK);
-  return p;
+template <class T>
+std::vector<T> section(const support::PackedWeight& p, size_t offset, size_t count) {
+  std::vector<T> values(count);
+  std::memcpy(values.data(), p.memory.data() + offset, count * sizeof(T));
+  return values;
 }
 
 TEST(MarlinLayout, GptqSectionsAreVllmTensors) {
@@ -238,9 +224,9 @@ TEST(MarlinLayout, GptqSectionsAreVllmTensors) {
     w.codes = matrix(qweight.data(), SPF_I32, kK * bits / 32, kN);
     w.scales = matrix(scales.data(), SPF_F16, kGroups, kN);
     for (bool act8 : {false, true}) {
-      const Packed p = packed(w, act8 ? "marlin_a8" : "marlin");
-      EXPECT_EQ(p.section<int32_t>(0, qweight.size()), golden_i32(base + suffix(act8)));
-      EXPECT_EQ(p.section<uint16_t>(p.header.scales_offset, scales.size()),
+      const support::PackedWeight p = support::packed(w, act8 ? "marlin_a8" : "marlin");
+      EXPECT_EQ(section<int32_t>(p, 0, qweight.size()), golden_i32(base + suffix(act8)));
+      EXPECT_EQ(section<uint16_t>(p, p.header.scales_offset, scales.size()),
                 goldens()["scales.grouped_" + suffix(act8)].as<uint16_t>());
     }
   }
@@ -262,14 +248,14 @@ TEST(MarlinLayout, ActOrderSectionsAreVllmTensors) {
   w.codes = matrix(qweight.data(), SPF_I32, kK / 8, kN);
   w.scales = matrix(scales.data(), SPF_F16, kGroups, kN);
   w.g_idx = matrix(g_idx.data(), SPF_I32, kK, 1);
-  const Packed p = packed(w, "marlin");
-  const auto order = p.section<int32_t>(p.header.g_idx_offset, 2 * kK);
+  const support::PackedWeight p = support::packed(w, "marlin");
+  const auto order = section<int32_t>(p, p.header.g_idx_offset, 2 * kK);
   std::vector<int32_t> ours(order.begin() + kK, order.end());
   for (size_t r = 0; r < kK; ++r) EXPECT_EQ(order[r], static_cast<int32_t>(r) / kGroup);
   // Any order inside a group is a right one; ours is ascending. Repacking with it gives the section.
   std::vector<int32_t> want(qweight.size());
   ASSERT_EQ(marlin::gptq_repack(qweight.data(), ours.data(), kK, kN, 4, false, want.data()), SPF_OK);
-  EXPECT_EQ(p.section<int32_t>(0, want.size()), want);
+  EXPECT_EQ(section<int32_t>(p, 0, want.size()), want);
   auto sorted = perm;
   std::sort(sorted.begin(), sorted.begin() + kGroup);
   std::sort(sorted.begin() + kGroup, sorted.end());
@@ -289,9 +275,9 @@ TEST(MarlinLayout, AwqSectionsAreVllmTensors) {
   w.scales = matrix(scales.data(), SPF_F16, kGroups, kN);
   w.zeros = matrix(qzeros.data(), SPF_I32, kGroups, kN / 8);
   for (bool act8 : {false, true}) {
-    const Packed p = packed(w, act8 ? "marlin_a8" : "marlin");
-    EXPECT_EQ(p.section<int32_t>(0, qweight.size()), golden_i32("awq4." + suffix(act8)));
-    EXPECT_EQ(p.section<int32_t>(p.header.zeros_offset, qzeros.size()), golden_i32("zp4." + suffix(act8)));
+    const support::PackedWeight p = support::packed(w, act8 ? "marlin_a8" : "marlin");
+    EXPECT_EQ(section<int32_t>(p, 0, qweight.size()), golden_i32("awq4." + suffix(act8)));
+    EXPECT_EQ(section<int32_t>(p, p.header.zeros_offset, qzeros.size()), golden_i32("zp4." + suffix(act8)));
   }
 }
 
@@ -299,7 +285,7 @@ TEST(MarlinLayout, Fp8CarriesItsFactorAndRawCodes) {
   for (auto [type, factor] : {std::pair{SPF_F16, 0x1p8f}, std::pair{SPF_BF16, 0x1p120f}, std::pair{SPF_F32, 1.0f}}) {
     const auto s = support::scheme(SPF_FORMAT_FP8, SPF_E4M3, type, -1);
     const auto q = support::quantized(s, kN, kK, support::random_matrix(kN, kK, 31));
-    const Packed p = packed(q.weight, "marlin");
+    const support::PackedWeight p = support::packed(q.weight, "marlin");
     const spf::formats::Decoder decoder(q.weight);
     for (int64_t position = 0; position < kN; ++position) {
       uint32_t raw = 0;
@@ -313,7 +299,7 @@ TEST(MarlinLayout, Fp8CarriesItsFactorAndRawCodes) {
       for (int64_t n = 0; n < kN; ++n)
         words[static_cast<size_t>(k / 4 * kN + n)] |= static_cast<int32_t>(decoder.code(n, k) << (8 * (k % 4)));
     ASSERT_EQ(marlin::gptq_repack(words.data(), nullptr, kK, kN, 8, false, want.data()), SPF_OK);
-    EXPECT_EQ(p.section<int32_t>(0, want.size()), want);
+    EXPECT_EQ(section<int32_t>(p, 0, want.size()), want);
   }
 }
 

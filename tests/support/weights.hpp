@@ -145,6 +145,21 @@ inline OwnedWeight quantized(const spf_quant_scheme& s, int64_t n, int64_t k, co
   return owned;
 }
 
+// A weight in a layout, and the memory it lies in.
+struct PackedWeight {
+  AlignedBytes memory;
+  spf_packed_weight header;
+};
+
+inline PackedWeight packed(const spf_quantized_weight& w, const char* layout, int poison = 0xa5) {
+  size_t bytes = 0;
+  EXPECT_EQ(spf_pack_size(&w.scheme, layout, w.n, w.k, &bytes), SPF_OK) << layout;
+  PackedWeight p{AlignedBytes(bytes, poison), {}};
+  p.header.struct_size = sizeof p.header;
+  EXPECT_EQ(spf_pack(&w, layout, p.memory.data(), bytes, &p.header), SPF_OK) << layout;
+  return p;
+}
+
 inline std::vector<float> dequantized(const spf_quantized_weight& w) {
   std::vector<float> out(static_cast<size_t>(w.n * w.k), -77.0f);
   EXPECT_EQ(spf_dequantize(&w, out.data()), SPF_OK);
