@@ -273,7 +273,7 @@ __global__ void bulk_rounds(const uint32_t* from, uint32_t* out, int mistake) {
   }
   if (threadIdx.x > 0) return;
   if (mistake == 4) emulated::mbarrier_complete(shared_address(&barrier.word), 16); // of a copy too long
-  if (mistake == 5) emulated::mbarrier_expect(shared_address(&barrier.word), 32);   // of a copy that nobody makes
+  if (mistake == 5) emulated::mbarrier_expect(shared_address(&barrier.word), 32);   // none: nobody waits for them
 }
 
 TEST(Copies, BulkOnesCountBytesOnABarrier) {
@@ -285,7 +285,7 @@ TEST(Copies, BulkOnesCountBytesOnABarrier) {
   EXPECT_TEXT(run({.threads = 64}, bulk_rounds, from.data(), out.data(), 1), "no initialized mbarrier");
   EXPECT_TEXT(run({.threads = 64}, bulk_rounds, from.data(), out.data(), 2), "64 threads in mbarrier.try_wait");
   EXPECT_TEXT(run({.threads = 64}, bulk_rounds, from.data(), out.data(), 4), "to which 16 bytes came");
-  EXPECT_TEXT(run({.threads = 64}, bulk_rounds, from.data(), out.data(), 5), "an mbarrier that misses 32 bytes");
+  EXPECT_EQ(run({.threads = 64}, bulk_rounds, from.data(), out.data(), 5), "");
 }
 
 TEST(Copies, TooManyArrivalsAreReportedLate) {
