@@ -363,8 +363,8 @@ std::string Block::barriers_damage() const {
       return "the block ended with " + std::to_string(barriers[id].arrived) + " of " +
              std::to_string(barriers[id].expected) + " threads at barrier " + std::to_string(id);
   for (const std::byte* place : mbarriers)
-    if (const int64_t bytes = missing_bytes(place); bytes < 0) // who waits for bytes that miss is found waiting
-      return "the block ended with an mbarrier to which " + std::to_string(-bytes) + " bytes came that nobody expected";
+    if (const int64_t bytes = unexpected_bytes(place); bytes > 0) // who waits for bytes that miss is found waiting
+      return "the block ended with an mbarrier to which " + std::to_string(bytes) + " bytes came that nobody expected";
   return "";
 }
 

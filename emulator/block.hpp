@@ -137,13 +137,14 @@ struct Block {
 
  private:
   void divide_registers();
-  // What warps left undone that their warpgroup did, or barriers expect although nobody comes any more; "" if nothing.
+  // What warps left undone that their warpgroup did; "" if nothing.
   std::string warpgroups_damage() const;
+  // Threads that others left at a barrier, bytes that no mbarrier expected; "" if none.
   std::string barriers_damage() const;
 };
 
-// Bytes that the mbarrier at `place` misses, negative if more came than it expects; 0 if there is no mbarrier.
-int64_t missing_bytes(const std::byte* place);
+// Bytes that came to the mbarrier at `place` beyond those it expects; 0 if none did, or there is no mbarrier.
+int64_t unexpected_bytes(const std::byte* place);
 
 // The blocks of a cluster; one runs at a time.
 struct Cluster {

@@ -75,10 +75,10 @@ void change_bytes(uint32_t address, int64_t change, const char* what) {
 
 } // namespace
 
-int64_t missing_bytes(const std::byte* place) {
+int64_t unexpected_bytes(const std::byte* place) {
   uint64_t word;
   std::memcpy(&word, place, 8);
-  return is_initialized(word) ? bytes_of(word) : 0;
+  return is_initialized(word) ? std::max<int64_t>(-bytes_of(word), 0) : 0;
 }
 
 uint32_t shared_address(const void* pointer) {

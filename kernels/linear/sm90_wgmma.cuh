@@ -449,17 +449,22 @@ struct WgmmaConsumer {
                                   threadIdx.x % 128);
   }
 
+  // All sums of a thread, C::kConsumerThreads apart.
+  __device__ __forceinline__ void put_sums(float4* to) const {
+#pragma unroll
+    for (int i = 0; i < kT; ++i)
+#pragma unroll
+      for (int b = 0; b < kN / 8; ++b)
+        to[(i * (kN / 8) + b) * C::kConsumerThreads] =
+            make_float4(acc[i][4 * b], acc[i][4 * b + 1], acc[i][4 * b + 2], acc[i][4 * b + 3]);
+  }
+
   // Sums of all blocks of the cluster, in rank order, to out: each block takes some of the tokens, eight at a time.
   __device__ __forceinline__ void reduce_and_store(const WgmmaPlace& place) const {
     const int thread = threadIdx.x - 128;
     cuda::sync_threads(7, C::kConsumerThreads); // every stage is free
     float4* mine = reinterpret_cast<float4*>(memory) + thread;
-#pragma unroll
-    for (int i = 0; i < kT; ++i)
-#pragma unroll
-      for (int b = 0; b < kN / 8; ++b)
-        mine[(i * (kN / 8) + b) * C::kConsumerThreads] =
-            make_float4(acc[i][4 * b], acc[i][4 * b + 1], acc[i][4 * b + 2], acc[i][4 * b + 3]);
+    put_sums(mine);
     cuda::cluster_arrive();
     cuda::cluster_wait();
     auto* staged = reinterpret_cast<Element*>(memory + kT * kN * 2 * C::kConsumerThreads);
@@ -521,20 +526,12 @@ struct WgmmaConsumer {
     }
   }
 
-  // Where the sums of a thread over part `of_k` of K lie in the workspace, C::kConsumerThreads apart (kApart).
+  // Where put_sums() leaves those of a thread over part `of_k` of K in the workspace (kApart).
   __device__ __forceinline__ float4* partial(int unit, int of_k) const {
     const int64_t block = (static_cast<int64_t>(of_k) * a.units + unit) * C::kShare + work.rank;
     return a.partial + block * (kT * (kN / 8) * C::kConsumerThreads) + (threadIdx.x - 128);
   }
-  __device__ __forceinline__ void store_partial(int unit, int of_k) const {
-    float4* to = partial(unit, of_k);
-#pragma unroll
-    for (int i = 0; i < kT; ++i)
-#pragma unroll
-      for (int b = 0; b < kN / 8; ++b)
-        to[(i * (kN / 8) + b) * C::kConsumerThreads] =
-            make_float4(acc[i][4 * b], acc[i][4 * b + 1], acc[i][4 * b + 2], acc[i][4 * b + 3]);
-  }
+  __device__ __forceinline__ void store_partial(int unit, int of_k) const { put_sums(partial(unit, of_k)); }
 
   // A unit some of whose tiles two blocks have in common: waits until the rings of both are free. common: this
   // warpgroup has such a tile. meet: a barrier per warpgroup for "the other's sums are there".

@@ -231,6 +231,7 @@ constexpr WgmmaPlan wgmma_plan(const WgmmaShape& s, const spf_device_facts& fact
   const bool measured = s.bits < 16 && c.tokens > 32; // since version 13
   const double outputs = c.channels() * c.tokens;
   const double stream_us = static_cast<double>(s.n) * static_cast<double>(s.k) * s.bits / 8 / 4.2e6;
+  const double start = c.tokens <= 16 && s.bits < 16 ? 5.5 : measured ? 2.4 : 3.0; // 5.5: four warpgroups' sums meet
   const auto tile_us = [&](double stages) { return stages * cost.stage / 1750 + cost.end; };
   const int32_t token_run = even_run(tiles.tokens, c.tokens < 128 ? 12 : 1024 / c.tokens); // of 1024 tokens at most
   WgmmaPlan best = best_split(tiles, facts, token_run, [&](double stages, int split, double waves) {
@@ -238,7 +239,6 @@ constexpr WgmmaPlan wgmma_plan(const WgmmaShape& s, const spf_device_facts& fact
                             : split == 1 ? 0.0
                             : measured   ? 0.5 + outputs * 1.9e-4 + 0.1 * split
                                          : 2.5 + outputs * 8e-5 + 0.15 * split;
-    const double start = c.tokens <= 16 && s.bits < 16 ? 5.5 : measured ? 2.4 : 3.0; // 5.5: four warpgroups' sums meet
     return start + larger((halves ? waves - 0.5 : waves) * tile_us(stages), stream_us) + exchange;
   });
   // Clusters that have a part of K each: the sums go to the workspace, and a second kernel starts, reads and adds them.
@@ -246,7 +246,7 @@ constexpr WgmmaPlan wgmma_plan(const WgmmaShape& s, const spf_device_facts& fact
     if (units * split > at_once) break;
     const double sums = static_cast<double>(units) * c.share * outputs * split * 4;
     const double stages = static_cast<double>((tiles.stages + split - 1) / split);
-    const double us = 2.4 + larger(tile_us(stages), stream_us) + 2.5 + 2 * sums / 6e6;
+    const double us = start + larger(tile_us(stages), stream_us) + 2.5 + 2 * sums / 6e6;
     if (us >= best.microseconds) continue;
     best.split = split;
     best.clusters = static_cast<int32_t>(units * split);
