@@ -82,7 +82,7 @@ class AmxBf16 {
     if (one_scale_) load_sums<kM, kN>(block, row_tile);
     for (int64_t s = first; s < last; ++s) {
       const CpuSegment segment = cpu_segment(w_, s);
-      if (!one_scale_) zero_sums<kM, kN>();
+      if (!one_scale_) simd::zero_tiles<Atom, kM * kN>();
       for (int32_t at = 0; at < segment.length; at += 32, b += 1024)
         for (int t = 0; t < ws_.terms; ++t)
           multiply<kM, kN>(operands_.x(row_tile * 16, t) + (segment.start + at) * 2, b);
@@ -102,16 +102,6 @@ class AmxBf16 {
   }
 
   // Tiles 0..3 hold sums [kM][kN], 4 and 5 activations, 6 and 7 weights.
-  template <int kM, int kN>
-  static void zero_sums() {
-    Atom::template zero<0>();
-    if constexpr (kM * kN > 1) Atom::template zero<1>();
-    if constexpr (kM * kN > 2) {
-      Atom::template zero<2>();
-      Atom::template zero<3>();
-    }
-  }
-
   template <int kM, int kN>
   void load_sums(int64_t block, int64_t row_tile) const {
     Atom::template load<0>(sum_at(row_tile, block), 64);

@@ -118,7 +118,7 @@ class AmxInteger {
     const uint8_t* b = weights_;
     for (int64_t s = first; s < last; ++s) {
       const CpuSegment segment = cpu_segment(w_, s);
-      zero_sums<kM, kN>();
+      simd::zero_tiles<Atom, kM * kN>();
       for (int32_t at = 0; at < segment.length; at += 64, b += 1024)
         multiply<kM, kN>(x + (s * segment_tiles) * 1024 + at * 16, b);
       store_sums<kM, kN>();
@@ -151,16 +151,6 @@ class AmxInteger {
   }
 
   // Tiles 0..3 hold sums [kM][kN], 4 and 5 activations, 6 and 7 weights.
-  template <int kM, int kN>
-  static void zero_sums() {
-    Atom::template zero<0>();
-    if constexpr (kM * kN > 1) Atom::template zero<1>();
-    if constexpr (kM * kN > 2) {
-      Atom::template zero<2>();
-      Atom::template zero<3>();
-    }
-  }
-
   template <int kM, int kN>
   void store_sums() const {
     Atom::template store<0>(dots_, 64);

@@ -544,7 +544,7 @@ __global__ void __launch_bounds__(C::kThreads, 1) wgmma8_linear(const __grid_con
           consumer.store(place);
       }
       if constexpr (Tile::kAside) {
-        fence_for_copies();
+        fence_before_copies();
         barrier_arrive(written + 8 * consumer.consumer);
       }
     }

@@ -116,7 +116,7 @@ __device__ __forceinline__ void copy_tile_to_all(uint32_t to, const CUtensorMap&
 // --- stores by the copy engine: its reads of shared memory are awaited by the thread that asked for them
 
 // What this thread wrote to shared memory is seen by the copy engine, once another thread has synchronized with it.
-__device__ __forceinline__ void fence_for_copies() {
+__device__ __forceinline__ void fence_before_copies() {
 #ifndef SPF_EMULATED
   asm volatile("fence.proxy.async.shared::cta;" ::: "memory");
 #endif
@@ -212,13 +212,6 @@ __device__ __forceinline__ void copy_bulk(uint32_t to, const void* from, uint32_
   asm volatile("cp.async.bulk.shared::cluster.global.mbarrier::complete_tx::bytes [%0], [%1], %2, [%3];" ::"r"(to),
                "l"(from), "r"(bytes), "r"(barrier)
                : "memory");
-#endif
-}
-
-// Makes what this thread has written to shared memory visible to copies that start after a barrier.
-__device__ __forceinline__ void fence_before_copies() {
-#ifndef SPF_EMULATED
-  asm volatile("fence.proxy.async.shared::cta;" ::: "memory");
 #endif
 }
 

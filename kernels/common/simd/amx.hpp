@@ -150,5 +150,16 @@ struct AmxEmulated {
   }
 };
 
+// Sums of kCount tiles, which are tiles 0 to kCount - 1: 1, 2 or 4 of them.
+template <class Atom, int kCount>
+void zero_tiles() {
+  Atom::template zero<0>();
+  if constexpr (kCount > 1) Atom::template zero<1>();
+  if constexpr (kCount > 2) {
+    Atom::template zero<2>();
+    Atom::template zero<3>();
+  }
+}
+
 } // namespace
 } // namespace spf::simd
