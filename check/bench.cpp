@@ -14,23 +14,44 @@
 namespace spf::check {
 namespace {
 
-constexpr int kFewestLong = 4; // launches of a graph of long ones
+constexpr int kFewestLong = 4;       // launches of a graph of long ones
+constexpr double kFarFromBest = 1.6; // of the plan's estimates: instances beyond it are not timed
 
 int64_t up(int64_t value, int64_t step) { return (value + step - 1) / step * step; }
 
 // `slots` copies of a problem's operands, back to back in one block, and one weight each.
 class Slots {
  public:
-  Slots(Memory& memory, const Problem& problem, int slots, const Demand& demand, bool pdl)
-      : memory_(memory), problem_(problem), require_(demand.require), pdl_(pdl) {
+  Slots(Memory& memory, const Problem& problem, int slots, bool pdl)
+      : memory_(memory), problem_(problem), count_(slots), pdl_(pdl) {
     for (const OperandShape& operand : problem.operands) {
       offsets_.push_back(slot_bytes_);
       if (operand.present) slot_bytes_ += up(operand.elements() * type_bytes(operand.type), 256);
     }
     block_ = memory.allocate(slot_bytes_ * slots);
     fill(slots);
-    plan();
-    if (runs() && weight_ != nullptr) weights(slots);
+  }
+
+  // Plans the problem with the kernel, or the instance of one, that `require` names; "" leaves it to the planner.
+  void plan(const std::string& require) {
+    require_ = require;
+    spf_packed_weight header = {};
+    const spf_packed_weight* weight = nullptr;
+    if (problem_.weight) {
+      header = problem_.weight->header(memory_.device());
+      weight = &header;
+    }
+    spf_plan* made = nullptr;
+    status_ = call(0, weight, SPF_LAUNCH_PLAN_ONLY, nullptr, &made);
+    if (status_ != SPF_OK) refusal_ = last_error().message;
+    facts_ = read_plan(made);
+    spf_plan_free(made);
+  }
+  // Makes what the plan asks for.
+  void prepare() {
+    if (problem_.weight && (weights_.empty() || layout_ != facts_.layout)) weights();
+    workspace_ = {};
+    if (facts_.workspace_bytes > 0) workspace_ = memory_.allocate(static_cast<int64_t>(facts_.workspace_bytes));
   }
 
   static int64_t bytes_of(const Problem& problem) {
@@ -46,11 +67,13 @@ class Slots {
     return bytes + static_cast<int64_t>(weight);
   }
 
-  spf_status launch(int slot, void* stream) { return call(slot, 0, stream, nullptr); }
+  spf_status launch(int slot, void* stream) {
+    return call(slot, weights_.empty() ? nullptr : &weights_[static_cast<size_t>(slot)], 0, stream, nullptr);
+  }
   const PlanFacts& facts() const { return facts_; }
   bool runs() const { return status_ == SPF_OK; }
   const std::string& refusal() const { return refusal_; }
-  size_t weight_bytes() const { return weight_ != nullptr ? weight_->bytes : 0; }
+  size_t weight_bytes() const { return weights_.empty() ? 0 : weights_.front().bytes; }
 
  private:
   void fill(int slots) {
@@ -63,38 +86,21 @@ class Slots {
   }
 
   // Every slot has a weight of its own, or the weight would lie in the cache from the second launch on.
-  void weights(int slots) {
-    const int64_t stride = up(static_cast<int64_t>(weight_->bytes), 256);
-    if (slots == 1) {
-      weights_.push_back(*weight_);
-      return;
-    }
-    weight_block_ = memory_.allocate(stride * slots);
-    for (int slot = 0; slot < slots; ++slot) {
-      memory_.copy(weight_block_.data() + slot * stride, weight_->data, static_cast<int64_t>(weight_->bytes));
-      weights_.push_back(*weight_);
-      weights_.back().data = weight_block_.data() + slot * stride;
+  void weights() {
+    layout_ = facts_.layout;
+    const spf_packed_weight& packed = problem_.weight->packed_repeated(layout_, memory_);
+    weights_.assign(static_cast<size_t>(count_), packed);
+    if (count_ == 1) return;
+    const int64_t bytes = static_cast<int64_t>(packed.bytes), stride = up(bytes, 256);
+    weight_block_ = {}; // the other layout's first, or both would need room
+    weight_block_ = memory_.allocate(stride * count_);
+    for (int slot = 0; slot < count_; ++slot) {
+      weights_[static_cast<size_t>(slot)].data = weight_block_.data() + slot * stride;
+      memory_.copy(weight_block_.data() + slot * stride, packed.data, bytes);
     }
   }
 
-  void plan() {
-    spf_packed_weight header = {};
-    if (problem_.weight) {
-      header = problem_.weight->header(memory_.device());
-      weight_ = &header;
-    }
-    spf_plan* made = nullptr;
-    status_ = call(0, SPF_LAUNCH_PLAN_ONLY, nullptr, &made);
-    weight_ = nullptr;
-    if (status_ != SPF_OK) refusal_ = last_error().message;
-    facts_ = read_plan(made);
-    spf_plan_free(made);
-    if (status_ != SPF_OK) return;
-    if (problem_.weight) weight_ = &problem_.weight->packed_repeated(facts_.layout, memory_);
-    if (facts_.workspace_bytes > 0) workspace_ = memory_.allocate(static_cast<int64_t>(facts_.workspace_bytes));
-  }
-
-  spf_status call(int slot, uint32_t flags, void* stream, spf_plan** plan) {
+  spf_status call(int slot, const spf_packed_weight* weight, uint32_t flags, void* stream, spf_plan** plan) {
     std::vector<spf_tensor> views(problem_.operands.size());
     std::vector<const spf_tensor*> operands(views.size(), nullptr);
     for (size_t i = 0; i < views.size(); ++i) {
@@ -118,21 +124,20 @@ class Slots {
     launch.options = &options;
     launch.plan = plan;
     return spf_op_call(problem_.op->name.c_str(), operands.data(), static_cast<int32_t>(operands.size()),
-                       problem_.params.data(), static_cast<int32_t>(problem_.params.size()),
-                       weights_.empty() ? weight_ : &weights_[static_cast<size_t>(slot)], &launch);
+                       problem_.params.data(), static_cast<int32_t>(problem_.params.size()), weight, &launch);
   }
 
   Memory& memory_;
   const Problem& problem_;
-  std::string require_, refusal_;
+  int count_;
   bool pdl_;
+  std::string require_, refusal_, layout_;
   std::vector<int64_t> offsets_;
   int64_t slot_bytes_ = 0;
   Block block_, workspace_, weight_block_;
   std::vector<spf_packed_weight> weights_; // by slot
   PlanFacts facts_;
   spf_status status_ = SPF_OK;
-  const spf_packed_weight* weight_ = nullptr;
 };
 
 // Peers of one CSV. Two forms: family,name,shape,m_or_tokens,peer,us and weight,m,us (ggml's matrix product).
@@ -287,27 +292,49 @@ class Bench {
                               std::to_string(problem.weight->k()) + (c.act_order ? " act_order" : "");
       problem.weight = weights_.try_emplace(key, problem.weight).first->second;
     }
-    std::vector<std::string> kernels = {options_.kernel};
-    if (options_.every_kernel) {
-      kernels.clear();
-      for (const Kernel& kernel : kernels_of(c.op, memory_.device().kind)) kernels.push_back(kernel.name);
-    }
-    for (const std::string& kernel : kernels) time(c, problem, kernel);
-  }
-
- private:
-  void time(const Case& c, const Problem& problem, const std::string& kernel) {
     const int64_t slot = std::max<int64_t>(Slots::bytes_of(problem), 256);
     int count = 1;
     if (!memory_.is_cpu()) {
       count = std::clamp(static_cast<int>(kRotate / slot), kFewestLaunches, kMostLaunches);
       count = static_cast<int>(std::max<int64_t>(1, std::min<int64_t>(count, memory_.largest_block() / 2 / slot)));
     }
-    Slots slots(memory_, problem, options_.warm ? 1 : count, {kernel, {}}, options_.pdl);
-    if (!slots.runs()) {
-      report_->refused.push_back(c.op + " " + c.name() + ": " + slots.refusal());
-      return;
+    Slots slots(memory_, problem, options_.warm ? 1 : count, options_.pdl);
+    for (const std::string& required : required_of(c.op, slots)) {
+      slots.plan(required);
+      if (slots.runs())
+        time(c, problem, slots, count);
+      else
+        report_->refused.push_back(c.op + " " + c.name() + ": " + slots.refusal());
     }
+  }
+
+ private:
+  // What a case is timed with, as spf_plan_options.require_kernel takes it.
+  std::vector<std::string> required_of(const std::string& op, Slots& slots) const {
+    if (!options_.every_kernel && !options_.every_instance) return {options_.kernel};
+    std::vector<std::string> required;
+    for (const Kernel& kernel : kernels_of(op, memory_.device().kind)) {
+      if (!name_fits(kernel.name, options_.kernel)) continue;
+      if (!options_.every_instance) {
+        required.push_back(kernel.name);
+        continue;
+      }
+      // Most instances are for other types, formats, or numbers of tokens.
+      std::vector<std::pair<double, std::string>> costs;
+      for (const std::string& instance : kernel.instances) {
+        slots.plan(kernel.pattern(instance));
+        if (slots.runs()) costs.emplace_back(slots.facts().cost_us, kernel.pattern(instance));
+      }
+      if (costs.empty()) continue;
+      const double least = std::min_element(costs.begin(), costs.end())->first;
+      for (const auto& [cost, name] : costs)
+        if (cost <= kFarFromBest * least) required.push_back(name);
+    }
+    return required;
+  }
+
+  void time(const Case& c, const Problem& problem, Slots& slots, int count) {
+    slots.prepare();
     BenchRow row;
     row.op = c.op;
     row.name = c.name();
@@ -318,6 +345,7 @@ class Bench {
     row.kernel = slots.facts().kernel;
     row.instance = slots.facts().instance;
     row.activation = slots.facts().activation;
+    row.planned_us = slots.facts().cost_us;
     const Traffic moved = traffic(problem, slots.weight_bytes());
     row.read_bytes = moved.read;
     row.written_bytes = moved.written;
@@ -328,9 +356,13 @@ class Bench {
     if (memory_.is_cpu()) {
       row.us = time_cpu(slots);
     } else {
-      const GraphTimes times = time_graph(
-          memory_, {.launches = count, .fewest = std::min(count, kFewestLong), .cold = !options_.warm, .rest = true},
-          launch);
+      const GraphTimes times = time_graph(memory_,
+                                          {.launches = count,
+                                           .fewest = std::min(count, kFewestLong),
+                                           .cold = !options_.warm,
+                                           .rest = true,
+                                           .sustained = !options_.every_instance},
+                                          launch);
       row.us = median(times.each);
       row.sustained_us = times.sustained;
     }
@@ -436,6 +468,7 @@ nlohmann::ordered_json BenchReport::json() const {
     if (!row.weight.empty()) item["activation"] = row.activation;
     item["us"] = rounded(row.us);
     if (row.sustained_us > 0) item["sustained_us"] = rounded(row.sustained_us);
+    item["planned_us"] = rounded(row.planned_us);
     item["limit_us"] = rounded(row.limit_us);
     item["share_of_limit"] = rounded(row.limit_us / row.us);
     item["peers"] = Json::object();

@@ -31,6 +31,7 @@ struct BenchRow {
   std::string weight, kernel, instance, activation;
   double us = 0;           // median
   double sustained_us = 0; // CUDA: after 0.2 s of the same work without a rest; 0 where that was not measured
+  double planned_us = 0;   // the plan's estimate
   double limit_us = 0;     // the larger of bytes over bandwidth and operations over peak
   double read_bytes = 0, written_bytes = 0, operations = 0; // of one call
   std::map<std::string, PeerTime> peers;                    // by name
@@ -49,9 +50,11 @@ struct BenchReport {
 struct BenchOptions {
   std::string kernel; // force this one; "" = the planner's choice
   bool every_kernel = false;
-  bool pdl = false;        // CUDA: programmatic dependent launch
-  bool warm = false;       // CUDA: every launch of a graph has the same operands, and the cache keeps them
-  std::string peers;       // CSV file; "" = none
+  bool every_instance =
+      false;         // of `kernel`, or of all, that the plan thinks not far behind its best; without sustained times
+  bool pdl = false;  // CUDA: programmatic dependent launch
+  bool warm = false; // CUDA: every launch of a graph has the same operands, and the cache keeps them
+  std::string peers; // CSV file; "" = none
   bool gemm_peers = false; // CUDA: time cuBLASLt beside the rows of linear and scaled_linear
   double seconds = 0;      // start no further case after so long; 0 = time all
 };
@@ -76,11 +79,12 @@ constexpr int64_t kRotate = 440'000'000;
 constexpr int kFewestLaunches = 16, kMostLaunches = 2000;
 
 struct GraphOptions {
-  int launches = 1;  // of a graph
-  int fewest = 0;    // as few as this where `launches` of them take longer than kLongReplay; 0: always `launches`
-  int repeats = 15;  // replays
-  bool cold = true;  // the last-level cache is emptied before each replay
-  bool rest = false; // replays long enough to heat the device rest in between, and are timed without a rest as well
+  int launches = 1;       // of a graph
+  int fewest = 0;         // as few as this where `launches` of them take longer than kLongReplay; 0: always `launches`
+  int repeats = 15;       // replays
+  bool cold = true;       // the last-level cache is emptied before each replay
+  bool rest = false;      // replays long enough to heat the device rest in between
+  bool sustained = false; // and are timed without a rest as well
 };
 
 // A device gives its full clock for some milliseconds, and less under a load that lasts. So a long row has two times:

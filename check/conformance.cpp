@@ -15,10 +15,6 @@ constexpr int64_t kQuickCases = 3; // per instance
 // Refusals that say nothing of the case: the kernel cannot run on this device or is not in this build.
 bool is_about_device(const std::string& code) { return code == "feature" || code == "target" || code == "not_built"; }
 
-bool name_fits(const std::string& kernel, const std::string& wanted) {
-  return wanted.empty() || kernel == wanted || kernel.substr(kernel.find('/') + 1) == wanted;
-}
-
 // A case with its data, made when first needed.
 struct Prepared {
   explicit Prepared(const Case& c) : problem(make_problem(c)) {}

@@ -149,6 +149,10 @@ int64_t type_bytes(spf_scalar_type type) {
   return info.bits <= 8 ? 1 : info.bits / 8;
 }
 
+bool name_fits(const std::string& kernel, const std::string& wanted) {
+  return wanted.empty() || kernel == wanted || kernel.substr(kernel.find('/') + 1) == wanted;
+}
+
 std::vector<Kernel> kernels_of(const std::string& op, spf_device_kind kind) {
   std::vector<Kernel> all;
   for (int32_t k = 0;; ++k) {

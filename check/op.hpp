@@ -94,6 +94,9 @@ struct Kernel {
   std::string pattern(const std::string& instance) const { return instance.empty() ? name : name + "/" + instance; }
 };
 
+// Whether `wanted` names this kernel: "norm/sm75_rows", "sm75_rows", or "" for any.
+bool name_fits(const std::string& kernel, const std::string& wanted);
+
 // The kernels of an op for a kind of device, manifest order.
 std::vector<Kernel> kernels_of(const std::string& op, spf_device_kind kind);
 

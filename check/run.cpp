@@ -17,6 +17,7 @@ PlanFacts read_plan(const spf_plan* plan) {
   facts.activation = info.activation;
   facts.determinism = info.determinism;
   facts.workspace_bytes = info.workspace_bytes;
+  facts.cost_us = info.cost_us;
   for (int32_t i = 0; i < info.rejected_count; ++i) {
     spf_plan_rejection r = {};
     r.struct_size = sizeof r;

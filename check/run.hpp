@@ -27,6 +27,7 @@ struct PlanFacts {
   };
   std::string kernel, instance, layout, activation, determinism;
   size_t workspace_bytes = 0;
+  double cost_us = 0; // the plan's estimate
   std::vector<Rejection> rejected;
 
   bool runs() const { return !kernel.empty(); }

@@ -21,6 +21,8 @@ class BenchCommand final : public Command {
     run_.define(app);
     app.add_option("--kernel", options_.kernel, "Force this kernel instead of the planner's choice")->type_name("NAME");
     app.add_flag("--every-kernel", options_.every_kernel, "Time every kernel that takes a case");
+    app.add_flag("--every-instance", options_.every_instance,
+                 "Time every instance that takes a case, of --kernel or of all");
     app.add_flag("--pdl", options_.pdl, "CUDA: launch with programmatic dependent launch");
     app.add_flag("--warm", options_.warm, "CUDA: the same operands for every launch, left in the cache");
     app.add_option("--peers", options_.peers, "CSV of others' times: family,name,shape,m_or_tokens,peer,us")
@@ -71,9 +73,9 @@ class BenchCommand final : public Command {
  private:
   std::string extra_flags() const {
     return (options_.kernel.empty() ? "" : " --kernel " + options_.kernel) +
-           (options_.every_kernel ? " --every-kernel" : "") + (options_.pdl ? " --pdl" : "") +
-           (options_.warm ? " --warm" : "") + (options_.peers.empty() ? "" : " --peers FILE") +
-           (options_.gemm_peers ? " --gemm-peers" : "") +
+           (options_.every_kernel ? " --every-kernel" : "") + (options_.every_instance ? " --every-instance" : "") +
+           (options_.pdl ? " --pdl" : "") + (options_.warm ? " --warm" : "") +
+           (options_.peers.empty() ? "" : " --peers FILE") + (options_.gemm_peers ? " --gemm-peers" : "") +
            (options_.seconds > 0 ? fmt::format(" --seconds {:g}", options_.seconds) : "") +
            (roofline_.empty() ? "" : " --roofline FILE");
   }

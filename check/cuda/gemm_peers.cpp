@@ -157,7 +157,8 @@ class CublasLt final : public GemmPeers {
     for (int slot = 1; slot < slots; ++slot)
       memory_.copy(weights.data() + slot * stride, weights.data(), n * k * element);
     const GraphTimes times = time_graph(
-        memory_, {.launches = count, .fewest = std::min(slots, 4), .rest = true}, [&](int index, void* stream) {
+        memory_, {.launches = count, .fewest = std::min(slots, 4), .rest = true, .sustained = true},
+        [&](int index, void* stream) {
           product.run(weights.data() + index % slots * stride, x.data(), out.data(), workspace_.data(), stream);
         });
     return {median(times.each), times.sustained, true};

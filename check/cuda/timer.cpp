@@ -99,7 +99,7 @@ GraphTimes time_graph(Memory& memory, const GraphOptions& options,
     if (rests) rest(ms);
     times.each.push_back(1e3 * milliseconds(graph) / launches);
   }
-  if (!rests) return times;
+  if (!rests || !options.sustained) return times;
   const auto replay = [&](double total) { // the time of a launch over `total` milliseconds without a rest
     const int replays = static_cast<int>(total / ms) + 1;
     expect(cudaEventRecord(begin.event, stream), "cudaEventRecord");

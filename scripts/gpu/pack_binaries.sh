@@ -14,10 +14,10 @@ limit_mb=${PACK_LIMIT_MB:-0} # 0: none
 if [ ! -f "$build/build.ninja" ]; then
   CUDACXX=$(scripts/setup --print-nvcc) cmake --preset "$preset"
 fi
-# Which programs carry the label is CTest's to say. It knows the command of a built program only, so a first round builds
-# the drivers, and a test whose program is not there by then is named below.
+# CTest knows the command of a built program only; a test whose program gpu_tests (tests/CMakeLists.txt) left out is named
+# below.
 gpu_tests() { ctest --test-dir "$build" -N -L gpu --show-only=json-v1; }
-ninja -C "$build" -j "${JOBS:-$(nproc)}" spearfish_cli test_drivers test_model
+ninja -C "$build" -j "${JOBS:-$(nproc)}" spearfish_cli gpu_tests
 mapfile -t programs < <(gpu_tests | python3 -c 'import json, os, sys
 commands = [t["command"][0] for t in json.load(sys.stdin)["tests"] if "command" in t]
 print("\n".join(sorted({os.path.basename(c) for c in commands})))')

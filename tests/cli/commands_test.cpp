@@ -1,5 +1,6 @@
 // What plan, coverage, doctor and demo say, as text and as JSON.
 #include <algorithm>
+#include <fstream>
 #include <set>
 #include <sstream>
 
@@ -444,6 +445,33 @@ TEST(CheckAndBench, RefuseBeforeTheyRun) {
                  "cannot write /nowhere/a.svg: No such file or directory");
   for (const char* flag : {"--pdl", "--warm", "--gemm-peers"})
     expect_refused(command({"bench", "norm", flag}), 2, std::string(flag) + " is for a CUDA device; --device is cpu");
+}
+
+TEST(Bench, EveryInstanceBesideItsEstimate) {
+  const std::string cases = ::testing::TempDir() + "every_instance.toml";
+  std::ofstream(cases) << "[[case]]\nop = \"linear\"\ntypes = { T = \"f32\", B = \"f32\", O = \"f32\" }\n"
+                          "weight = \"int4-g128\"\nabsent = [\"bias\"]\ndims = { \"*\" = [4], N = 64, K = 256 }\n"
+                          "bench = true\n";
+  const auto rows_of = [&](std::vector<std::string> more) {
+    std::vector<std::string> args = {"bench", "--cases", cases, "--device", "cpu", "--json"};
+    args.insert(args.end(), more.begin(), more.end());
+    const Result r = command(args);
+    EXPECT_EQ(r.code, 0) << r.err;
+    return json_of(r)["rows"];
+  };
+  std::set<std::string> kernels, instances;
+  for (const Json& row : rows_of({"--every-kernel"})) kernels.insert(row["kernel"].get<std::string>());
+  const Json rows = rows_of({"--every-instance"});
+  for (const Json& row : rows) {
+    EXPECT_GT(row["planned_us"], 0) << row;
+    instances.insert(row["kernel"].get<std::string>() + "/" + row["instance"].get<std::string>());
+    kernels.erase(row["kernel"].get<std::string>());
+  }
+  EXPECT_EQ(instances.size(), rows.size()) << "an instance was timed twice";
+  EXPECT_TRUE(kernels.empty()) << "no instance of " << *kernels.begin();
+  const Json one = rows_of({"--every-instance", "--kernel", "portable_f32"});
+  ASSERT_FALSE(one.empty());
+  for (const Json& row : one) EXPECT_EQ(row["kernel"], "linear/portable_f32");
 }
 
 TEST(Check, AFamilyMayHaveTheNameOfACommand) {
