@@ -68,17 +68,19 @@ std::vector<Case> seeds(const Op& op, size_t most) {
   return spread(std::move(found), most);
 }
 
-std::vector<Case> served_seeds(const Session& session, const Op& op, size_t most) {
+bool is_served(const Session& session, const Op& op, const Case& seed) {
   const std::vector<int64_t> leading = op.has_leading() ? std::vector<int64_t>{1} : std::vector<int64_t>{};
   const std::vector<Kernel> kernels = check::kernels_of(op.name, session.memory.device().kind);
   Findings refusals; // of no interest here
+  const Problem problem = check::make_problem(at_extents(op, seed, leading, 32));
+  Call call(session, problem, std::vector<Layout>(problem.operands.size()));
+  return std::any_of(kernels.begin(), kernels.end(), [&](const Kernel& k) { return accepts(call, k, &refusals); });
+}
+
+std::vector<Case> served_seeds(const Session& session, const Op& op, size_t most) {
   std::vector<Case> served;
-  for (const Case& seed : seeds(op, 1000)) {
-    const Problem problem = check::make_problem(at_extents(op, seed, leading, 32));
-    Call call(session, problem, std::vector<Layout>(problem.operands.size()));
-    if (std::any_of(kernels.begin(), kernels.end(), [&](const Kernel& k) { return accepts(call, k, &refusals); }))
-      served.push_back(seed);
-  }
+  for (const Case& seed : seeds(op, 1000))
+    if (is_served(session, op, seed)) served.push_back(seed);
   return served.empty() ? seeds(op, most) : spread(std::move(served), most);
 }
 

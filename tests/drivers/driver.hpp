@@ -86,6 +86,8 @@ inline constexpr Driver kDrivers[] = {
 // smallest case with the fewest extents below 2, for the drivers stay near it.
 std::vector<Case> seeds(const Op& op, size_t most);
 
+// Whether a kernel of this device takes a seed, at small extents.
+bool is_served(const Session& session, const Op& op, const Case& seed);
 // Those of all seeds that some kernel of the session's device runs at small extents; all if none is.
 std::vector<Case> served_seeds(const Session& session, const Op& op, size_t most);
 
