@@ -170,8 +170,11 @@ void copy_tensor_tile(uint32_t to, const CUtensorMap& map, const int* coordinate
 }
 
 void store_tensor_tile(const CUtensorMap& map, const int* coordinates, int rank, uint32_t from) {
-  const TiledMap m = read(map);
+  TiledMap m = read(map);
   check_copy(m, from, rank);
+  // Whole pieces of 16 bytes are written, also where a row ends within one (seen on H200).
+  const uint64_t piece = 16u / m.element_bytes;
+  m.extents[0] = (m.extents[0] + piece - 1) / piece * piece;
   std::array<int, 5> first = {};
   std::copy(coordinates, coordinates + rank, first.begin());
   current->bulk_stores.add([=] {

@@ -159,7 +159,17 @@ struct Wgmma8Consumer {
     if (thread < kGroupChannels) channel_facts()[thread] = f.channel;
   }
 
-  __device__ __forceinline__ void release(int stage) const { release_stage<C>(release_at, stage, lane); }
+  __device__ __forceinline__ void release(int stage) const {
+    if constexpr (!C::kEveryLane) {
+      release_stage<C>(release_at, stage, lane);
+    } else if constexpr (C::kShare == 1) {
+      cuda::barrier_arrive(release_at + 8 * stage);
+    } else {
+#pragma unroll
+      for (int rank = 0; rank < C::kShare; ++rank)
+        cuda::barrier_arrive_in_cluster(cuda::in_block(full + 8 * (Tile::kStages + stage), rank));
+    }
+  }
   // sum (+)= the 64-channel tile i of a stage. `add`: 0 starts anew.
   __device__ __forceinline__ void multiply(Sum (&sum)[kN / 2], int i, int stage, int add) const {
     const uint32_t at = base + stage * Tile::kStageBytes;
@@ -478,7 +488,7 @@ __global__ void __launch_bounds__(C::kThreads, 1) wgmma8_linear(const __grid_con
   const WgmmaWork<C> work(a);
 
   launch_dependents();
-  if (threadIdx.x == 32) prefetch_map(a.x);
+  if (threadIdx.x == 32) prefetch_map(a.m < C::kN / C::kShare ? a.x_end : a.x);
   if (threadIdx.x == 0) {
     for (int s = 0; s < Tile::kStages; ++s) {
       barrier_init(full + 8 * s, C::kCopiers);
@@ -569,8 +579,8 @@ inline Wgmma8Args wgmma8_args(const Call& call, bool scales) {
   a.out = out.data;
   a.out_type = out.type;
   a.vector_out = p.is_aligned16("out");
-  a.stored = a.vector_out && a.out_rows.dims <= 1 && (out.type == SPF_BF16 || out.type == SPF_F16) &&
-             (a.out_rows.dims == 0 || a.out_rows.stride[0][0] >= call.weight->n);
+  a.stored = a.vector_out && w.n % 8 == 0 && a.out_rows.dims <= 1 && (out.type == SPF_BF16 || out.type == SPF_F16) &&
+             (a.out_rows.dims == 0 || a.out_rows.stride[0][0] >= w.n);
   if (const spf_tensor* x_scale = call.operand("x_scale")) {
     a.scale_rows = row_space({x_scale});
     a.x_scale = static_cast<const float*>(x_scale->data);
@@ -610,13 +620,18 @@ spf_status launch_wgmma8(const Call& call, const LaunchContext& ctx, int width, 
       return status;
     tokens = ctx.workspace;
   }
-  const cuda::Matrix matrix = {tokens, CU_TENSOR_MAP_DATA_TYPE_UINT8, bytes, a->m, pitch, 128, C::kN / C::kShare, true};
-  if (const spf_status status = cuda::encode(op, matrix, &a->x); status != SPF_OK) return status;
+  constexpr int kTokenBox = C::kN / C::kShare;
+  cuda::Matrix matrix = {tokens, CU_TENSOR_MAP_DATA_TYPE_UINT8, bytes, a->m, pitch, 128, kTokenBox, true};
+  spf_status status = cuda::encode(op, matrix, &a->x);
+  matrix.box_rows = a->m % kTokenBox;
+  if (status == SPF_OK && matrix.box_rows > 0) status = cuda::encode(op, matrix, &a->x_end);
+  if (status != SPF_OK) return status;
   if (C::Tile::kAside && a->stored) {
     const int64_t row = a->out_rows.dims == 0 ? (int64_t{a->n} * 2 + 15) / 16 * 16 : a->out_rows.stride[0][0] * 2;
     constexpr int kBox = C::Consumer::kBoxTokens;
     const cuda::Matrix results = {a->out, CU_TENSOR_MAP_DATA_TYPE_UINT16, a->n, a->m, row, 64, kBox, true};
-    if (const spf_status status = cuda::encode(op, results, &a->results); status != SPF_OK) return status;
+    status = cuda::encode(op, results, &a->results);
+    if (status != SPF_OK) return status;
   }
   set_schedule(plan, a);
   const int blocks = cluster_width<C>(plan);

@@ -45,7 +45,7 @@ struct Wgmma8Ring {
 // theirs, which comes with three others in 16 bytes. Arguments as of Wgmma8Tile.
 template <int kTokens, int kTiles, bool kAlong, int kFold, bool kPacked>
 struct Wgmma8Stage {
-  static_assert(kFold == 0 || (kPacked ? 4 % kFold == 0 : kFold == 4));
+  static_assert(kFold == 0 || kFold == 4 || (kPacked && (kFold == 1 || kFold == 2)));
   static_assert(!kPacked || !kAlong);
   static constexpr int kWarpgroups = kPacked && kTiles == 1 ? 4 : 2;
   static constexpr int kBlockChannels = 128, kRowBytes = 128; // of a block of the layout k128
@@ -97,9 +97,9 @@ constexpr Wgmma8Plan wgmma8_plan(const WgmmaShape& s, const spf_device_facts& fa
                        : fold == 0      ? 180.0 + (c.along ? c.tokens * 3.5 : 0.0)
                        : c.tokens > 128 ? 180.0
                                         : 180.0 + c.tiles * (60.0 + c.tokens * 7.0) * (c.along ? 0.5 : 1);
-  // Two blocks that share x need a little less power, which shows in a long run of tiles; folding by blocks costs as
-  // much again as the products.
-  const double pace = fold != 0 && c.tokens > 128 ? (c.share > 1 ? 1.75 : 1.8) : c.share > 1 ? 1.11 : 1.12;
+  // Two blocks that share x need a little less power, which shows in a long run of tiles; folding by blocks costs half
+  // as much again as the products.
+  const double pace = fold != 0 && c.tokens > 128 ? (c.share > 1 ? 1.54 : 1.58) : c.share > 1 ? 1.11 : 1.12;
   const double stage_us = larger(larger(multiply * pace, moved * 1.05), steps) / 1950;
   const double outputs = static_cast<double>(width) * c.tokens;
   // What is read from memory, and, at a third of its cost, what the last-level cache gives again to every tile.

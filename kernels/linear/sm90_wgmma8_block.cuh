@@ -7,9 +7,8 @@
 //
 // A unit is 64 tokens x the tile's 128 channels x the 128 values of K of a stage: 256 cycles of the tensor cores, which
 // read 24 KiB of shared memory in 192. Registers hold the sums of one unit beside the totals of two, so a warpgroup
-// multiplies or folds, and the two go by turns: one has the next turn when half of the products before it are done.
-// Were they to start together, the tensor cores would serve them alike, and they would fold together too; were the
-// turn to come with the last product, its way through a barrier and into the tensor cores would leave those idle.
+// multiplies or folds; the other one's products then have the tensor cores to themselves. An order by barriers, with
+// which they would never fold together, costs more than it brings.
 #pragma once
 
 #include "kernels/linear/sm90_wgmma8.cuh"
@@ -40,34 +39,19 @@ struct Wgmma8BlockConsumer : Wgmma8Consumer<C> {
   static constexpr int kChannels = Tile::kChannels, kGroups = Tile::kGroups, kUnitTokens = 64;
   static constexpr int kBoxTokens = C::kN / kGroups, kUnits = kBoxTokens / kUnitTokens; // of a warpgroup
   static constexpr int kUnitSums = kChannels / 2, kBlocks = kChannels / 8;              // of a lane; of eight channels
-  static constexpr int kTurns = 3; // barriers: kTurns + a warpgroup. Others are 1, 2 and 7
   static_assert(C::kT == 1 && kGroups == 2 && kChannels == Tile::kBlockChannels);
 
   float part[kUnitSums];
 
-  // The first turn is warpgroup 0's, and it waits for the one behind the last, which the other has no use for: so every
-  // turn is given once and taken once.
-  __device__ __forceinline__ Wgmma8BlockConsumer(const Wgmma8Args& args, const WgmmaWork<C>& work, uint8_t* memory,
-                                                 uint32_t full, uint32_t empty)
-      : Base(args, work, memory, full, empty) {
-    if (this->consumer == 1) give_turn();
-  }
-  Wgmma8BlockConsumer(const Wgmma8BlockConsumer&) = delete;
-  Wgmma8BlockConsumer& operator=(const Wgmma8BlockConsumer&) = delete;
-  __device__ __forceinline__ ~Wgmma8BlockConsumer() {
-    if (this->consumer == 0) take_turn();
-  }
-  __device__ __forceinline__ void take_turn() const { cuda::sync_threads(kTurns + this->consumer, 256); }
-  __device__ __forceinline__ void give_turn() const { cuda::arrive_threads(kTurns + 1 - this->consumer, 256); }
+  using Base::Base;
 
-  // Products of a unit, four of them in two groups. tokens, weights: operands of the stage.
+  // Products of a unit. tokens, weights: operands of the stage.
   __device__ __forceinline__ void multiply(uint32_t tokens, uint32_t weights) {
     cuda::wgmma_fence();
 #pragma unroll
-    for (int kk = 0; kk < 4; ++kk) {
+    for (int kk = 0; kk < 4; ++kk)
       cuda::Wgmma8<kChannels>::multiply(part, tokens + 2 * kk, weights + 2 * kk, kk > 0 ? 1 : 0);
-      if (kk % 2 == 1) cuda::wgmma_commit();
-    }
+    cuda::wgmma_commit();
   }
 
   // Factors of a lane's tokens in every unit of a stage, once it is there.
@@ -91,8 +75,7 @@ struct Wgmma8BlockConsumer : Wgmma8Consumer<C> {
   }
 
   // As the base's. total[0]: sums of unit after unit, in one as a product has them. What the next stage needs is read
-  // while the last unit is multiplied, so that nothing but a turn stands between a fold and the products after it. So
-  // do operands: the loop carries them, for the compiler would find them anew behind the turn.
+  // while the last unit is multiplied, so that nothing stands between a fold and the products after it.
   __device__ __forceinline__ void sum() {
     constexpr uint32_t kStageStep = Tile::kStageBytes / 16, kUnitStep = kUnitTokens * 128 / 16;
     this->clear_total();
@@ -109,17 +92,14 @@ struct Wgmma8BlockConsumer : Wgmma8Consumer<C> {
       const uint32_t here = operand;
 #pragma unroll
       for (int unit = 0; unit < kUnits; ++unit) {
-        take_turn();
         multiply(here + own + unit * kUnitStep, here + Tile::kCodesAt / 16);
-        cuda::wgmma_wait<1>();
-        give_turn();
         if (unit == kUnits - 1) {
           this->ring.advance(1);
           operand = this->ring.stage == 0 ? first : here + kStageStep;
           if (left > 1) load_factors(next);
         }
         cuda::wgmma_wait<0>();
-        if (unit == kUnits - 1) this->release(stage); // a turn ago every lane had read its factors
+        if (unit == kUnits - 1) this->release(stage); // every lane read its factors a unit ago
         fold(unit, factor[unit]);
       }
 #pragma unroll
@@ -136,10 +116,8 @@ struct Wgmma8BlockConsumer : Wgmma8Consumer<C> {
   __device__ __forceinline__ const ChannelFacts* channel_facts() const {
     return reinterpret_cast<const ChannelFacts*>(this->memory + Tile::kChannelFactsAt);
   }
-  // The result of total[0][unit * kUnitSums + block * 4 + half * 2], or of the next one.
-  __device__ __forceinline__ float result_of(float sum, const ChannelFacts& c, int unit, int half) const {
-    return Base::result(sum, c, this->token_facts()[own_token(unit, half)]);
-  }
+  // The scales of tokens are in the sums already.
+  static __device__ __forceinline__ float result(float sum, const ChannelFacts& c) { return sum * c.scale + c.bias; }
 
   // 16 bits: boxes of 64 channels x the tokens of the warpgroup, for send_tile().
   template <spf_scalar_type O>
@@ -152,9 +130,6 @@ struct Wgmma8BlockConsumer : Wgmma8Consumer<C> {
 #pragma unroll
       for (int q = 0; q < 4; ++q) next[q] = channel_facts()[own_channel(block + q / 2) + q % 2];
     };
-    TokenFacts t[kUnits][2];
-#pragma unroll
-    for (int i = 0; i < kUnits * 2; ++i) t[i / 2][i % 2] = this->token_facts()[own_token(i / 2, i % 2)];
     read(0);
 #pragma unroll
     for (int block = 0; block < kBlocks; block += 2) {
@@ -166,9 +141,7 @@ struct Wgmma8BlockConsumer : Wgmma8Consumer<C> {
 #pragma unroll
         for (int q = 0; q < 4; ++q) {
           const float* sums = this->total[0] + unit * kUnitSums + (block + q / 2) * 4 + q % 2 * 2;
-          const TokenFacts& of = t[unit][q % 2];
-          r[q] = cuda::Scalar<O>::narrow2(Base::result(sums[0], c[q / 2 * 2], of),
-                                          Base::result(sums[1], c[q / 2 * 2 + 1], of));
+          r[q] = cuda::Scalar<O>::narrow2(result(sums[0], c[q / 2 * 2]), result(sums[1], c[q / 2 * 2 + 1]));
         }
         const int piece = (block % 8 + this->lane / 16) ^ (this->lane % 8);
         cuda::store_matrices(to + block / 8 * (kBoxTokens * 128) + unit * kUnitTokens * 128 + piece * 16, r);
@@ -198,8 +171,8 @@ struct Wgmma8BlockConsumer : Wgmma8Consumer<C> {
           const float* sums = this->total[0] + unit * kUnitSums + (first + block) * 4 + half * 2;
           const ChannelFacts* c = channel_facts() + own_channel(first + block);
           float* to = staged + (half * 8 + this->lane / 4) * kPitch + own_channel(block);
-          to[0] = result_of(sums[0], c[0], unit, half);
-          to[1] = result_of(sums[1], c[1], unit, half);
+          to[0] = result(sums[0], c[0]);
+          to[1] = result(sums[1], c[1]);
         }
         __syncwarp();
 #pragma unroll 1
@@ -222,8 +195,7 @@ struct Wgmma8BlockConsumer : Wgmma8Consumer<C> {
 #pragma unroll
       for (int e = 0; e < 4; ++e) {
         const int channel = own_channel(b % kBlocks) + e % 2;
-        this->put(place, own_token(unit, e / 2), place.channel + channel,
-                  result_of(sums[e], channel_facts()[channel], unit, e / 2));
+        this->put(place, own_token(unit, e / 2), place.channel + channel, result(sums[e], channel_facts()[channel]));
       }
     });
   }

@@ -103,7 +103,6 @@ struct Wgmma8FoldConsumer : Wgmma8Consumer<C> {
       cuda::wgmma_wait<0>();
       fold(kUnits - 1, stage);
       if (kT % 2 == 1) load_next(left > kStep); // now that its place is free
-      __syncwarp();                             // every lane has read scales
       this->release(stage);
     }
   }

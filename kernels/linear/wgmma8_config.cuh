@@ -18,8 +18,8 @@ struct Wgmma8Factors {
 };
 
 struct Wgmma8Args {
-  CUtensorMap x;
-  CUtensorMap results; // out, if it is `stored`
+  CUtensorMap x, x_end; // x_end: of the last rows, if they are less than a box of x
+  CUtensorMap results;  // out, if it is `stored`
   // Blocks of Tile::kBlockChannels channels and a stage of K; packed: tiles of 32 k x 32 channels, along channels
   // first.
   const uint8_t* codes;
@@ -41,7 +41,7 @@ struct Wgmma8Args {
   bool token_groups;                             // x has a scale a stage, not one a token
   spf_scalar_type bias_type, out_type, scale_type;
   bool vector_out; // rows of out start on 16 bytes
-  bool stored;     // by the copy engine: 16 bits, rows on 16 bytes and one distance apart
+  bool stored;     // by the copy engine: 16 bits, rows of whole 16 bytes, on 16 bytes, one distance apart
 };
 
 // What multiplies the stages, and so knows how weights lie in them: a byte a code and one scale for all of K, or scales
@@ -69,12 +69,15 @@ struct Wgmma8Config {
   using Total = std::conditional_t<(kFoldSteps > 0), float, Sum>;
   static constexpr spf_scalar_type X = kX;
   static constexpr int kN = kTokens, kT = kTiles, kShare = kShareBlocks, kFold = kFoldSteps;
-  static constexpr bool kAlong = kDivideK, kPacked = kPackedCodes, kApart = false;
+  static constexpr bool kAlong = kDivideK, kPacked = kPackedCodes;
   static constexpr bool kFoldTokens = kFold > 0 && !kPacked; // the scales of tokens too
   static constexpr int kConsumers = Tile::kGroups, kThreads = 128 * (kConsumers + 1);
-  // Arrivals at a full stage: weights, x, and a warp that brings scales; at an empty one: the warps that read it.
-  static constexpr int kCopiers = kPacked ? (kFold > 0 ? 4 : 3) : kFoldTokens ? 3 : 2;
-  static constexpr int kReaders = (kAlong ? 4 : 4 * kConsumers) * kShare;
+  // Where a warp brings scales lane by lane, each lane arrives, and so does each that reads them: a warp's one arrival
+  // behind __syncwarp() orders as much, but compute-sanitizer does not follow that, and it is no faster.
+  static constexpr bool kEveryLane = kFoldTokens && !kBlocks;
+  // Arrivals at a full stage: weights, x, and who brings scales; at an empty one: the warps, or lanes, that read it.
+  static constexpr int kCopiers = kPacked ? (kFold > 0 ? 4 : 3) : kEveryLane ? 2 + 32 : kFoldTokens ? 3 : 2;
+  static constexpr int kReaders = (kAlong ? 4 : 4 * kConsumers) * (kEveryLane ? 32 : 1) * kShare;
   static constexpr int kCopierRegisters = kConsumers > 2 ? 32 : kPacked ? 24 : 40;
   static constexpr int kConsumerRegisters = kConsumers > 2 ? 112 : kPacked ? 240 : 232;
   static __device__ __forceinline__ int tiles(const Wgmma8Args& a) {

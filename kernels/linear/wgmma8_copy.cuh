@@ -61,13 +61,18 @@ __device__ __forceinline__ void copy_tokens(const Wgmma8Args& a, const WgmmaWork
   using Tile = typename C::Tile;
   cuda::wait_for_primary(); // weights do not depend on the kernel before
   for_each_stage<C>(a, work, full, empty, [&](const Wgmma8Place& place, int kb, uint32_t at, uint32_t arrived) {
-    cuda::barrier_expect(arrived, Tile::kXBytes);
+    // Of a tile that reaches past x, the rows that exist: the copy engine takes longer for others than for these. What
+    // stands in their place goes into sums that nobody writes.
+    constexpr int kBox = C::kN / C::kShare;
+    const int rows = min(a.m - place.token, C::kN);
+    cuda::barrier_expect(arrived, rows * 128);
     if constexpr (C::kShare > 1) {
-      constexpr int kPart = C::kN / C::kShare;
-      cuda::copy_tile_to_all(memory + at + work.rank * kPart * 128, a.x, kb * 128, place.token + work.rank * kPart,
-                             arrived, (1 << C::kShare) - 1);
+      const int there = rows - work.rank * kBox;
+      if (there > 0)
+        cuda::copy_tile_to_all(memory + at + work.rank * kBox * 128, there < kBox ? a.x_end : a.x, kb * 128,
+                               place.token + work.rank * kBox, arrived, (1 << C::kShare) - 1);
     } else {
-      cuda::copy_tile(memory + at, a.x, kb * 128, place.token, arrived);
+      cuda::copy_tile(memory + at, rows < kBox ? a.x_end : a.x, kb * 128, place.token, arrived);
     }
   });
 }
@@ -104,8 +109,7 @@ __device__ __forceinline__ void copy_token_scales(const Wgmma8Args& a, const Wgm
 #pragma unroll
       for (int i = 0; i < kEach; ++i)
         if (lane + 32 * i < C::kN) to[lane + 32 * i] = now[i];
-      __syncwarp();
-      if (lane == 0) cuda::barrier_arrive(full + 8 * ring.stage);
+      cuda::barrier_arrive(full + 8 * ring.stage);
       ring.advance(1);
     }
   }

@@ -77,6 +77,36 @@ TEST(TensorCopies, TilesWithZerosOutside) {
   expect_tile(CU_TENSOR_MAP_SWIZZLE_128B, 64, -3, 0);
 }
 
+__global__ void store_one_tile(const __grid_constant__ TileArgs a) {
+  SPF_DYNAMIC_SHARED(uint8_t, raw, 128);
+  uint8_t* const memory = raw + (1024 - shared_address(raw) % 1024) % 1024;
+  for (int i = threadIdx.x; i < a.bytes / 2; i += blockDim.x) reinterpret_cast<uint16_t*>(memory)[i] = 0x1111;
+  fence_before_copies();
+  __syncthreads();
+  if (threadIdx.x > 0) return;
+  store_tile(a.map, a.column, a.row, shared_address(memory));
+  commit_stores();
+  wait_for_store_reads();
+}
+
+// As seen on H200: rows that do not exist stay as they are, but of a row whole pieces of 16 bytes are written.
+TEST(TensorCopies, StoresWriteWholePieces) {
+  for (int columns = 1; columns <= 17; ++columns) {
+    DeviceArray<uint16_t> tensor(std::vector<uint16_t>(4 * 64, 0xeeee));
+    TileArgs a = {};
+    ASSERT_EQ(encode(&a.map, tensor.data(), CU_TENSOR_MAP_DATA_TYPE_UINT16, columns, 3, 128, 64, 4,
+                     CU_TENSOR_MAP_SWIZZLE_128B),
+              CUDA_SUCCESS);
+    a.bytes = 64 * 4 * 2;
+    ASSERT_EQ(run({.threads = 64, .dynamic_bytes = 2048}, store_one_tile, a), "");
+    const std::vector<uint16_t> got = tensor.read();
+    for (int row = 0; row < 4; ++row)
+      for (int c = 0; c < 64; ++c)
+        EXPECT_EQ(got[static_cast<size_t>(row * 64 + c)], row < 3 && c < (columns + 7) / 8 * 8 ? 0x1111 : 0xeeee)
+            << columns << ": " << row << " " << c;
+  }
+}
+
 TEST(TensorCopies, Swizzles) {
   expect_tile(CU_TENSOR_MAP_SWIZZLE_128B, 64, 16, 7);
   expect_tile(CU_TENSOR_MAP_SWIZZLE_64B, 32, 8, 1);
