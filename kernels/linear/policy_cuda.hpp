@@ -212,8 +212,7 @@ PolicyResult wgmma_best(const Problem& p, const spf_device_facts& facts, std::sp
         static_cast<int>(policy::axis(row, "tokens")), static_cast<int>(policy::axis(row, "tiles")),
         static_cast<int>(policy::axis(row, "groups")), static_cast<int>(policy::axis(row, "share")),
         static_cast<int>(std::max<int64_t>(policy::axis(row, "parts"), 1))};
-    const WgmmaPlan plan = wgmma_plan(wgmma_shape(p), facts, choice);
-    return policy::offer(plan.microseconds, wgmma_room(p) + plan.partial_bytes);
+    return policy::offer(wgmma_plan(wgmma_shape(p), facts, choice).microseconds, wgmma_room(p));
   });
 }
 

@@ -17,8 +17,7 @@
 // adds its part of the tokens in rank order: no workspace, no flags, and the same bits at every run. Or the blocks of a
 // cluster work on neighbouring channels of the same tokens (kShare) and fetch x once for all. Two of them may have some
 // 64-channel tiles of a last wave in common (kDivide): each multiplies every other stage of those, or half of K where
-// they have nothing else, and they send each other halves of the sums. Where so few tiles share x that most of the chip
-// would idle, K is split over clusters (kApart): their sums go to the workspace, and wgmma_add_parts adds them.
+// they have nothing else, and they send each other halves of the sums.
 #pragma once
 
 #include <initializer_list>
@@ -449,57 +448,36 @@ struct WgmmaConsumer {
                                   threadIdx.x % 128);
   }
 
-  // All sums of a thread, C::kConsumerThreads apart.
-  __device__ __forceinline__ void put_sums(float4* to) const {
-#pragma unroll
-    for (int i = 0; i < kT; ++i)
-#pragma unroll
-      for (int b = 0; b < kN / 8; ++b)
-        to[(i * (kN / 8) + b) * C::kConsumerThreads] =
-            make_float4(acc[i][4 * b], acc[i][4 * b + 1], acc[i][4 * b + 2], acc[i][4 * b + 3]);
-  }
-
   // Sums of all blocks of the cluster, in rank order, to out: each block takes some of the tokens, eight at a time.
   __device__ __forceinline__ void reduce_and_store(const WgmmaPlace& place) const {
     const int thread = threadIdx.x - 128;
     cuda::sync_threads(7, C::kConsumerThreads); // every stage is free
     float4* mine = reinterpret_cast<float4*>(memory) + thread;
-    put_sums(mine);
+#pragma unroll
+    for (int i = 0; i < kT; ++i)
+#pragma unroll
+      for (int b = 0; b < kN / 8; ++b)
+        mine[(i * (kN / 8) + b) * C::kConsumerThreads] =
+            make_float4(acc[i][4 * b], acc[i][4 * b + 1], acc[i][4 * b + 2], acc[i][4 * b + 3]);
     cuda::cluster_arrive();
     cuda::cluster_wait();
+    constexpr int kPitch = Tile::kChannels + 8;
     auto* staged = reinterpret_cast<Element*>(memory + kT * kN * 2 * C::kConsumerThreads);
     const int begin = kN / 8 * work.rank / a.split, end = kN / 8 * (work.rank + 1) / a.split;
     const uint32_t at = cuda::shared_address(mine);
-    stage_sums(place, begin, end, staged, [&](int piece) {
-      float4 v = make_float4(0.0f, 0.0f, 0.0f, 0.0f);
-      for (int r = 0; r < a.split; ++r)
-        add(v, cuda::load_from_cluster(cuda::in_block(at + piece * 16 * C::kConsumerThreads, r)));
-      return v;
-    });
-    cuda::cluster_arrive_relaxed(); // nobody reads this block's sums any more
-    cuda::sync_threads(7, C::kConsumerThreads);
-    write_staged(place, begin, end, staged);
-    cuda::cluster_wait();
-  }
-
-  static __device__ __forceinline__ void add(float4& sum, const float4& v) {
-    sum.x += v.x;
-    sum.y += v.y;
-    sum.z += v.z;
-    sum.w += v.w;
-  }
-  static constexpr int kStagedPitch = Tile::kChannels + 8; // of a token's results
-  // Results of pieces begin .. end - 1 of eight tokens into shared memory (f32: to out). sum_of(piece): four sums of
-  // this lane, as acc has them.
-  template <class SumOf>
-  __device__ __forceinline__ void stage_sums(const WgmmaPlace& place, int begin, int end, Element* staged,
-                                             const SumOf& sum_of) const {
-    constexpr int kPitch = kStagedPitch;
 #pragma unroll
     for (int i = 0; i < kT; ++i) {
       const Finish f = finish(place.channel + (consumer * kT + i) * 64);
       for (int b = begin; b < end; ++b) {
-        const float4 v = sum_of(i * (kN / 8) + b);
+        float4 v = make_float4(0.0f, 0.0f, 0.0f, 0.0f);
+        for (int r = 0; r < a.split; ++r) {
+          const float4 p =
+              cuda::load_from_cluster(cuda::in_block(at + (i * (kN / 8) + b) * 16 * C::kConsumerThreads, r));
+          v.x += p.x;
+          v.y += p.y;
+          v.z += p.z;
+          v.w += p.w;
+        }
         if constexpr (C::kWide) {
           const int token = place.token + b * 8 + lane % 4 * 2, channel = place.channel + (consumer * kT + i) * 64;
           write_wide(token, channel, f, v.x, v.z);
@@ -514,24 +492,17 @@ struct WgmmaConsumer {
         to[kPitch + 8] = S::narrow(v.w * f.factor[1] + f.bias[1]);
       }
     }
-  }
-  __device__ __forceinline__ void write_staged(const WgmmaPlace& place, int begin, int end,
-                                               const Element* staged) const {
+    cuda::cluster_arrive_relaxed(); // nobody reads this block's sums any more
+    cuda::sync_threads(7, C::kConsumerThreads);
     constexpr int kPieces = Tile::kChannels / 8;
     const int pieces = C::kWide ? 0 : (end - begin) * 8 * kPieces;
-    for (int e = threadIdx.x - 128; e < pieces; e += C::kConsumerThreads) {
+    for (int e = thread; e < pieces; e += C::kConsumerThreads) {
       const int token = e / kPieces, q = e % kPieces;
       write(place.token + begin * 8 + token, place.channel + q * 8,
-            *reinterpret_cast<const uint4*>(staged + token * kStagedPitch + q * 8));
+            *reinterpret_cast<const uint4*>(staged + token * kPitch + q * 8));
     }
+    cuda::cluster_wait();
   }
-
-  // Where put_sums() leaves those of a thread over part `of_k` of K in the workspace (kApart).
-  __device__ __forceinline__ float4* partial(int unit, int of_k) const {
-    const int64_t block = (static_cast<int64_t>(of_k) * a.units + unit) * C::kShare + work.rank;
-    return a.partial + block * (kT * (kN / 8) * C::kConsumerThreads) + (threadIdx.x - 128);
-  }
-  __device__ __forceinline__ void store_partial(int unit, int of_k) const { put_sums(partial(unit, of_k)); }
 
   // A unit some of whose tiles two blocks have in common: waits until the rings of both are free. common: this
   // warpgroup has such a tile. meet: a barrier per warpgroup for "the other's sums are there".
@@ -597,7 +568,7 @@ __global__ void __launch_bounds__(C::kThreads, 1) wgmma_linear(const __grid_cons
   launch_dependents();
   if (threadIdx.x == 32) {
     prefetch_map(a.codes);
-    prefetch_map(a.x);
+    prefetch_map(a.m < C::kN / C::kShare ? a.x_end : a.x);
     if constexpr (C::kHasGroups) prefetch_map(a.scales);
   }
   if (threadIdx.x == 0) {
@@ -652,9 +623,7 @@ __global__ void __launch_bounds__(C::kThreads, 1) wgmma_linear(const __grid_cons
             consumer.template exchange_and_store<1>(place, consumer.consumer + alone, meet);
           if (common) continue; // and no block leaves before the other has what it sent
         }
-      if (C::kApart && a.split > 1) {
-        consumer.store_partial(unit, work.part);
-      } else if (C::kShare == 1 && a.split > 1) {
+      if (C::kShare == 1 && a.split > 1) {
         consumer.reduce_and_store(place);
       } else if constexpr (C::kAside) {
         const bool aside = writes_aside(a, work, unit);
@@ -665,29 +634,6 @@ __global__ void __launch_bounds__(C::kThreads, 1) wgmma_linear(const __grid_cons
     }
   }
   end_block<C>();
-}
-
-// Adds what clusters know of a unit, in the order of K (kApart): clusters, blocks and threads as in wgmma_linear, 16
-// tokens a cluster; those that copied have nothing to do.
-template <class C>
-__global__ void __launch_bounds__(128 + C::kConsumerThreads) wgmma_add_parts(const __grid_constant__ WgmmaArgs a) {
-  SPF_DYNAMIC_SHARED(uint8_t, memory, 16);
-  cuda::launch_dependents();
-  if (threadIdx.x < 128) return;
-  cuda::wait_for_primary();
-  constexpr int kPieces = C::kN / 16;
-  const int cluster = static_cast<int>(blockIdx.x) / C::kShare, begin = cluster % kPieces * 2;
-  const WgmmaWork<C> work(cluster / kPieces, static_cast<int>(cuda::cluster_rank()));
-  const WgmmaConsumer<C> consumer(a, work, memory, 0, 0);
-  const WgmmaPlace place = locate(a, work, work.first);
-  auto* staged = reinterpret_cast<typename WgmmaConsumer<C>::Element*>(memory);
-  consumer.stage_sums(place, begin, begin + 2, staged, [&](int piece) {
-    float4 v = make_float4(0.0f, 0.0f, 0.0f, 0.0f);
-    for (int k = 0; k < a.split; ++k) consumer.add(v, consumer.partial(work.first, k)[piece * C::kConsumerThreads]);
-    return v;
-  });
-  cuda::sync_threads(7, C::kConsumerThreads);
-  consumer.write_staged(place, begin, begin + 2, staged);
 }
 
 // --- launch ---------------------------------------------------------------------------------------------------------
@@ -705,22 +651,19 @@ spf_status launch_wgmma(const LaunchContext& ctx, const WgmmaTokens& x, int64_t 
   a->whole = plan.cut.whole;
   a->whole_channels = plan.cut.whole_channels;
   a->piece = plan.cut.piece;
-  const cuda::Matrix tokens = {x.data, C::kElement, k, a->m, x.pitch * 2, 64, C::kN / C::kShare, true};
+  constexpr int kBox = C::kN / C::kShare;
+  cuda::Matrix tokens = {x.data, C::kElement, k, a->m, x.pitch * 2, 64, kBox, true};
   spf_status status = cuda::encode("linear", tokens, &a->x);
+  tokens.box_rows = a->m % kBox;
+  if (status == SPF_OK && tokens.box_rows > 0) status = cuda::encode("linear", tokens, &a->x_end);
   CUtensorMap* maps[] = {&a->codes, &a->scales, &a->zeros};
   int count = 0;
   for (const cuda::Matrix& part : weight)
     if (status == SPF_OK) status = cuda::encode("linear", part, maps[count++]);
   if (status != SPF_OK) return status;
   const int width = cluster_width<C>(plan);
-  status = cuda::launch("linear", ctx, wgmma_linear<C>, static_cast<int64_t>(plan.clusters) * width, C::kThreads,
-                        Tile::kSharedBytes, *a, width);
-  if constexpr (C::kApart)
-    if (status == SPF_OK && plan.split > 1)
-      status = cuda::launch("linear", cuda::following(ctx), wgmma_add_parts<C>,
-                            static_cast<int64_t>(plan.cut.units) * C::kShare * (C::kN / 16), 128 + C::kConsumerThreads,
-                            16 * WgmmaConsumer<C>::kStagedPitch * 2, *a, width);
-  return status;
+  return cuda::launch("linear", ctx, wgmma_linear<C>, static_cast<int64_t>(plan.clusters) * width, C::kThreads,
+                      Tile::kSharedBytes, *a, width);
 }
 
 template <spf_scalar_type T, spf_scalar_type kWeight, int kFold, int kTokens, int kTiles, int kGroups, int kShare,
@@ -736,7 +679,6 @@ spf_status wgmma(const Call& call, const LaunchContext& ctx) {
   a.f16_scales = w.scheme.scale == SPF_F16;
   WgmmaTokens x;
   if (const spf_status status = wgmma_tokens(call, ctx, ctx.workspace, &x); status != SPF_OK) return status;
-  if (C::kApart) a.partial = reinterpret_cast<float4*>(static_cast<uint8_t*>(ctx.workspace) + wgmma_room(call.problem));
   const auto* data = static_cast<const char*>(w.data);
   constexpr int kScale = wgmma_scale_bytes(kWeight);
   constexpr auto kScaleType = kScale == 1   ? CU_TENSOR_MAP_DATA_TYPE_UINT8

@@ -14,10 +14,11 @@ constexpr int wgmma_bits(spf_scalar_type weight) {
   if (weight == SPF_F16 || weight == SPF_BF16) return 16;
   return weight == SPF_U4B8 || weight == SPF_U4 || weight == SPF_E2M1 ? 4 : 8;
 }
-// Values of K in a stage: as many as registers hold words of, so that what a stage costs is spread. 16-bit weights stay
-// in shared memory, whose swizzle takes 64.
+// Values of K in a stage: 128 where registers hold the words of so many and shared memory three such stages, so that
+// what a stage costs is spread; else 64. 16-bit weights stay in shared memory, whose swizzle takes 64.
 constexpr int wgmma_stage_k(int bits, int tokens, int tiles, int warpgroups) {
-  return bits == 16 || tokens * tiles > (warpgroups > 2 ? 64 : 128) ? 64 : 128;
+  const int most = bits == 16 ? 0 : warpgroups > 3 ? 64 : warpgroups == 2 ? 192 : bits == 8 ? 128 : 160;
+  return tokens * tiles > most ? 64 : 128;
 }
 
 constexpr int wgmma_scale_bytes(spf_scalar_type weight) { return weight == SPF_E2M1 ? 1 : weight == SPF_E4M3 ? 4 : 2; }
@@ -54,10 +55,10 @@ struct WgmmaTile {
   // multiplied. Otherwise the epilogue stages so many tokens of 64 channels at a time.
   static constexpr int kRoom = 226 * 1024 - 1024;
   static constexpr bool kAside = kTokens >= 128 && kParts == 1 && kRoom - kChannels * kTokens * 2 >= 4 * kStageBytes;
-  static constexpr int kStoreTokens = kAside ? kTokens
-                                      : (kTokens == 64 && kGroups * kParts > 2) || kTokens % 64 != 0
-                                          ? (kTokens < 32 ? kTokens : 32)
-                                          : 64;
+  static constexpr int kStoreTokens = kAside                                  ? kTokens
+                                      : kTokens % 64 != 0                     ? (kTokens > 128 ? 32 : kTokens)
+                                      : kTokens == 64 && kGroups * kParts > 2 ? 32
+                                                                              : 64;
   static constexpr int kStoreTiles = kAside ? kTiles : 1;
   static constexpr int kSumTokens = kTokens < 64 ? kTokens : 16;             // whose sums parts add at a time
   static constexpr int kSumBytes = kTiles * kSumTokens * 256;                // of a warpgroup
@@ -97,7 +98,6 @@ struct WgmmaPlan {
   int32_t k_blocks = 0;  // stages of K
   int32_t split = 1;     // blocks of a cluster, each with a part of K; where blocks share tokens, clusters
   int32_t clusters = 0;
-  int64_t partial_bytes = 0; // of workspace, for sums of clusters that have a part of K each
   WgmmaCut cut;
   double microseconds = 0;
 };
@@ -153,8 +153,6 @@ constexpr WgmmaPlan best_split(const WgmmaTiles& tiles, const spf_device_facts& 
 constexpr bool wgmma_divides(int bits, int tiles, int share, int parts) {
   return bits < 16 && tiles == 1 && share == 2 && parts == 1;
 }
-// Whether clusters whose blocks share tokens may each have a part of K: their sums meet in the workspace.
-constexpr bool wgmma_parts_meet(int share, int parts) { return share > 1 && parts > 1; }
 
 // Cuts what does not fill the last wave of clusters into smaller units, the smallest that fit into it. groups:
 // 64-channel tiles of a block. Returns how much of a wave the last one then is.
@@ -179,7 +177,17 @@ struct WgmmaCost {
   double stage, end;
 };
 
-// Fitted to H200 (README.md).
+// Of int4 in groups of 128, fitted to H200 (notes/sm90_wgmma.md).
+struct WgmmaTileCost {
+  int tokens, groups, parts;
+  WgmmaCost cost;
+};
+inline constexpr WgmmaTileCost kWgmmaTileCosts[] = {
+    {64, 2, 2, {798, 1.8}},   {64, 3, 1, {1075, 2.2}},  {64, 4, 1, {1400, 2.2}},  {96, 2, 1, {998, 1.8}},
+    {96, 3, 1, {1313, 2.6}},  {128, 2, 1, {1167, 1.4}}, {128, 3, 1, {1597, 2.6}}, {160, 2, 1, {1433, 1.0}},
+    {160, 3, 1, {2035, 2.6}}, {192, 2, 1, {1720, 0.6}}, {192, 3, 1, {1244, 2.6}}, {256, 2, 1, {1112, 2.3}},
+};
+
 constexpr WgmmaCost wgmma_cost(const WgmmaShape& s, const WgmmaChoice& c, int stage_k) {
   const auto larger = [](double a, double b) { return a > b ? a : b; };
   const double width = c.tiles * c.groups, outputs = c.channels() * c.tokens; // width: in 64 channels
@@ -197,23 +205,15 @@ constexpr WgmmaCost wgmma_cost(const WgmmaShape& s, const WgmmaChoice& c, int st
                                      : (300.0 + 320.0 * c.tiles) * s.decode * stage_k / 128 + multiply * 0.55;
     return {larger(larger(multiply * 1.1, steps), bring), outputs * 4e-5};
   }
-  const WgmmaCost of_int4 = wgmma_parts_meet(c.share, c.parts) ? WgmmaCost{740, 1.6} // predicted, not measured
-                            : c.tokens == 64 && c.parts > 1    ? WgmmaCost{819, 1.6}
-                            : c.groups == 3 // predicted, not measured: 46 cycles a product of 64 tokens, 72 of 128
-                                ? (c.tokens == 64 ? WgmmaCost{1104, 2.0} : WgmmaCost{868, 1.2})
-                                : c.tokens == 64    ? WgmmaCost{1431, 2.3}
-                                  : c.tokens == 128 ? WgmmaCost{1197, 1.0}
-                                  : c.tokens == 192 ? WgmmaCost{851, 1.6}
-                                                    : WgmmaCost{1112, 2.3};
+  WgmmaCost of_int4 = {stage_k / 16.0 * width * c.tokens * 0.5 * 1.15, 1.5}; // products, where none was measured
+  for (const WgmmaTileCost& tile : kWgmmaTileCosts)
+    if (tile.tokens == c.tokens && tile.groups == c.groups && tile.parts == c.parts)
+      of_int4 = {tile.cost.stage * stage_k / wgmma_stage_k(4, c.tokens, c.tiles, c.groups * c.parts), tile.cost.end};
   const double slower = 1 + (s.decode - 1) * (c.tokens > 128 ? 0.15 : 0.35);
-  // The copy engine takes long for rows of x that do not exist.
-  const double rows = static_cast<double>((s.m + c.tokens - 1) / c.tokens * c.tokens),
-               none = rows - static_cast<double>(s.m);
-  const double filled = larger(none - c.tokens / 4.0, 0.0) * 0.007 * c.tokens / rows;
   // Two blocks that share x: less power for many tokens, one that waits for the other.
   const bool shares = c.share > 1 && c.tokens > 64;
   const double pace = !shares ? 1.0 : c.tokens < 256 ? 1.015 : s.m < 3072 ? 0.995 : 0.97;
-  return {larger(of_int4.stage * slower, bring) * pace * (1 + filled), of_int4.end + (shares ? 0.3 : 0.0)};
+  return {larger(of_int4.stage * slower, bring) * pace, of_int4.end + (shares ? 0.3 : 0.0)};
 }
 
 // How a choice divides a problem best.
@@ -232,27 +232,15 @@ constexpr WgmmaPlan wgmma_plan(const WgmmaShape& s, const spf_device_facts& fact
   const double outputs = c.channels() * c.tokens;
   const double stream_us = static_cast<double>(s.n) * static_cast<double>(s.k) * s.bits / 8 / 4.2e6;
   const double start = c.tokens <= 16 && s.bits < 16 ? 5.5 : measured ? 2.4 : 3.0; // 5.5: four warpgroups' sums meet
-  const auto tile_us = [&](double stages) { return stages * cost.stage / 1750 + cost.end; };
   const int32_t token_run = even_run(tiles.tokens, c.tokens < 128 ? 12 : 1024 / c.tokens); // of 1024 tokens at most
   WgmmaPlan best = best_split(tiles, facts, token_run, [&](double stages, int split, double waves) {
     const double exchange = halves       ? 0.5 + outputs * 1.4e-4
                             : split == 1 ? 0.0
-                            : measured   ? 0.5 + outputs * 1.9e-4 + 0.1 * split
+                            : measured   ? 0.5 + outputs * 3.8e-4 / c.groups + 0.1 * split
                                          : 2.5 + outputs * 8e-5 + 0.15 * split;
-    return start + larger((halves ? waves - 0.5 : waves) * tile_us(stages), stream_us) + exchange;
+    return start + larger((halves ? waves - 0.5 : waves) * (stages * cost.stage / 1750 + cost.end), stream_us) +
+           exchange;
   });
-  // Clusters that have a part of K each: the sums go to the workspace, and a second kernel starts, reads and adds them.
-  for (int split = 2; wgmma_parts_meet(c.share, c.parts) && split <= 8 && split <= tiles.stages; ++split) {
-    if (units * split > at_once) break;
-    const double sums = static_cast<double>(units) * c.share * outputs * split * 4;
-    const double stages = static_cast<double>((tiles.stages + split - 1) / split);
-    const double us = start + larger(tile_us(stages), stream_us) + 2.5 + 2 * sums / 6e6;
-    if (us >= best.microseconds) continue;
-    best.split = split;
-    best.clusters = static_cast<int32_t>(units * split);
-    best.microseconds = us;
-    best.partial_bytes = static_cast<int64_t>(sums);
-  }
   best.cut = cut;
   if (divides) best.clusters = static_cast<int32_t>(cut.units < at_once ? cut.units : at_once);
   return best;

@@ -9,6 +9,7 @@ namespace spf::linear {
 
 struct WgmmaArgs {
   CUtensorMap x, codes, scales, zeros;
+  CUtensorMap x_end; // of the last rows, if they are less than a box of x
   RowSpace<1> rows; // of out
   void* out;
   const void* column_scales; // one a channel, or nullptr
@@ -26,7 +27,6 @@ struct WgmmaArgs {
   spf_scalar_type bias_type, column_scale_type;
   bool vector_out; // rows of out start on 16 bytes
   bool f16_scales; // with bf16 activations: rounded to bf16
-  float4* partial; // [split][units][blocks of a cluster] tiles of sums (kApart), or nullptr
 };
 
 // kFold: k16 rows between scales (8: 128 values or more), 0 for one scale a channel. kT: 64-channel tiles of a
@@ -44,10 +44,9 @@ struct WgmmaConfig {
   static constexpr auto kElement = T == SPF_F16 ? CU_TENSOR_MAP_DATA_TYPE_FLOAT16 : CU_TENSOR_MAP_DATA_TYPE_BFLOAT16;
   static constexpr bool kFew = !kDense && (kTokens <= 16 || (kTokens <= 32 && kTurns > 1)); // mma.sync, not wgmma
   // Descriptors in uniform registers: a shuffle more, and no move before every product. Pays where a stage has many.
-  static constexpr bool kUniform = kDense || kTokens >= 256 || (kTokens >= 64 && kTiles * kGroups * kTurns == 4);
+  static constexpr bool kUniform = kDense || kTokens >= 64;
   // The two blocks of a cluster may have some of their 64-channel tiles in common, and divide K of those.
   static constexpr bool kDivide = wgmma_divides(Tile::kBits, kTiles, kShareBlocks, kTurns);
-  static constexpr bool kApart = wgmma_parts_meet(kShareBlocks, kTurns); // clusters may divide K
   static constexpr int kScaleRows = Tile::kScaleRows;
   static constexpr int kThreads = 128 * (kConsumers + 1);
   static constexpr int kConsumerThreads = 128 * kGroups; // that hold sums of the block's tile

@@ -35,23 +35,30 @@ __device__ __forceinline__ void copy_stages(const WgmmaArgs& a, const WgmmaWork<
           copy_tile(to + Tile::kCodesAt + b * Tile::kBoxTiles * Tile::kRows * Tile::kTileBytes, a.codes,
                     place.channel / 64 * (16 * Tile::kBits) + b * Tile::kBoxWidth, kb * Tile::kRows, arrived);
       } else if (copier == 1) {
-        barrier_expect(arrived, Tile::kXBytes);
+        // Of a tile that reaches past x, the rows that exist: the copy engine takes longer for others than for these.
+        // What stands in their place goes into sums that nobody writes.
+        constexpr int kParts = Tile::kStageK / 64, kTokens = C::kN / C::kShare;
+        const int rows = min(a.m - place.token, C::kN);
+        barrier_expect(arrived, rows * 128 * kParts);
+        const auto copy = [&](int box, const auto& copy_box) {
+          const int there = rows - box * kTokens;
+          if (there <= 0) return;
+          const CUtensorMap& map = there < kTokens ? a.x_end : a.x;
 #pragma unroll
-        for (int part = 0; part < Tile::kStageK / 64; ++part) {
-          const int column = kb * Tile::kStageK + part * 64;
-          if constexpr (C::kShare > 1) {
-            constexpr int kTokens = C::kN / C::kShare;
-            const auto box = [&](int i) { return to + part * Tile::kXPartBytes + i * kTokens * 128; };
-            if (divides_all<C>(place.common)) {
+          for (int part = 0; part < kParts; ++part)
+            copy_box(to + part * Tile::kXPartBytes + box * kTokens * 128, map, kb * Tile::kStageK + part * 64,
+                     place.token + box * kTokens);
+        };
+        const auto here = [&](uint32_t at, const CUtensorMap& map, int column, int row) {
+          copy_tile(at, map, column, row, arrived);
+        };
+        if (C::kShare == 1 || divides_all<C>(place.common)) {
 #pragma unroll
-              for (int i = 0; i < C::kShare; ++i) copy_tile(box(i), a.x, column, place.token + i * kTokens, arrived);
-            } else {
-              copy_tile_to_all(box(work.rank), a.x, column, place.token + work.rank * kTokens, arrived,
-                               (1 << C::kShare) - 1);
-            }
-          } else {
-            copy_tile(to + part * Tile::kXPartBytes, a.x, column, place.token, arrived);
-          }
+          for (int box = 0; box < C::kShare; ++box) copy(box, here);
+        } else {
+          copy(work.rank, [&](uint32_t at, const CUtensorMap& map, int column, int row) {
+            copy_tile_to_all(at, map, column, row, arrived, (1 << C::kShare) - 1);
+          });
         }
       } else if constexpr (C::kHasGroups) {
         const int group = kb * Tile::kStageK / a.group;

@@ -13,7 +13,7 @@ namespace spf::linear {
 // --- a block and its work -------------------------------------------------------------------------------------------
 
 // Blocks of a cluster: kShare that work on the same tokens, or `split` on the same tile, each with a part of K. args:
-// of a kernel, or a plan. kApart: clusters may have parts of K.
+// of a kernel, or a plan.
 template <class C, class Args>
 SPF_HOST_DEVICE int cluster_width(const Args& args) {
   return C::kShare > 1 ? C::kShare : args.split;
@@ -27,7 +27,6 @@ struct WgmmaWork {
   int begin, end;         // stages of K
   int rank;               // in the cluster
   int width;              // of the cluster, in blocks
-  int part;               // of K
 
   template <class Args>
   __device__ __forceinline__ explicit WgmmaWork(const Args& a)
@@ -37,26 +36,16 @@ struct WgmmaWork {
         begin(0),
         end(a.k_blocks),
         rank(0),
-        width(cluster_width<C>(a)),
-        part(0) {
+        width(cluster_width<C>(a)) {
     if (width > 1) {
       rank = static_cast<int>(cuda::cluster_rank());
       first = blockIdx.x / width;
     }
-    if (C::kShare == 1) part = rank;
-    if constexpr (C::kApart)
-      if (a.split > 1) {
-        part = first / tiles;
-        first -= part * tiles;
-      }
-    if ((C::kShare == 1 || C::kApart) && a.split > 1) {
-      begin = a.k_blocks * part / a.split;
-      end = a.k_blocks * (part + 1) / a.split;
+    if (C::kShare == 1 && a.split > 1) {
+      begin = a.k_blocks * rank / a.split;
+      end = a.k_blocks * (rank + 1) / a.split;
     }
   }
-  // Of one unit.
-  __device__ __forceinline__ WgmmaWork(int unit, int in_cluster)
-      : first(unit), step(0), tiles(0), begin(0), end(0), rank(in_cluster), width(0), part(0) {}
 };
 
 // Sets the first channel and token of what the block has in a unit: a tile, or one of kShare with the same tokens.

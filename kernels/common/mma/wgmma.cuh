@@ -119,8 +119,12 @@ SPF_WGMMA(8, "%0, %1, %2, %3", "%4", "%5", "%6", "%7", "%8", SPF_D4(0));
 SPF_WGMMA(16, "%0, %1, %2, %3, %4, %5, %6, %7", "%8", "%9", "%10", "%11", "%12", SPF_D4(0), SPF_D4(4));
 SPF_WGMMA(32, SPF_FIRST_TEN "%10, %11, %12, %13, %14, %15", "%16", "%17", "%18", "%19", "%20", SPF_D16(0));
 SPF_WGMMA(64, SPF_FIRST_TEN SPF_TEN(1) SPF_TEN(2) "%30, %31", "%32", "%33", "%34", "%35", "%36", SPF_D16(0), SPF_D16(16));
+SPF_WGMMA(96, SPF_FIRST_TEN SPF_TEN(1) SPF_TEN(2) SPF_TEN(3) "%40, %41, %42, %43, %44, %45, %46, %47",
+          "%48", "%49", "%50", "%51", "%52", SPF_D16(0), SPF_D16(16), SPF_D16(32));
 SPF_WGMMA(128, SPF_FIRST_TEN SPF_TEN(1) SPF_TEN(2) SPF_TEN(3) SPF_TEN(4) SPF_TEN(5) "%60, %61, %62, %63",
           "%64", "%65", "%66", "%67", "%68", SPF_D64(0));
+SPF_WGMMA(160, SPF_FIRST_TEN SPF_TEN(1) SPF_TEN(2) SPF_TEN(3) SPF_TEN(4) SPF_TEN(5) SPF_TEN(6)
+          "%70, %71, %72, %73, %74, %75, %76, %77, %78, %79", "%80", "%81", "%82", "%83", "%84", SPF_D64(0), SPF_D16(64));
 SPF_WGMMA(192, SPF_FIRST_TEN SPF_TEN(1) SPF_TEN(2) SPF_TEN(3) SPF_TEN(4) SPF_TEN(5) SPF_TEN(6) SPF_TEN(7) SPF_TEN(8)
           "%90, %91, %92, %93, %94, %95", "%96", "%97", "%98", "%99", "%100", SPF_D64(0), SPF_D16(64), SPF_D16(80));
 SPF_WGMMA(256, SPF_FIRST_TEN SPF_TEN(1) SPF_TEN(2) SPF_TEN(3) SPF_TEN(4) SPF_TEN(5) SPF_TEN(6) SPF_TEN(7) SPF_TEN(8)
