@@ -209,7 +209,9 @@ constexpr WgmmaCost wgmma_cost(const WgmmaShape& s, const WgmmaChoice& c, int st
   for (const WgmmaTileCost& tile : kWgmmaTileCosts)
     if (tile.tokens == c.tokens && tile.groups == c.groups && tile.parts == c.parts)
       of_int4 = {tile.cost.stage * stage_k / wgmma_stage_k(4, c.tokens, c.tiles, c.groups * c.parts), tile.cost.end};
-  const double slower = 1 + (s.decode - 1) * (c.tokens > 128 ? 0.15 : 0.35);
+  // Other formats, by version 11: codes of 8 bits decode at half the pace and fill twice the memory.
+  const double slower =
+      s.bits == 8 ? (c.tokens > 128 ? 1.17 : 1.3) : 1 + (s.decode - 1) * (c.tokens > 128 ? 0.15 : 0.35);
   // Two blocks that share x: less power for many tokens, one that waits for the other.
   const bool shares = c.share > 1 && c.tokens > 64;
   const double pace = !shares ? 1.0 : c.tokens < 256 ? 1.015 : s.m < 3072 ? 0.995 : 0.97;

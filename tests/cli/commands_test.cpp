@@ -324,7 +324,7 @@ TEST(Coverage, TextIsNarrowAndTruthful) {
     return at == std::string::npos ? std::string() : r.out.substr(at, r.out.find('\n', at) - at);
   };
   EXPECT_TRUE(contains(row("linear/sm90_stream"), "H200")) << r.out;
-  for (const char* kernel : {"linear/sm90_sparse", "linear/sm90_sparse8", "linear/sm120_mma"}) {
+  for (const char* kernel : {"linear/sm75_mma", "linear/sm100_cutlass_fp8", "linear/sm120_mma"}) {
     EXPECT_NE(row(kernel), "") << kernel;
     EXPECT_FALSE(contains(row(kernel), "H200")) << row(kernel);
   }
