@@ -10,7 +10,7 @@ namespace spf::linear {
 struct WgmmaArgs {
   CUtensorMap x, codes, scales, zeros;
   CUtensorMap x_end; // of the last rows, if they are less than a box of x
-  RowSpace<1> rows; // of out
+  RowSpace<1> rows;  // of out
   void* out;
   const void* column_scales; // one a channel, or nullptr
   float column_factor;       // what they have to be multiplied by

@@ -121,8 +121,8 @@ __device__ __forceinline__ void fence_before_copies() {
   asm volatile("fence.proxy.async.shared::cta;" ::: "memory");
 #endif
 }
-// The box at (column, row) of a two-dimensional tensor from shared memory, as far as it lies inside the tensor; but of a
-// row whole pieces of 16 bytes, so the tensor's rows have to end with one.
+// The box at (column, row) of a two-dimensional tensor from shared memory, as far as it lies inside the tensor; but of
+// a row whole pieces of 16 bytes, so the tensor's rows have to end with one.
 __device__ __forceinline__ void store_tile(const CUtensorMap& map, int column, int row, uint32_t from) {
 #ifdef SPF_EMULATED
   const int coordinates[] = {column, row};
