@@ -568,7 +568,7 @@ __global__ void __launch_bounds__(C::kThreads, 1) wgmma_linear(const __grid_cons
   launch_dependents();
   if (threadIdx.x == 32) {
     prefetch_map(a.codes);
-    prefetch_map(a.m < C::kN / C::kShare ? a.x_end : a.x);
+    prefetch_map(x_map<C>(a, a.m));
     if constexpr (C::kHasGroups) prefetch_map(a.scales);
   }
   if (threadIdx.x == 0) {
@@ -651,11 +651,7 @@ spf_status launch_wgmma(const LaunchContext& ctx, const WgmmaTokens& x, int64_t 
   a->whole = plan.cut.whole;
   a->whole_channels = plan.cut.whole_channels;
   a->piece = plan.cut.piece;
-  constexpr int kBox = C::kN / C::kShare;
-  cuda::Matrix tokens = {x.data, C::kElement, k, a->m, x.pitch * 2, 64, kBox, true};
-  spf_status status = cuda::encode("linear", tokens, &a->x);
-  tokens.box_rows = a->m % kBox;
-  if (status == SPF_OK && tokens.box_rows > 0) status = cuda::encode("linear", tokens, &a->x_end);
+  spf_status status = encode_x<C>("linear", {x.data, C::kElement, k, a->m, x.pitch * 2, 64, 0, true}, a);
   CUtensorMap* maps[] = {&a->codes, &a->scales, &a->zeros};
   int count = 0;
   for (const cuda::Matrix& part : weight)

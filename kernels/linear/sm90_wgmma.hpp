@@ -188,6 +188,7 @@ inline constexpr WgmmaTileCost kWgmmaTileCosts[] = {
     {160, 3, 1, {2035, 2.6}}, {192, 2, 1, {1720, 0.6}}, {192, 3, 1, {1244, 2.6}}, {256, 2, 1, {1112, 2.3}},
 };
 
+// Of any format, fitted likewise.
 constexpr WgmmaCost wgmma_cost(const WgmmaShape& s, const WgmmaChoice& c, int stage_k) {
   const auto larger = [](double a, double b) { return a > b ? a : b; };
   const double width = c.tiles * c.groups, outputs = c.channels() * c.tokens; // width: in 64 channels

@@ -488,7 +488,7 @@ __global__ void __launch_bounds__(C::kThreads, 1) wgmma8_linear(const __grid_con
   const WgmmaWork<C> work(a);
 
   launch_dependents();
-  if (threadIdx.x == 32) prefetch_map(a.m < C::kN / C::kShare ? a.x_end : a.x);
+  if (threadIdx.x == 32) prefetch_map(x_map<C>(a, a.m));
   if (threadIdx.x == 0) {
     for (int s = 0; s < Tile::kStages; ++s) {
       barrier_init(full + 8 * s, C::kCopiers);
@@ -620,18 +620,13 @@ spf_status launch_wgmma8(const Call& call, const LaunchContext& ctx, int width, 
       return status;
     tokens = ctx.workspace;
   }
-  constexpr int kTokenBox = C::kN / C::kShare;
-  cuda::Matrix matrix = {tokens, CU_TENSOR_MAP_DATA_TYPE_UINT8, bytes, a->m, pitch, 128, kTokenBox, true};
-  spf_status status = cuda::encode(op, matrix, &a->x);
-  matrix.box_rows = a->m % kTokenBox;
-  if (status == SPF_OK && matrix.box_rows > 0) status = cuda::encode(op, matrix, &a->x_end);
-  if (status != SPF_OK) return status;
+  const cuda::Matrix matrix = {tokens, CU_TENSOR_MAP_DATA_TYPE_UINT8, bytes, a->m, pitch, 128, 0, true};
+  if (const spf_status status = encode_x<C>(op, matrix, a); status != SPF_OK) return status;
   if (C::Tile::kAside && a->stored) {
-    const int64_t row = a->out_rows.dims == 0 ? (int64_t{a->n} * 2 + 15) / 16 * 16 : a->out_rows.stride[0][0] * 2;
+    const int64_t row = 2 * (a->out_rows.dims == 0 ? a->n : a->out_rows.stride[0][0]); // whole 16 bytes: it is `stored`
     constexpr int kBox = C::Consumer::kBoxTokens;
     const cuda::Matrix results = {a->out, CU_TENSOR_MAP_DATA_TYPE_UINT16, a->n, a->m, row, 64, kBox, true};
-    status = cuda::encode(op, results, &a->results);
-    if (status != SPF_OK) return status;
+    if (const spf_status status = cuda::encode(op, results, &a->results); status != SPF_OK) return status;
   }
   set_schedule(plan, a);
   const int blocks = cluster_width<C>(plan);

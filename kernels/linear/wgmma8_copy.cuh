@@ -61,18 +61,16 @@ __device__ __forceinline__ void copy_tokens(const Wgmma8Args& a, const WgmmaWork
   using Tile = typename C::Tile;
   cuda::wait_for_primary(); // weights do not depend on the kernel before
   for_each_stage<C>(a, work, full, empty, [&](const Wgmma8Place& place, int kb, uint32_t at, uint32_t arrived) {
-    // Of a tile that reaches past x, the rows that exist: the copy engine takes longer for others than for these. What
-    // stands in their place goes into sums that nobody writes.
-    constexpr int kBox = C::kN / C::kShare;
+    constexpr int kBox = kXBox<C>;
     const int rows = min(a.m - place.token, C::kN);
     cuda::barrier_expect(arrived, rows * 128);
     if constexpr (C::kShare > 1) {
       const int there = rows - work.rank * kBox;
       if (there > 0)
-        cuda::copy_tile_to_all(memory + at + work.rank * kBox * 128, there < kBox ? a.x_end : a.x, kb * 128,
+        cuda::copy_tile_to_all(memory + at + work.rank * kBox * 128, x_map<C>(a, there), kb * 128,
                                place.token + work.rank * kBox, arrived, (1 << C::kShare) - 1);
     } else {
-      cuda::copy_tile(memory + at, rows < kBox ? a.x_end : a.x, kb * 128, place.token, arrived);
+      cuda::copy_tile(memory + at, x_map<C>(a, rows), kb * 128, place.token, arrived);
     }
   });
 }

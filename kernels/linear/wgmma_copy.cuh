@@ -35,15 +35,13 @@ __device__ __forceinline__ void copy_stages(const WgmmaArgs& a, const WgmmaWork<
           copy_tile(to + Tile::kCodesAt + b * Tile::kBoxTiles * Tile::kRows * Tile::kTileBytes, a.codes,
                     place.channel / 64 * (16 * Tile::kBits) + b * Tile::kBoxWidth, kb * Tile::kRows, arrived);
       } else if (copier == 1) {
-        // Of a tile that reaches past x, the rows that exist: the copy engine takes longer for others than for these.
-        // What stands in their place goes into sums that nobody writes.
-        constexpr int kParts = Tile::kStageK / 64, kTokens = C::kN / C::kShare;
+        constexpr int kParts = Tile::kStageK / 64, kTokens = kXBox<C>;
         const int rows = min(a.m - place.token, C::kN);
         barrier_expect(arrived, rows * 128 * kParts);
         const auto copy = [&](int box, const auto& copy_box) {
           const int there = rows - box * kTokens;
           if (there <= 0) return;
-          const CUtensorMap& map = there < kTokens ? a.x_end : a.x;
+          const CUtensorMap& map = x_map<C>(a, there);
 #pragma unroll
           for (int part = 0; part < kParts; ++part)
             copy_box(to + part * Tile::kXPartBytes + box * kTokens * 128, map, kb * Tile::kStageK + part * 64,

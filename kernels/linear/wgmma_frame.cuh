@@ -5,6 +5,7 @@
 
 #include "kernels/common/cuda/launch.cuh"
 #include "kernels/common/cuda/tensor_copy.cuh"
+#include "kernels/common/cuda/tensor_map.hpp"
 #include "kernels/common/rows.hpp"
 #include "kernels/linear/sm90_wgmma.hpp"
 
@@ -77,6 +78,29 @@ void set_schedule(const WgmmaPlan& plan, Args* a) {
   a->k_blocks = plan.k_blocks;
   a->split = plan.split;
   a->clusters = plan.clusters;
+}
+
+// --- x ---------------------------------------------------------------------------------------------------------------
+
+// Of a tile that reaches past x, only the rows that exist are copied: the copy engine takes longer for others than for
+// these. What stands in their place goes into sums that nobody writes. So x has two maps: `x` with boxes of kXBox rows,
+// `x_end` with one of the rows that are left over.
+template <class C>
+inline constexpr int kXBox = C::kN / C::kShare;
+
+// That of a box of which so many rows exist.
+template <class C, class Args>
+__device__ __forceinline__ const CUtensorMap& x_map(const Args& a, int rows) {
+  return rows < kXBox<C> ? a.x_end : a.x;
+}
+
+// matrix: x, whose boxes are set here.
+template <class C, class Args>
+spf_status encode_x(const char* op, cuda::Matrix matrix, Args* a) {
+  matrix.box_rows = kXBox<C>;
+  const spf_status status = cuda::encode(op, matrix, &a->x);
+  matrix.box_rows = a->m % kXBox<C>;
+  return status != SPF_OK || matrix.box_rows == 0 ? status : cuda::encode(op, matrix, &a->x_end);
 }
 
 // --- the ring of stages ---------------------------------------------------------------------------------------------

@@ -125,6 +125,13 @@ void expect_int4(const Case& c) {
     expect_product<C>(c, {codes, factors}, kGroup, C::Fragment::kUnit, w);
 }
 
+// Which tiles of int4 have their results written aside, and which have no room for that.
+template <int kTokens, int kGroups, int kTiles = 1>
+inline constexpr bool kAside = WgmmaConfig<SPF_BF16, SPF_U4B8, 8, kTokens, kTiles, kGroups, 1>::kAside;
+static_assert(kAside<128, 2> && kAside<128, 2, 2> && kAside<192, 3> && kAside<256, 2>);
+static_assert(!kAside<64, 2> && !kAside<64, 3> && !kAside<96, 2> && !kAside<96, 3>);
+static_assert(!kAside<128, 3> && !kAside<160, 2> && !kAside<160, 3> && !kAside<192, 2>);
+
 TEST(WgmmaTiles, Dense) { expect_dense<128, 1>({1, 300, 250, 192, 256}); }
 TEST(WgmmaTiles, DenseWithoutRoomForAWholeTile) { expect_dense<256, 1>({1, 300, 250, 192, 256}); }
 TEST(WgmmaTiles, RowsOfAnyDistance) { expect_dense<128, 1>({1, 300, 250, 64, 251}); }
