@@ -299,7 +299,11 @@ class Bench {
       count = static_cast<int>(std::max<int64_t>(1, std::min<int64_t>(count, memory_.largest_block() / 2 / slot)));
     }
     Slots slots(memory_, problem, options_.warm ? 1 : count, options_.pdl);
-    for (const std::string& required : required_of(c.op, slots)) {
+    const std::vector<std::string> all = required_of(c.op, slots);
+    if (all.empty())
+      report_->refused.push_back(c.op + " " + c.name() + ": no kernel, or no instance of one, takes it" +
+                                 (options_.kernel.empty() ? "" : " of those that '" + options_.kernel + "' names"));
+    for (const std::string& required : all) {
       slots.plan(required);
       if (slots.runs())
         time(c, problem, slots, count);

@@ -22,7 +22,7 @@ class BenchCommand final : public Command {
     app.add_option("--kernel", options_.kernel, "Force this kernel instead of the planner's choice")->type_name("NAME");
     app.add_flag("--every-kernel", options_.every_kernel, "Time every kernel that takes a case");
     app.add_flag("--every-instance", options_.every_instance,
-                 "Time every instance that takes a case, of --kernel or of all");
+                 "Time the instances that the plan thinks near a kernel's best, of --kernel or of all");
     app.add_flag("--pdl", options_.pdl, "CUDA: launch with programmatic dependent launch");
     app.add_flag("--warm", options_.warm, "CUDA: the same operands for every launch, left in the cache");
     app.add_option("--peers", options_.peers, "CSV of others' times: family,name,shape,m_or_tokens,peer,us")

@@ -452,13 +452,14 @@ TEST(Bench, EveryInstanceBesideItsEstimate) {
   std::ofstream(cases) << "[[case]]\nop = \"linear\"\ntypes = { T = \"f32\", B = \"f32\", O = \"f32\" }\n"
                           "weight = \"int4-g128\"\nabsent = [\"bias\"]\ndims = { \"*\" = [4], N = 64, K = 256 }\n"
                           "bench = true\n";
-  const auto rows_of = [&](std::vector<std::string> more) {
+  const auto report_of = [&](std::vector<std::string> more) {
     std::vector<std::string> args = {"bench", "--cases", cases, "--device", "cpu", "--json"};
     args.insert(args.end(), more.begin(), more.end());
     const Result r = command(args);
     EXPECT_EQ(r.code, 0) << r.err;
-    return json_of(r)["rows"];
+    return json_of(r);
   };
+  const auto rows_of = [&](const std::vector<std::string>& more) { return report_of(more)["rows"]; };
   std::set<std::string> kernels, instances;
   for (const Json& row : rows_of({"--every-kernel"})) kernels.insert(row["kernel"].get<std::string>());
   const Json rows = rows_of({"--every-instance"});
@@ -472,6 +473,11 @@ TEST(Bench, EveryInstanceBesideItsEstimate) {
   const Json one = rows_of({"--every-instance", "--kernel", "portable_f32"});
   ASSERT_FALSE(one.empty());
   for (const Json& row : one) EXPECT_EQ(row["kernel"], "linear/portable_f32");
+  // A name that stands for one instance stands for no kernel with all of them, and that is said.
+  const Json none = report_of({"--every-instance", "--kernel", "linear/portable_f32/T=f32"});
+  EXPECT_TRUE(none["rows"].empty()) << none;
+  ASSERT_EQ(none["refused"].size(), 1u) << none;
+  EXPECT_TRUE(contains(none["refused"][0], "of those that 'linear/portable_f32/T=f32' names")) << none;
 }
 
 TEST(Check, AFamilyMayHaveTheNameOfACommand) {
